@@ -1,0 +1,79 @@
+"""Fixed random matrices that bring a teaching signal to a layer.
+
+Rows are what the signal comes from, the remaining dimensions the place it goes to: (classes, *out_l) for a direct
+projection, the shape of the weight for feedback alignment.  They are buffers, so that they move and are saved with the
+rule while no optimizer sees them; a generator of their own draws them, so that another rule or another seed of the
+feedback leaves the net's initial weights alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from altprop.core.layer import Refused
+
+Initialiser = Callable[[Tensor, int, int, torch.Generator], Tensor]  # (empty, fan_in, fan_out, generator)
+
+INITIALISERS: dict[str, Initialiser] = {
+    "he_uniform": lambda m, i, o, g: m.uniform_(-math.sqrt(6 / i), math.sqrt(6 / i), generator=g),
+    "he_normal": lambda m, i, o, g: m.normal_(0, math.sqrt(2 / i), generator=g),
+    "glorot_uniform": lambda m, i, o, g: m.uniform_(-math.sqrt(6 / (i + o)), math.sqrt(6 / (i + o)), generator=g),
+    "glorot_normal": lambda m, i, o, g: m.normal_(0, math.sqrt(2 / (i + o)), generator=g),
+    "lecun_uniform": lambda m, i, o, g: m.uniform_(-math.sqrt(3 / i), math.sqrt(3 / i), generator=g),
+    "uniform": lambda m, i, o, g: m.uniform_(-1, 1, generator=g),
+    "normal": lambda m, i, o, g: m.normal_(generator=g),
+}
+
+
+class Feedback(nn.Module):
+    """A list of fixed matrices: ``feedback[l]`` brings the signal to layer l.  Assign to replace one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def append(self, matrix: Tensor) -> None:
+        self.register_buffer(str(len(self)), matrix.detach())
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    def __getitem__(self, index: int) -> Tensor:
+        matrix = self._buffers[str(range(len(self))[index])]
+        assert matrix is not None
+        return matrix
+
+    def __setitem__(self, index: int, matrix: Tensor) -> None:
+        old = self[index]
+        if matrix.shape != old.shape:
+            raise Refused(f"feedback[{index}] has shape {tuple(old.shape)}, but {tuple(matrix.shape)} came")
+        self._buffers[str(range(len(self))[index])] = matrix.detach()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[index] for index in range(len(self)))
+
+
+def draw_feedback(
+    shapes: Sequence[Sequence[int]], *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, like: Tensor
+) -> Feedback:
+    """Draw one matrix a shape, in the dtype of ``like``, times ``scale``; the same numbers on every device.
+
+    fan_in is the product of all dimensions but the first, as for a weight.
+    Raises ``Refused`` for an unknown ``init``."""
+    if init not in INITIALISERS:
+        raise Refused(f"unknown feedback initialiser '{init}'; there are {', '.join(INITIALISERS)}")
+    generator = torch.Generator().manual_seed(seed)
+    feedback = Feedback()
+    for shape in shapes:
+        fan_in, fan_out = math.prod(shape[1:]), shape[0] * math.prod(shape[2:])
+        matrix = INITIALISERS[init](torch.empty(*shape, dtype=like.dtype), fan_in, fan_out, generator)
+        feedback.append(matrix.mul_(scale).to(like.device))
+    return feedback
+
+
+def project(signal: Tensor, feedback: Tensor) -> Tensor:
+    """signal (N, C) through feedback (C, *out) -> (N, *out)."""
+    return (signal @ feedback.flatten(1)).view(len(signal), *feedback.shape[1:])

@@ -1,0 +1,151 @@
+"""What a layer is, and how a network is cut into layers.
+
+    net:   Flatten | Linear  ReLU  Dropout | Linear          Conv2d  ReLU | MaxPool2d  Flatten  Linear
+    layer: inlet     synapse  activation     synapse         synapse  act.  inlet               synapse
+
+The *inlet* prepares the input, the *synapse* is the one trainable module, the *activation* is everything after it up
+to the next inlet.  Pooling and reshaping open the next inlet, so that activity has the shape of the synapse's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.lazy import LazyModuleMixin
+
+
+class Refused(ValueError):
+    """A net or an argument that altprop will not guess about; the message says what to do instead."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One stage of credit assignment: ``h = activation(synapse(inlet(x)))``.
+
+    ``name`` is the synapse's path in the net, for messages."""
+
+    inlet: nn.Module
+    synapse: nn.Module
+    activation: nn.Module
+    name: str = ""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.activation(self.synapse(self.inlet(x)))
+
+    def __str__(self) -> str:
+        return f"layer '{self.name}' ({self.synapse})"
+
+    @property
+    def inlet_learns(self) -> bool:
+        """Whether a norm with parameters stands in the inlet, so that a signal must come down to it."""
+        return any(p.requires_grad for p in self.inlet.parameters())
+
+    @property
+    def last(self) -> nn.Module:
+        """The module that computes the layer's output."""
+        return [self.synapse, *self.activation.children()][-1]
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Every parameter of the layer: the synapse's, and those of norms in its inlet and activation."""
+        for part in (self.inlet, self.synapse, self.activation):
+            yield from part.parameters()
+
+
+RESHAPES: tuple[type[nn.Module], ...] = (
+    nn.Flatten, nn.Unflatten, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.Fold, nn.Unfold,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.LPPool1d, nn.LPPool2d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+    nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
+    nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d, nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d,
+    nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d,
+)  # fmt: skip
+"""Modules that open the inlet of the next layer."""
+
+NORMS: tuple[type[nn.Module], ...] = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
+"""Modules with parameters that are no synapse: they stand in an inlet or in an activation."""
+
+UNPLACEABLE: dict[type, str] = {
+    nn.RNNBase: "a recurrent module keeps time steps that no layer-local rule here sees; unroll it into layers",
+    nn.MultiheadAttention: "it takes three inputs; wrap it in a module of one input and give that as a layer",
+    nn.ModuleList: "a list has no forward; use nn.Sequential, or give cuts=[Layer(...), ...] by hand",
+    nn.ModuleDict: "a dict has no forward; use nn.Sequential, or give cuts=[Layer(...), ...] by hand",
+    nn.AlphaDropout: "its noise cannot be replayed in a second pass; use nn.Dropout",
+    nn.FeatureAlphaDropout: "its noise cannot be replayed in a second pass; use nn.Dropout2d",
+    nn.RReLU: "its random slope cannot be replayed in a second pass; use nn.LeakyReLU",
+    LazyModuleMixin: "its shape is not known yet; run the net once on an example first",
+}
+
+
+def layers(net: nn.Module) -> list[Layer]:
+    """Cut an ``nn.Sequential`` (nested ones are opened) into layers; any module with parameters is a synapse.
+
+    Raises ``Refused``, naming path and class, for what it cannot place."""
+    if not _is_sequence(net):
+        raise Refused(
+            f"the net is a {type(net).__name__}; only an nn.Sequential can be cut into layers: "
+            "build one, or give cuts=[Layer(inlet, synapse, activation), ...] by hand"
+        )
+    cuts: list[tuple[list[nn.Module], list[tuple[str, nn.Module]], list[nn.Module]]] = [([], [], [])]
+    for path, module in _opened(net):
+        _check(path, module)
+        inlet, synapse, activation = cuts[-1]
+        learns = next(module.parameters(), None) is not None and not isinstance(module, NORMS)
+        if synapse and (learns or isinstance(module, RESHAPES)):
+            inlet, synapse, activation = [], [], []
+            cuts.append((inlet, synapse, activation))
+        if learns:
+            synapse.append((path, module))
+        else:
+            (activation if synapse else inlet).append(module)
+    if not cuts[-1][1] and len(cuts) > 1:  # pooling after the last synapse has no next layer to open
+        cuts[-2][2].extend(cuts.pop()[0])
+    if not cuts[-1][1]:
+        raise Refused("the net has no module with parameters, so nothing can learn; add an nn.Linear")
+    _check_shared([path_module for _, synapse, _ in cuts for path_module in synapse])
+    return [
+        Layer(nn.Sequential(*inlet), synapse[0][1], nn.Sequential(*activation), synapse[0][0])
+        for inlet, synapse, activation in cuts
+    ]
+
+
+def is_dense(module: nn.Module) -> bool:
+    """A synapse whose weight and arithmetic are known in closed form: Linear or Conv1d, 2d, 3d, not a subclass."""
+    return type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def is_convolution(module: nn.Module) -> bool:
+    return isinstance(module, _ConvNd)
+
+
+def _is_sequence(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def _opened(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, module in net.named_children():
+        if _is_sequence(module):
+            yield from _opened(module, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", module
+
+
+def _check(path: str, module: nn.Module) -> None:
+    for kind, why in UNPLACEABLE.items():
+        if isinstance(module, kind):
+            raise Refused(f"cannot place module '{path}' ({type(module).__name__}): {why}")
+
+
+def _check_shared(synapses: list[tuple[str, nn.Module]]) -> None:
+    owner: dict[nn.Parameter, str] = {}
+    for path, module in synapses:
+        for parameter in module.parameters():
+            other = owner.setdefault(parameter, path)
+            if other != path:
+                raise Refused(
+                    f"modules '{other}' and '{path}' share a parameter; a layer learns by itself: give each its own"
+                )

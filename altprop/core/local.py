@@ -1,0 +1,190 @@
+"""The local arithmetic of one layer.  Row vectors, batch first:
+
+    forward   a = inlet(x) W^T + b,  h = f(a)              -> Trace
+    slope     signal_a = signal_h * f'(a)                  through the activation
+    learn     W.grad += signal_a^T x,  b.grad += sum signal_a
+    pull      signal_x = signal_a W                        down to the layer's input; a feedback matrix may stand for W
+    push      tangent_a = inlet'(x)[tangent_x] W^T         forward, without the bias
+
+For Linear and ConvNd these are closed forms without an autograd graph; any other synapse keeps a graph of itself alone
+in the trace and takes its vector-Jacobian product.  Call them under ``torch.no_grad()``, as every ``credit`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from altprop.core.layer import Layer, Refused, is_convolution, is_dense
+from altprop.core.product import linear, outer
+from altprop.core.steps import Step, accumulate, jvp, run, run_all, vjp
+
+Ready = Callable[[Layer], None]
+CONVOLUTIONS = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}  # by the number of dimensions of the weight
+
+
+class Trace(NamedTuple):
+    """What one pass leaves behind in one layer."""
+
+    layer: Layer
+    x: Tensor  # (N, *in)   input of the synapse, prepared by the inlet; padded where the padding is not plain zeros
+    a: Tensor | None  # (N, *out)  pre-activation, where ``keep=True`` asked for it
+    h: Tensor  # (N, *out)  activity
+    inlet: list[Step]
+    synapse: Step
+    activation: list[Step]
+
+
+def forward(
+    layer: Layer,
+    x: Tensor,
+    like: Trace | None = None,
+    *,
+    reach: bool = False,
+    keep: bool = False,
+    a: Tensor | None = None,
+) -> Trace:
+    """Run one layer on x.  ``like`` replays the dropout masks of that trace; ``reach`` keeps what ``pull`` and ``push``
+    need to reach through the inlet; ``keep`` keeps a; ``a`` spares the synapse's product where the caller knows it."""
+    if torch.is_autocast_enabled(x.device.type):
+        raise Refused(
+            "credit() ran under torch.autocast, but its closed forms keep one dtype: leave autocast, or .to(dtype)"
+        )
+    x, inlet = run_all(layer.inlet, x, like.inlet if like else None, graph=reach)
+    module: Any = layer.synapse
+    if is_dense(module):
+        x, synapse = _pad(module, x, reach)
+        a = _synapse(module, x, module.weight, module.bias) if a is None else a
+    else:
+        a, synapse = run(module, x)
+    h, activation = run_all(layer.activation, a, like.activation if like else None)
+    return Trace(layer, x, a if keep else None, h, inlet, synapse, activation)
+
+
+def slope(trace: Trace, signal_h: Tensor) -> Tensor:
+    """(N, *out) -> (N, *out): through the activation's derivative; fills the ``.grad`` of norms that stand in it."""
+    for step in reversed(trace.activation):
+        signal_h = vjp(step, signal_h)
+    return signal_h
+
+
+def learn(trace: Trace, signal_a: Tensor, ready: Ready | None = None) -> None:
+    """Add presynaptic activity x postsynaptic signal to the synapse's ``.grad``, then tell ``ready`` of the layer."""
+    module: Any = trace.layer.synapse
+    x = trace.x
+    if type(module) is nn.Linear:
+        rows, s = x.reshape(-1, x.shape[-1]), signal_a.reshape(-1, signal_a.shape[-1])
+        if module.weight.requires_grad:
+            accumulate(module.weight, outer(s, rows))
+        if module.bias is not None and module.bias.requires_grad:
+            accumulate(module.bias, s.sum(0))
+    elif is_dense(module):
+        _learn_convolution(module, x, signal_a)
+    else:
+        _learn_graph(trace.synapse, signal_a)
+    if ready is not None:
+        ready(trace.layer)
+
+
+def pull(trace: Trace, signal_a: Tensor, weight: Tensor | None = None) -> Tensor:
+    """(N, *out) -> (N, *x): the signal at the layer's input, through ``weight`` in the synapse's place, and the inlet.
+
+    The trace must have been made with ``reach=True``.  Without ``weight`` it is weight transport."""
+    module: Any = trace.layer.synapse
+    if not is_dense(module):
+        if weight is not None:
+            raise Refused(f"{trace.layer} has no weight matrix for a feedback matrix to stand for")
+        (signal,) = torch.autograd.grad(trace.synapse.saved[1], trace.synapse.saved[0], signal_a, retain_graph=True)
+    else:
+        weight = module.weight if weight is None else weight
+        if is_convolution(module):
+            signal = _convolution_backward(module, signal_a, trace.x, weight, (True, False, False))[0]
+            signal = vjp(trace.synapse, signal) if trace.synapse.saved else signal
+        else:
+            signal = linear(signal_a, weight.T)
+    for step in reversed(trace.inlet):
+        signal = vjp(step, signal)
+    return signal
+
+
+def push(trace: Trace, tangent_x: Tensor) -> Tensor:
+    """(N, *x) -> (N, *out): the forward derivative of a along a change of the layer's input (``reach=True``)."""
+    for step in trace.inlet:
+        tangent_x = jvp(step, tangent_x)
+    module: Any = trace.layer.synapse
+    if not is_dense(module):
+        return jvp(trace.synapse, tangent_x)
+    if trace.synapse.saved:
+        tangent_x = jvp(trace.synapse, tangent_x)
+    return _synapse(module, tangent_x, module.weight, None)
+
+
+def products(trace: Trace) -> int:
+    """How many products of pre- and postsynaptic activity each weight sums: N, times the positions that share it."""
+    module: Any = trace.layer.synapse
+    return trace.h.numel() // int(module.weight.shape[0]) if is_dense(module) else len(trace.h)
+
+
+def _synapse(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if not is_convolution(module):
+        return linear(x, weight, bias)
+    convolution = CONVOLUTIONS[weight.dim()]
+    return convolution(x, weight, bias, module.stride, _zeros(module), module.dilation, module.groups)
+
+
+def _pad(module: Any, x: Tensor, reach: bool) -> tuple[Tensor, Step]:
+    """Padding that a convolution cannot do itself (reflected, circular, uneven) is a step before it."""
+    if not is_convolution(module):
+        return x, Step(module, None)
+    left_right = module._reversed_padding_repeated_twice
+    if module.padding_mode == "zeros" and left_right[::2] == left_right[1::2]:
+        return (x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x), Step(module, None)
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    x, step = run(_Pad(left_right, mode), x, graph=reach)
+    return x, step
+
+
+class _Pad(nn.Module):
+    def __init__(self, left_right: list[int], mode: str) -> None:
+        super().__init__()
+        self.left_right, self.mode = left_right, mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, self.left_right, self.mode)
+
+
+def _zeros(module: Any) -> list[int]:
+    """The zeros a convolution adds on either side by itself; what ``_pad`` has added already it does not add again."""
+    left_right = module._reversed_padding_repeated_twice
+    plain = module.padding_mode == "zeros" and left_right[::2] == left_right[1::2]
+    return left_right[::-2] if plain else [0] * (len(left_right) // 2)
+
+
+def _convolution_backward(
+    module: Any, signal: Tensor, x: Tensor, weight: Tensor, mask: tuple[bool, bool, bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(at the input, at the weight, at the bias), those that ``mask`` asks for."""
+    geometry = (module.stride, _zeros(module), module.dilation, False, [0] * len(module.stride), module.groups)
+    return torch.ops.aten.convolution_backward(signal, x, weight, [weight.shape[0]], *geometry, mask)
+
+
+def _learn_convolution(module: Any, x: Tensor, signal: Tensor) -> None:
+    bias = module.bias is not None and module.bias.requires_grad
+    mask = (False, module.weight.requires_grad, bias)
+    _, at_weight, at_bias = _convolution_backward(module, signal, x, module.weight, mask)
+    if module.weight.requires_grad:
+        accumulate(module.weight, at_weight.contiguous())
+    if bias:
+        accumulate(module.bias, at_bias)
+
+
+def _learn_graph(step: Step, signal: Tensor) -> None:
+    parameters = [p for p in step.module.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(step.saved[1], parameters, signal, retain_graph=True, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            accumulate(parameter, gradient)

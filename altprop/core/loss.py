@@ -1,0 +1,78 @@
+"""Losses, as a rule sees them: the value, and the output error e = y_hat - t of every sample.
+
+    cross_entropy         y_hat = softmax(z)   L = -1/N sum t log y_hat
+    binary_cross_entropy  y_hat = sigmoid(z)   L = -1/N sum t log y_hat + (1 - t) log(1 - y_hat)
+    mse                   y_hat = z            L = 1/2N sum (z - t)^2
+
+With each of these heads dL/dz = e / N exactly, so one error serves every rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from altprop.core.layer import Refused
+
+
+def _cross_entropy(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    log_p = z.log_softmax(1)
+    return -(t * log_p).sum() / len(z), log_p.exp_().sub_(t)
+
+
+def _binary_cross_entropy(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    return F.binary_cross_entropy_with_logits(z, t, reduction="sum") / len(z), z.sigmoid().sub_(t)
+
+
+def _mse(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    e = z - t
+    return e.square().sum() / (2 * len(z)), e
+
+
+class Loss(NamedTuple):
+    error: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (z (N, C), t (N, C)) -> (loss, e (N, C))
+    predict: Callable[[Tensor], Tensor]  # z -> y_hat
+    refuses: tuple[type[nn.Module], ...]  # endings of a net that would apply the head twice
+
+
+HEADS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid, nn.Softmin)
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": Loss(_cross_entropy, lambda z: z.softmax(1), HEADS),
+    "binary_cross_entropy": Loss(_binary_cross_entropy, torch.sigmoid, HEADS),
+    "mse": Loss(_mse, lambda z: z, ()),
+}
+
+
+def find_loss(name: str, last: nn.Module | None) -> Loss:
+    """The loss of that name; raises ``Refused`` where there is none, or where the net's last module is its head."""
+    if name not in LOSSES:
+        raise Refused(f"unknown loss '{name}'; there are {', '.join(LOSSES)}")
+    if isinstance(last, LOSSES[name].refuses):
+        raise Refused(
+            f"the net ends in {type(last).__name__}, but loss '{name}' takes logits and applies it itself: "
+            f"remove the {type(last).__name__}, or use loss='mse'"
+        )
+    return LOSSES[name]
+
+
+def targets(y: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """Class labels (N,) or ready targets (N, C) as a matrix (N, C) of that dtype; ``Refused`` where they do not fit."""
+    if y.dim() == 1 and not y.is_floating_point():
+        t = torch.zeros(len(y), classes, dtype=dtype, device=y.device)
+        try:
+            return t.scatter_(1, y.long().unsqueeze(1), 1)
+        except (RuntimeError, IndexError) as error:
+            raise Refused(
+                f"labels from {int(y.min())} to {int(y.max())} came, but the net has {classes} outputs: "
+                f"labels must be 0 to {classes - 1}"
+            ) from error
+    t = y.unsqueeze(1) if y.dim() == 1 else y
+    if t.dim() != 2 or t.shape[1] != classes:
+        raise Refused(
+            f"targets of shape {tuple(y.shape)} came for {classes} outputs: give (N,) labels or (N, {classes})"
+        )
+    return t.to(dtype)

@@ -1,0 +1,142 @@
+"""What a learning rule is: a network that fills its own ``.grad``, and what it claims about itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from altprop.core.feedback import Feedback
+from altprop.core.layer import Layer, Refused, layers
+from altprop.core.local import Ready
+from altprop.core.loss import find_loss, targets
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a rule needs.  Data, not prose: ``tests/test_claims.py`` measures every field."""
+
+    weight_transport: Literal["none", "signs", "full"]  # does a hidden gradient depend on the weights above?
+    locking: Literal[
+        "none", "forward", "backward"
+    ]  # what a layer waits for: nothing, the whole forward pass, layers above
+    signal: Literal["none", "target", "error", "layerwise"]  # what reaches a hidden layer
+    labels: bool = True
+    passes: int = 1  # forward passes a batch
+    updates: int = 1  # times ``ready`` is called for a layer in a batch
+    changes: tuple[str, ...] = ()  # what ``credit`` alters beside ``.grad`` and the running statistics of norms
+    trains: tuple[str, ...] = ("inlet", "synapse", "activation")  # the parts of a layer whose parameters get a gradient
+
+
+class Rule(nn.Module, ABC):
+    """A net together with the rule that assigns credit in it.
+
+    net: an ``nn.Sequential``, or any module with ``cuts``, the layers it is made of; it stays the user's.
+    example: one input or a batch, (N, *in), for the shapes.  loss: ``cross_entropy`` and ``binary_cross_entropy`` on
+    logits, or ``mse``.  Raises ``Refused`` where net, example, loss and rule do not fit, naming the layer."""
+
+    claims: ClassVar[Claims]
+    reference: ClassVar[str]  # BibTeX key in altprop.rules.references
+    refuses: ClassVar[
+        tuple[type[nn.Module], ...]
+    ] = ()  # modules of inlet and activation that the rule cannot work with
+
+    def __init__(
+        self, net: nn.Module, *, example: Tensor, loss: str = "cross_entropy", cuts: Sequence[Layer] | None = None
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.layers = layers(net) if cuts is None else list(cuts)
+        self.loss = find_loss(loss, self.layers[-1].last)
+        like = next(net.parameters())
+        x = example[:1].to(like.device, example.dtype if example.dtype == torch.int64 else like.dtype)
+        self.shapes = _dry_run(self, x, handmade=cuts is not None)
+        self.feedback = Feedback()
+        for layer in self.layers:
+            self._check(layer)
+
+    @abstractmethod
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        """Add this batch's gradient to every ``.grad`` the rule claims, and return the loss, a scalar.
+
+        x (N, *in); y labels (N,) or targets (N, C).
+        ``ready(layer)`` is called as soon as a layer's gradient is complete."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x)
+
+    def targets(self, y: Tensor) -> Tensor:
+        """Labels (N,), or targets (N, C) as they are, as the matrix t (N, C)."""
+        return targets(y, self.classes, self.like.dtype)
+
+    def output_error(self, output: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, e = y_hat - t (N, C)); e is each sample's own, not divided by N."""
+        return self.loss.error(output, t)
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        """For an optimizer: the net's parameters, and those of the rule that learn at a rate of their own."""
+        return [{"params": [p for p in self.net.parameters() if p.requires_grad], "lr": lr}]
+
+    @property
+    def classes(self) -> int:
+        return self.shapes[-1][1][0]
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the net's dtype, on its device."""
+        return next(self.net.parameters())
+
+    @property
+    def direct_shapes(self) -> list[tuple[int, ...]]:
+        """(classes, *out_l) for every hidden layer."""
+        return [(self.classes, *out) for _, out in self.shapes[:-1]]
+
+    def _check(self, layer: Layer) -> None:
+        for part in ("inlet", "activation"):
+            for module in getattr(layer, part).modules():
+                learns = any(p.requires_grad for p in module.parameters(recurse=False))
+                what = f"{type(self).__name__} cannot work with {type(module).__name__} in the {part} of {layer}"
+                if isinstance(module, self.refuses):
+                    raise Refused(f"{what}: remove it, or use a rule that can, such as 'bp'")
+                if learns and part not in self.claims.trains:
+                    raise Refused(
+                        f"{what}: its parameters get no gradient there; build it without them "
+                        "(affine=False or elementwise_affine=False), freeze them, or use a rule that can, such as 'bp'"
+                    )
+
+
+def _dry_run(rule: Rule, x: Tensor, handmade: bool) -> list[tuple[torch.Size, torch.Size]]:
+    """The shapes (in, out) of every layer a sample, found in eval mode so that no statistics move."""
+    modes = {module: module.training for module in rule.net.modules()}
+    rule.net.eval()
+    shapes, h = [], x
+    try:
+        with torch.no_grad():
+            for layer in rule.layers:
+                before, h = h.shape[1:], _run(layer, h)
+                shapes.append((before, h.shape[1:]))
+            if handmade and not torch.allclose(rule.net(x), h, rtol=1e-4, atol=1e-5):
+                raise Refused("the cuts do not compute what the net does: give all of its layers, in their order")
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if h.dim() != 2:
+        raise Refused(
+            f"the net puts out shape {tuple(h.shape[1:])} a sample, but a loss takes one row of classes: "
+            "end the net in an nn.Linear"
+        )
+    return shapes
+
+
+def _run(layer: Layer, x: Tensor) -> Tensor:
+    try:
+        return layer(x)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise Refused(
+            f"{layer} does not take its input of shape {tuple(x.shape[1:])} a sample: "
+            f"make net and data fit ({str(error).splitlines()[0]})"
+        ) from error

@@ -1,0 +1,15 @@
+"""Data sets as tensors: the published ones by name, the user's own by path, and batches of either.
+
+>>> from altprop.data import batches, load
+>>> digits = load("digits", val=0.1)
+>>> x, y = next(batches(digits.x_train, digits.y_train, 64))
+>>> x.shape
+torch.Size([64, 1, 8, 8])
+"""
+
+from .catalogue import DATASETS, Entry, fetch, load
+from .convert import from_torch
+from .dataset import Dataset, as_float, batches
+from .errors import DataError
+
+__all__ = ["DATASETS", "DataError", "Dataset", "Entry", "as_float", "batches", "fetch", "from_torch", "load"]

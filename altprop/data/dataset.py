@@ -1,0 +1,219 @@
+"""A data set as tensors, and batches of it.
+
+Tensors that already lie on the device make a loader superfluous: a shuffled batch is one gather and one scaling.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import DataError, suggest
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Train, test and perhaps validation tensors. One that exists is sound: its checks run when it is made.
+
+    Shapes: x (N, *shape) uint8, scaled to [0, 1] at batch time, or float32, used as is;
+    y (N,) int64 class labels, or (N, K) float32 targets (regression, `classes` is empty).
+    Raises `DataError` for lengths, shapes or types that do not fit, empty parts, NaN or infinity, fewer than two
+    classes, labels out of range.
+    """
+
+    name: str
+    x_train: Tensor = field(repr=False)
+    y_train: Tensor = field(repr=False)
+    x_test: Tensor = field(repr=False)
+    y_test: Tensor = field(repr=False)
+    classes: tuple[str, ...]
+    x_val: Tensor | None = field(default=None, repr=False)
+    y_val: Tensor | None = field(default=None, repr=False)
+    net: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.x_val is None) != (self.y_val is None):
+            raise DataError(f"{self.name}: one of x_val and y_val is missing; give both or neither")
+        for part, x, y in self.parts():
+            check_samples(f"{self.name}: x_{part}", x, y)
+            if x.shape[1:] != self.x_train.shape[1:] or x.dtype != self.x_train.dtype:
+                came, expected = (f"{tuple(t.shape[1:])} {t.dtype}" for t in (x, self.x_train))
+                raise DataError(
+                    f"{self.name}: x_{part} has samples {came}; expected {expected}, as x_train; convert them"
+                )
+            (_check_labels if self.classes else _check_targets)(f"{self.name}: y_{part}", y, self)
+
+    def parts(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """(part, x, y) for "train", "test" and, where there is one, "val"."""
+        yield "train", self.x_train, self.y_train
+        yield "test", self.x_test, self.y_test
+        if self.x_val is not None and self.y_val is not None:
+            yield "val", self.x_val, self.y_val
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.x_train.shape[1:])
+
+    @property
+    def outputs(self) -> int:
+        """Number of classes, or of regression targets."""
+        return len(self.classes) or self.y_train.shape[1]
+
+    @property
+    def task(self) -> str:
+        """Either "classification" or "regression"."""
+        return "classification" if self.classes else "regression"
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The same data set with every tensor on `device`."""
+        moved: dict[str, Any] = {}
+        for part, x, y in self.parts():
+            moved |= {f"x_{part}": x.to(device), f"y_{part}": y.to(device)}
+        return replace(self, **moved)
+
+    def scaled(self, scale: str | None) -> "Dataset":
+        """Inputs rescaled by statistics of the training part: "unit" to [0, 1], "standard" to mean 0, deviation 1.
+
+        Per feature, or per channel of (C, H, W); a constant one is only shifted. None leaves all as it is.
+        Raises `DataError` for an unknown `scale`.
+        """
+        if scale is None:
+            return self
+        if scale not in SCALES:
+            raise DataError(f"scale {scale!r} is unknown; use None or one of these: {suggest(scale, SCALES)}")
+        x = as_float(self.x_train)
+        axes = (0, *range(2, x.dim()))
+        offset, spread = SCALES[scale](x, axes)
+        # Rounding gives a constant feature a tiny deviation, and dividing by that would turn it into noise.
+        constant = x.amax(axes, keepdim=True) == x.amin(axes, keepdim=True)
+        spread = spread.masked_fill(constant, 1.0)
+        rescaled: dict[str, Any] = {f"x_{part}": as_float(x).sub(offset).div_(spread) for part, x, _ in self.parts()}
+        return replace(self, **rescaled)
+
+    def split_validation(self, fraction: float, seed: int) -> "Dataset":
+        """Holds a stratified `fraction` of the training part out as x_val, y_val; 0 holds out nothing.
+
+        Raises `DataError` for a fraction outside [0, 1), or where there is a validation part already.
+        """
+        if not 0 <= fraction < 1:
+            raise DataError(f"validation fraction is {fraction}; expected 0 <= fraction < 1, such as 0.1")
+        if fraction == 0:
+            return self
+        if self.x_val is not None:
+            raise DataError(f"{self.name}: has a validation part already; split the data set it came from")
+        keep, held = holdout(self.y_train, fraction, seed)
+        x, y = self.x_train, self.y_train
+        return replace(self, x_train=x[keep], y_train=y[keep], x_val=x[held], y_val=y[held])
+
+
+def _unit(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    low = x.amin(axes, keepdim=True)
+    return low, x.amax(axes, keepdim=True) - low
+
+
+def _standard(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    deviation, mean = torch.std_mean(x, axes, correction=0, keepdim=True)
+    return mean, deviation
+
+
+SCALES: dict[str, Callable[[Tensor, tuple[int, ...]], tuple[Tensor, Tensor]]] = {
+    "unit": _unit,
+    "standard": _standard,
+}
+
+
+def holdout(y: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices (keep, held) of a stratified split of labels (N,); of a plain random one of targets (N, K).
+
+    Each class gives its rounded share and at least one sample, but never its only one.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.zeros(len(y)) if y.is_floating_point() else y.cpu()
+    held = torch.zeros(len(y), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        share = min(len(members) - 1, max(1, round(fraction * len(members))))
+        held[members[torch.randperm(len(members), generator=generator)[:share]]] = True
+    return (~held).nonzero().flatten().to(y.device), held.nonzero().flatten().to(y.device)
+
+
+def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 scaled to [0, 1]; any other type only cast, and not copied where it is `dtype` already."""
+    return x.to(dtype).mul_(1 / 255) if x.dtype == torch.uint8 else x.to(dtype)
+
+
+def batches(
+    x: Tensor,
+    y: Tensor,
+    size: int,
+    *,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float32,
+    drop_last: bool = False,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches (x (size, *shape) as float, y) on the device where x lies, in order or, given a generator, shuffled.
+
+    One call is one epoch: the permutation is drawn at the call. The last batch may be smaller unless `drop_last`.
+    Without a generator, batches of float data are views of x.
+    Raises `DataError` for a size below 1 or unequal lengths.
+    """
+    if size < 1:
+        raise DataError(f"batch size is {size}; expected a whole number of at least 1")
+    if len(x) != len(y):
+        raise DataError(f"x has {len(x)} samples and y {len(y)}; give each sample one label or target")
+    stops = range(0, len(x) - len(x) % size if drop_last else len(x), size)
+    if generator is None:
+        return ((as_float(x[i : i + size], dtype), y[i : i + size]) for i in stops)
+    order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
+    chosen = (order[i : i + size] for i in stops)
+    return ((as_float(x.index_select(0, rows), dtype), y.index_select(0, rows)) for rows in chosen)
+
+
+def check_samples(where: str, x: Tensor, y: Tensor) -> None:
+    """Raises `DataError` unless x is (N, ...) with N > 0, finite, uint8 or float32, and y as long."""
+    if x.dim() < 2:
+        raise DataError(f"{where} has shape {tuple(x.shape)}; expected (N, features) or (N, C, H, W); reshape it")
+    if y.dim() < 1 or len(x) != len(y):
+        came = f"{len(x)} samples and {len(y) if y.dim() else 1} labels or targets"
+        raise DataError(f"{where} has {came}; give each sample exactly one")
+    if x.numel() == 0:
+        raise DataError(f"{where} is empty, of shape {tuple(x.shape)}; expected at least one sample; add some")
+    if x.dtype not in (torch.uint8, torch.float32):
+        raise DataError(f"{where} is {x.dtype}; expected uint8 (pixels) or float32; convert it")
+    check_finite(where, x)
+
+
+def check_finite(where: str, values: Tensor) -> None:
+    """Raises `DataError` with the row and column of the first NaN or infinity."""
+    finite = values.isfinite()
+    if not finite.all():
+        row, *column = (~finite).nonzero()[0].tolist()
+        at = f"row {row}, column {column[0] if len(column) == 1 else tuple(column)} (counted from 0)"
+        came = values[(row, *column)].item()
+        raise DataError(f"{where} is {came} at {at}; expected finite numbers; remove or fill it")
+
+
+def _check_labels(where: str, y: Tensor, dataset: Dataset) -> None:
+    count = len(dataset.classes)
+    if count < 2:
+        came = f"only {count} class ({dataset.classes[0]})"
+        raise DataError(f"{dataset.name}: has {came}; classification needs at least 2 classes; add samples of another")
+    if y.dtype != torch.int64 or y.dim() != 1:
+        came = f"{y.dtype} of shape {tuple(y.shape)}"
+        raise DataError(f"{where} is {came}; expected int64 class labels (N,); convert it")
+    outside = ((y < 0) | (y >= count)).nonzero().flatten()
+    if len(outside):
+        row = int(outside[0])
+        came = f"{int(y[row])} in row {row} (counted from 0)"
+        raise DataError(f"{where}: labels out of range: {came}; expected 0 to {count - 1}, as in training; correct it")
+
+
+def _check_targets(where: str, y: Tensor, dataset: Dataset) -> None:
+    expected = dataset.y_train.shape[1:]
+    if y.dtype != torch.float32 or y.dim() != 2 or y.shape[1:] != expected or not y.shape[1]:
+        came = f"{y.dtype} of shape {tuple(y.shape)}"
+        raise DataError(f"{where} is {came}; expected float32 targets (N, K), K alike in all parts; convert it")
+    check_finite(where, y)

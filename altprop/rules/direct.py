@@ -1,0 +1,75 @@
+"""Direct feedback alignment: the output error reaches every hidden layer in one step, through a fixed random
+matrix of its own.
+
+    delta_L = e / N                        e = y_hat - t                                  (N, C)
+    DFA     delta_l = (e D_l / N) * f'(a_l)          D_l fixed, (C, *out_l)               (N, *out_l)
+    sDFA    delta_l = (sign(e) D_l / N) * f'(a_l)    sign(0) = 0
+    W_l.grad += delta_l^T h_{l-1}
+
+The signal enters at the layer's activity, before pooling; no layer waits for the one above it.
+
+References: Nokland, NeurIPS 2016 (DFA); Frenkel, Lefebvre and Bol, Frontiers in Neuroscience 15, 2021 (sDFA).
+Deviations from the papers:
+    1. Every layer takes the mean over the batch; the code of Frenkel et al. does not divide the hidden signal by N.
+Easily confused with: feedback alignment, layer by layer; DRTP, which projects the target instead of the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from altprop.core import Claims, Ready, Rule, draw_feedback, forward, learn, project, slope
+
+
+class DFA(Rule):
+    """Direct feedback alignment (Nokland 2016, eq. 7).
+
+    feedback[l] (C, *out_l) brings the error to hidden layer l.  init, scale, seed: how it is drawn."""
+
+    claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
+    reference = "nokland2016"
+
+    def __init__(
+        self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
+    ) -> None:
+        super().__init__(net, **arguments)
+        self.feedback = draw_feedback(self.direct_shapes, init=init, scale=scale, seed=seed, like=self.like)
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        return _broadcast(self, x, y, ready, lambda e: e)
+
+
+class SDFA(Rule):
+    """Sign-concordant direct feedback: DFA with the sign of the error (Frenkel et al. 2021).  Arguments as ``DFA``."""
+
+    claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
+    reference = "frenkel2021"
+
+    def __init__(
+        self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
+    ) -> None:
+        super().__init__(net, **arguments)
+        self.feedback = draw_feedback(self.direct_shapes, init=init, scale=scale, seed=seed, like=self.like)
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        return _broadcast(self, x, y, ready, torch.sign)
+
+
+def _broadcast(rule: Rule, x: Tensor, y: Tensor, ready: Ready | None, modulation: Callable[[Tensor], Tensor]) -> Tensor:
+    traces = []
+    h = x
+    for layer in rule.layers:
+        traces.append(forward(layer, h))
+        h = traces[-1].h
+    loss, e = rule.output_error(h, rule.targets(y))
+    m = modulation(e) / len(x)  # (N, C)
+    for trace, D in zip(traces, rule.feedback, strict=False):
+        learn(trace, slope(trace, project(m, D)), ready)
+    learn(traces[-1], slope(traces[-1], e / len(x)), ready)
+    return loss

@@ -1,0 +1,36 @@
+"""Shallow learning: only the last layer learns, on top of random features.  The control that every rule must beat.
+
+    delta_L = e / N,   W_L.grad += delta_L^T h_{L-1};   the hidden layers stay as they were drawn
+
+Reference: the "shallow" curve of Frenkel, Lefebvre and Bol, Frontiers in Neuroscience 15, 2021.
+Deviations from the paper: none.
+Easily confused with: an extreme learning machine, which solves the last layer in closed form.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from altprop.core import Claims, Ready, Rule, forward, learn, pull, slope
+
+
+class Shallow(Rule):
+    """The delta rule in the last layer alone (the control of Frenkel et al. 2021).  Hidden ``.grad`` stays as it is."""
+
+    claims = Claims(weight_transport="none", locking="forward", signal="none")
+    reference = "frenkel2021"
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        *hidden, last = self.layers
+        h = x
+        for layer in hidden:
+            h = layer(h)
+        trace = forward(last, h, reach=last.inlet_learns)
+        loss, e = self.output_error(trace.h, self.targets(y))
+        delta = slope(trace, e / len(x))  # (N, C)
+        if last.inlet_learns:
+            pull(trace, delta)
+        learn(trace, delta, ready)
+        return loss
