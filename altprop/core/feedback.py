@@ -8,24 +8,22 @@ feedback leaves the net's initial weights alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from altprop.core.layer import Refused
 
-Initialiser = Callable[[Tensor, int, int, torch.Generator], Tensor]  # (empty, fan_in, fan_out, generator)
-
-INITIALISERS: dict[str, Initialiser] = {
-    "he_uniform": lambda m, i, o, g: m.uniform_(-math.sqrt(6 / i), math.sqrt(6 / i), generator=g),
-    "he_normal": lambda m, i, o, g: m.normal_(0, math.sqrt(2 / i), generator=g),
-    "glorot_uniform": lambda m, i, o, g: m.uniform_(-math.sqrt(6 / (i + o)), math.sqrt(6 / (i + o)), generator=g),
-    "glorot_normal": lambda m, i, o, g: m.normal_(0, math.sqrt(2 / (i + o)), generator=g),
-    "lecun_uniform": lambda m, i, o, g: m.uniform_(-math.sqrt(3 / i), math.sqrt(3 / i), generator=g),
-    "uniform": lambda m, i, o, g: m.uniform_(-1, 1, generator=g),
-    "normal": lambda m, i, o, g: m.normal_(generator=g),
+INITIALISERS: dict[str, Callable[..., Tensor]] = {
+    "he_uniform": nn.init.kaiming_uniform_,
+    "he_normal": nn.init.kaiming_normal_,
+    "glorot_uniform": nn.init.xavier_uniform_,
+    "glorot_normal": nn.init.xavier_normal_,
+    "orthogonal": nn.init.orthogonal_,
+    "uniform": partial(nn.init.uniform_, a=-1.0, b=1.0),
+    "normal": nn.init.normal_,
 }
 
 
@@ -68,8 +66,7 @@ def draw_feedback(
     generator = torch.Generator().manual_seed(seed)
     feedback = Feedback()
     for shape in shapes:
-        fan_in, fan_out = math.prod(shape[1:]), shape[0] * math.prod(shape[2:])
-        matrix = INITIALISERS[init](torch.empty(*shape, dtype=like.dtype), fan_in, fan_out, generator)
+        matrix = INITIALISERS[init](torch.empty(*shape, dtype=like.dtype), generator=generator)
         feedback.append(matrix.mul_(scale).to(like.device))
     return feedback
 

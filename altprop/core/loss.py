@@ -36,14 +36,15 @@ def _mse(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 class Loss(NamedTuple):
     error: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (z (N, C), t (N, C)) -> (loss, e (N, C))
     predict: Callable[[Tensor], Tensor]  # z -> y_hat
+    probabilities: bool  # whether y_hat (N, C) sums to one
     refuses: tuple[type[nn.Module], ...]  # endings of a net that would apply the head twice
 
 
 HEADS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid, nn.Softmin)
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(_cross_entropy, lambda z: z.softmax(1), HEADS),
-    "binary_cross_entropy": Loss(_binary_cross_entropy, torch.sigmoid, HEADS),
-    "mse": Loss(_mse, lambda z: z, ()),
+    "cross_entropy": Loss(_cross_entropy, lambda z: z.softmax(1), True, HEADS),
+    "binary_cross_entropy": Loss(_binary_cross_entropy, torch.sigmoid, False, HEADS),
+    "mse": Loss(_mse, lambda z: z, False, ()),
 }
 
 

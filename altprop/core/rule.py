@@ -39,8 +39,9 @@ class Rule(nn.Module, ABC):
     example: one input or a batch, (N, *in), for the shapes.  loss: ``cross_entropy`` and ``binary_cross_entropy`` on
     logits, or ``mse``.  Raises ``Refused`` where net, example, loss and rule do not fit, naming the layer."""
 
+    family: ClassVar[str]
     claims: ClassVar[Claims]
-    reference: ClassVar[str]  # BibTeX key in altprop.rules.references
+    reference: ClassVar[str]  # BibTeX key in altprop.rules.REFERENCES
     refuses: ClassVar[
         tuple[type[nn.Module], ...]
     ] = ()  # modules of inlet and activation that the rule cannot work with

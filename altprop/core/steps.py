@@ -17,66 +17,41 @@ aten = torch.ops.aten
 Pointwise = tuple[Callable[[Any, Tensor], Tensor], Callable[[Any, Tensor, Tensor], Tensor], bool]
 RESULT, INPUT = True, False
 
+# fmt: off
 POINTWISE: dict[type[nn.Module], Pointwise] = {  # m: module, s: signal at h, then the result h or the input a
     nn.Identity: (lambda m, a: a, lambda m, s, h: s, RESULT),
     nn.ReLU: (lambda m, a: a.relu(), lambda m, s, h: aten.threshold_backward(s, h, 0), RESULT),
+    nn.ReLU6: (lambda m, a: F.relu6(a), lambda m, s, a: aten.hardtanh_backward(s, a, 0, 6), INPUT),
+    nn.LeakyReLU: (lambda m, a: F.leaky_relu(a, m.negative_slope),
+                   lambda m, s, a: aten.leaky_relu_backward(s, a, m.negative_slope, False), INPUT),
     nn.Tanh: (lambda m, a: a.tanh(), lambda m, s, h: aten.tanh_backward(s, h), RESULT),
     nn.Sigmoid: (lambda m, a: a.sigmoid(), lambda m, s, h: aten.sigmoid_backward(s, h), RESULT),
-    nn.LeakyReLU: (
-        lambda m, a: F.leaky_relu(a, m.negative_slope),
-        lambda m, s, a: aten.leaky_relu_backward(s, a, m.negative_slope, False),
-        INPUT,
-    ),
+    nn.LogSigmoid: (lambda m, a: F.logsigmoid(a), lambda m, s, a: s * (-a).sigmoid(), INPUT),
+    nn.Softplus: (lambda m, a: F.softplus(a, m.beta, m.threshold),
+                  lambda m, s, a: aten.softplus_backward(s, a, m.beta, m.threshold), INPUT),
+    nn.Softsign: (lambda m, a: F.softsign(a), lambda m, s, a: s / (1 + a.abs()).square(), INPUT),
     nn.ELU: (lambda m, a: F.elu(a, m.alpha), lambda m, s, a: aten.elu_backward(s, m.alpha, 1, 1, False, a), INPUT),
-    nn.CELU: (
-        lambda m, a: F.celu(a, m.alpha),
-        lambda m, s, a: aten.elu_backward(s, m.alpha, 1, 1 / m.alpha, False, a),
-        INPUT,
-    ),
-    nn.SELU: (
-        lambda m, a: F.selu(a),
-        lambda m, s, a: aten.elu_backward(s, 1.6732632423543772, 1.0507009873554805, 1, False, a),
-        INPUT,
-    ),
-    nn.GELU: (
-        lambda m, a: F.gelu(a, approximate=m.approximate),
-        lambda m, s, a: aten.gelu_backward(s, a, approximate=m.approximate),
-        INPUT,
-    ),
+    nn.CELU: (lambda m, a: F.celu(a, m.alpha),
+              lambda m, s, a: aten.elu_backward(s, m.alpha, 1, 1 / m.alpha, False, a), INPUT),
+    nn.SELU: (lambda m, a: F.selu(a),
+              lambda m, s, a: aten.elu_backward(s, 1.6732632423543772, 1.0507009873554805, 1, False, a), INPUT),
+    nn.GELU: (lambda m, a: F.gelu(a, approximate=m.approximate),
+              lambda m, s, a: aten.gelu_backward(s, a, approximate=m.approximate), INPUT),
     nn.SiLU: (lambda m, a: F.silu(a), lambda m, s, a: aten.silu_backward(s, a), INPUT),
     nn.Mish: (lambda m, a: F.mish(a), lambda m, s, a: aten.mish_backward(s, a), INPUT),
-    nn.Softplus: (
-        lambda m, a: F.softplus(a, m.beta, m.threshold),
-        lambda m, s, a: aten.softplus_backward(s, a, m.beta, m.threshold),
-        INPUT,
-    ),
-    nn.Softsign: (lambda m, a: F.softsign(a), lambda m, s, a: s / (1 + a.abs()).square(), INPUT),
-    nn.Hardtanh: (
-        lambda m, a: F.hardtanh(a, m.min_val, m.max_val),
-        lambda m, s, a: aten.hardtanh_backward(s, a, m.min_val, m.max_val),
-        INPUT,
-    ),
-    nn.ReLU6: (lambda m, a: F.relu6(a), lambda m, s, a: aten.hardtanh_backward(s, a, 0, 6), INPUT),
+    nn.Hardtanh: (lambda m, a: F.hardtanh(a, m.min_val, m.max_val),
+                  lambda m, s, a: aten.hardtanh_backward(s, a, m.min_val, m.max_val), INPUT),
     nn.Hardsigmoid: (lambda m, a: F.hardsigmoid(a), lambda m, s, a: aten.hardsigmoid_backward(s, a), INPUT),
     nn.Hardswish: (lambda m, a: F.hardswish(a), lambda m, s, a: aten.hardswish_backward(s, a), INPUT),
-    nn.LogSigmoid: (lambda m, a: F.logsigmoid(a), lambda m, s, a: s * (-a).sigmoid(), INPUT),
     nn.Tanhshrink: (lambda m, a: a - a.tanh(), lambda m, s, a: s * a.tanh().square(), INPUT),
-    nn.Hardshrink: (
-        lambda m, a: F.hardshrink(a, m.lambd),
-        lambda m, s, a: aten.hardshrink_backward(s, a, m.lambd),
-        INPUT,
-    ),
-    nn.Softshrink: (
-        lambda m, a: F.softshrink(a, m.lambd),
-        lambda m, s, a: aten.softshrink_backward(s, a, m.lambd),
-        INPUT,
-    ),
-    nn.Threshold: (
-        lambda m, a: F.threshold(a, m.threshold, m.value),
-        lambda m, s, a: aten.threshold_backward(s, a, m.threshold),
-        INPUT,
-    ),
+    nn.Hardshrink: (lambda m, a: F.hardshrink(a, m.lambd),
+                    lambda m, s, a: aten.hardshrink_backward(s, a, m.lambd), INPUT),
+    nn.Softshrink: (lambda m, a: F.softshrink(a, m.lambd),
+                    lambda m, s, a: aten.softshrink_backward(s, a, m.lambd), INPUT),
+    nn.Threshold: (lambda m, a: F.threshold(a, m.threshold, m.value),
+                   lambda m, s, a: aten.threshold_backward(s, a, m.threshold), INPUT),
 }
+# fmt: on
 
 DROPOUTS: dict[type[nn.Module], bool] = {  # whether whole channels fall out
     nn.Dropout: False, nn.Dropout1d: True, nn.Dropout2d: True, nn.Dropout3d: True,
@@ -150,7 +125,7 @@ def run_all(
     return x, steps
 
 
-def accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:
+def accumulate(parameter: Tensor, gradient: Tensor) -> None:
     """``parameter.grad += gradient``, as ``loss.backward()`` would."""
     if parameter.grad is None:
         parameter.grad = gradient

@@ -11,5 +11,9 @@ from .catalogue import DATASETS, Entry, fetch, load
 from .convert import from_torch
 from .dataset import Dataset, as_float, batches
 from .errors import DataError
+from .features import read_features
 
-__all__ = ["DATASETS", "DataError", "Dataset", "Entry", "as_float", "batches", "fetch", "from_torch", "load"]
+__all__ = [
+    "DATASETS", "DataError", "Dataset", "Entry", "as_float", "batches", "fetch", "from_torch", "load",
+    "read_features",
+]  # fmt: skip

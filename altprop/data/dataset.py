@@ -32,6 +32,7 @@ class Dataset:
     x_val: Tensor | None = field(default=None, repr=False)
     y_val: Tensor | None = field(default=None, repr=False)
     net: str = ""
+    scaling: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # (offset, spread) that was applied to x
 
     def __post_init__(self) -> None:
         if (self.x_val is None) != (self.y_val is None):
@@ -91,7 +92,7 @@ class Dataset:
         constant = x.amax(axes, keepdim=True) == x.amin(axes, keepdim=True)
         spread = spread.masked_fill(constant, 1.0)
         rescaled: dict[str, Any] = {f"x_{part}": as_float(x).sub(offset).div_(spread) for part, x, _ in self.parts()}
-        return replace(self, **rescaled)
+        return replace(self, scaling=(offset, spread), **rescaled)
 
     def split_validation(self, fraction: float, seed: int) -> "Dataset":
         """Holds a stratified `fraction` of the training part out as x_val, y_val; 0 holds out nothing.

@@ -13,7 +13,7 @@ from .convert import assemble
 from .dataset import Dataset
 from .errors import DataError, reading, suggest
 
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _MODES = ("L", "RGB")
 
 
@@ -39,12 +39,7 @@ def read_npz(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
     x (N, ...) uint8 or real; y (N,) whole numbers from 0 are labels, else targets (N,) or (N, K). `label` is not used.
     Raises `DataError` for another archive or other names in it, for objects, and for what `Dataset` refuses.
     """
-    with reading(path, "an .npz archive"), open(path, "rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise DataError(f"{path}: is no .npz archive, or one cut short; expected one; write it with numpy.savez")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+    arrays = read_arrays(path)
     train = next((pair for pair in (("x_train", "y_train"), ("x", "y")) if arrays.keys() >= set(pair)), None)
     tested = {"x_test", "y_test"} & arrays.keys()
     if train is None or len(tested) == 1:
@@ -53,6 +48,17 @@ def read_npz(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
         )
     test = (arrays["x_test"], arrays["y_test"]) if tested else None
     return assemble(path.name, (arrays[train[0]], arrays[train[1]]), test, seed=seed)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz archive by name; nothing is unpickled. Raises `DataError` for anything else."""
+    with reading(path, "an .npz archive"), open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise DataError(f"{path}: is no .npz archive, or one cut short; expected one; write it with numpy.savez")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    return arrays
 
 
 def read_csv(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
@@ -74,7 +80,7 @@ def read_csv(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
                 if len(row) != len(header):
                     raise DataError(f"{where} has {len(row)} cells; expected {len(header)}, as the header has; mend it")
                 labels.append(_label(f"{where}, column {label!r}", row.pop(column).strip()))
-                x.append(_features(where, row, names))
+                x.append(parse_features(where, row, names))
         except csv.Error as error:
             raise DataError(f"{path}: line {rows.line_num}: {error}; expected comma-separated text; mend it") from error
     if not x:
@@ -102,7 +108,7 @@ def _label(where: str, cell: str) -> str:
     return cell
 
 
-def _features(where: str, cells: list[str], names: list[str]) -> np.ndarray:
+def parse_features(where: str, cells: list[str], names: list[str]) -> np.ndarray:
     try:
         with np.errstate(over="ignore"):
             values = np.fromiter(map(float, cells), np.float64, len(cells)).astype(np.float32)
@@ -165,18 +171,18 @@ def _read_classes(path: Path, classes: Sequence[str]) -> tuple[np.ndarray, np.nd
         if name not in classes:
             raise DataError(f"{path / name}: class {name!r} has no training images; expected {suggest(name, classes)}")
         with reading(path / name, "a folder of images"):
-            files = sorted(file for file in (path / name).iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES)
+            files = sorted(file for file in (path / name).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
             raise DataError(
                 f"{path / name}: has no PNG or JPEG files; expected images of the class; add some or remove it"
             )
         for file in files:
-            images.append(_read_image(file, images[0].shape if images else None))
+            images.append(read_image(file, images[0].shape if images else None))
             labels.append(classes.index(name))
     return np.stack(images), np.array(labels)
 
 
-def _read_image(path: Path, expected: tuple[int, ...] | None) -> np.ndarray:
+def read_image(path: Path, expected: tuple[int, ...] | None) -> np.ndarray:
     with reading(path, "a PNG or JPEG image"), Image.open(path, formats=("PNG", "JPEG")) as image:
         mode, pixels = image.mode, np.asarray(image)
     if mode not in _MODES:

@@ -7,6 +7,7 @@ from altprop.rules.drtp import DRTP
 from altprop.rules.feedback_alignment import FA
 from altprop.rules.indirect import IFA
 from altprop.rules.pepita import PEPITA
+from altprop.rules.references import REFERENCES
 from altprop.rules.shallow import Shallow
 
 RULES: dict[str, type[Rule]] = {
@@ -20,4 +21,4 @@ RULES: dict[str, type[Rule]] = {
     "pepita": PEPITA,
 }
 
-__all__ = ["DFA", "DRTP", "FA", "IFA", "PEPITA", "RULES", "SDFA", "Backprop", "Shallow"]
+__all__ = ["DFA", "DRTP", "FA", "IFA", "PEPITA", "REFERENCES", "RULES", "SDFA", "Backprop", "Shallow"]

@@ -23,6 +23,7 @@ from altprop.core import Claims, Ready, Rule, Trace, forward, learn, pull, slope
 class Backprop(Rule):
     """Backpropagation (Rumelhart et al. 1986) without autograd.  Arguments as ``Rule``."""
 
+    family = "gradient"
     claims = Claims(weight_transport="full", locking="backward", signal="layerwise")
     reference = "rumelhart1986"
 

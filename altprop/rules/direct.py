@@ -30,6 +30,7 @@ class DFA(Rule):
 
     feedback[l] (C, *out_l) brings the error to hidden layer l.  init, scale, seed: how it is drawn."""
 
+    family = "feedback"
     claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
     reference = "nokland2016"
 
@@ -47,6 +48,7 @@ class DFA(Rule):
 class SDFA(Rule):
     """Sign-concordant direct feedback: DFA with the sign of the error (Frenkel et al. 2021).  Arguments as ``DFA``."""
 
+    family = "feedback"
     claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
     reference = "frenkel2021"
 

@@ -30,6 +30,7 @@ class DRTP(Rule):
     feedback[l] (C, *out_l) brings the target to hidden layer l.  sign: +1 or -1.  scale multiplies the hidden signal;
     init, seed: how the feedback is drawn.  Raises ``Refused`` for another sign."""
 
+    family = "feedback"
     claims = Claims(weight_transport="none", locking="none", signal="target", trains=("synapse", "activation"))
     reference = "frenkel2021"
 

@@ -32,6 +32,7 @@ class FA(Rule):
     feedback[l], of the shape of layer l+1's weight, brings the signal to layer l.  init, scale, seed: how it is drawn.
     Raises ``Refused`` for a layer above the first that is neither Linear nor a convolution."""
 
+    family = "feedback"
     claims = Claims(weight_transport="none", locking="backward", signal="layerwise")
     reference = "lillicrap2016"
 

@@ -26,6 +26,7 @@ class IFA(Rule):
 
     One matrix, feedback[0] (C, *out_0), brings the error to the first layer.  init, scale, seed: how it is drawn."""
 
+    family = "feedback"
     claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
     reference = "nokland2016"
 

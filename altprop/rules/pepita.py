@@ -53,6 +53,7 @@ class PEPITA(Rule):
     feedback[0] (C, *in) is F, drawn as ``init`` at ``scale`` (published: He-uniform times 0.05) from ``seed``.
     sign, presynaptic, output_error: see ``CHOICES``, the paper's first; ``Refused`` for another."""
 
+    family = "forward-only"
     claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
     reference = "dellaferrera2022"
     refuses = (_NormBase,)

@@ -18,6 +18,7 @@ from altprop.core import Claims, Ready, Rule, forward, learn, pull, slope
 class Shallow(Rule):
     """The delta rule in the last layer alone (the control of Frenkel et al. 2021).  Hidden ``.grad`` stays as it is."""
 
+    family = "control"
     claims = Claims(weight_transport="none", locking="forward", signal="none")
     reference = "frenkel2021"
 

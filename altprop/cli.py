@@ -1,0 +1,228 @@
+"""The command line: parses, calls ``altprop.run``, prints.
+
+Results go to standard output, everything else to standard error.  Bad input is one line and exit status 2; a run that
+is stopped by Ctrl-C ends with status 130 and says how to go on.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from altprop.core import Refused
+from altprop.data import DataError
+from altprop.nets import NetError
+from altprop.run import show
+from altprop.run.recipe import RunError
+
+app = typer.Typer(
+    help="Train and compare neural networks without backpropagation.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+data_app = typer.Typer(help="Data sets: what there is, and fetching it.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+ClickException = typer.BadParameter.__mro__[2]  # typer carries its own copy of click in some versions
+BAD_INPUT = (Refused, DataError, NetError, RunError, OSError)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+Text = Annotated[str | None, typer.Option()]
+Net = Annotated[str | None, typer.Option(help="Spec such as 784-1024-10 or conv32k5-pool2-10; default: the data's.")]
+Data = Annotated[str | None, typer.Option(help="Name, .npz, .csv or folder of images by class [digits].")]
+DataDir = Annotated[str | None, typer.Option(help="Where published sets lie [ALTPROP_DATA, else a cache].")]
+Label = Annotated[str | None, typer.Option(help="Label column of a .csv [label].")]
+Scale = Annotated[str | None, typer.Option(help="Rescale inputs: unit or standard.")]
+Val = Annotated[float | None, typer.Option(help="Fraction of the training part to hold out for tuning [0].")]
+Act = Annotated[str | None, typer.Option(help="Activation, or auto: that of the rule's source [auto].")]
+Dropout = Annotated[float | None, typer.Option(help="After every hidden linear layer [0].")]
+Bias = Annotated[bool | None, typer.Option("--bias/--no-bias", help="Biases in the net [bias].")]
+Init = Annotated[str | None, typer.Option(help="Initialiser of the weights [he_uniform].")]
+Loss = Annotated[str | None, typer.Option(help="cross_entropy, binary_cross_entropy or mse [by the data].")]
+Epochs = Annotated[int | None, typer.Option(help="[10, or 60 where the data are few]")]
+Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate [the rule's, see altprop list].")]
+Momentum = Annotated[float | None, typer.Option(help="[0.9]")]
+Batch = Annotated[int | None, typer.Option(help="[64]")]
+Schedule = Annotated[str | None, typer.Option(help="constant, linear, cosine, or step@60,90 [constant].")]
+Decay = Annotated[float | None, typer.Option(help="Weight decay [0].")]
+Optimizer = Annotated[str | None, typer.Option(help="sgd, adam, adamw or rmsprop [sgd].")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... [cpu].")]
+Threads = Annotated[int | None, typer.Option(help="Of the processor [torch's choice].")]
+Out = Annotated[Path | None, typer.Option(help="Run directory [runs/...].")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="An argument of the rule, key=value; repeatable.")]
+Config = Annotated[Path | None, typer.Option(help="A recipe in TOML; options given beside it come first.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    from altprop.run.train import Interrupted
+
+    try:
+        status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status if isinstance(status, int) else 0)
+    except BAD_INPUT as error:
+        if os.environ.get("ALTPROP_TRACEBACK"):
+            raise
+        _fail(str(error), 2)
+    except ClickException as error:  # type: ignore[misc, unused-ignore]
+        _fail(error.format_message(), 2)  # type: ignore[attr-defined, unused-ignore]
+    except Interrupted as error:
+        _fail(str(error), 130)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("stopped", 130)
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+
+
+def _fail(message: str, status: int) -> None:
+    print("altprop: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(status)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given; defaults live in ``Recipe`` alone."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
+@app.command()
+def train(
+    rule: Annotated[str | None, typer.Argument(help="See altprop list; omitted with --config or --resume.")] = None,
+    data: Data = None, net: Net = None, data_dir: DataDir = None, label: Label = None, scale: Scale = None,
+    val: Val = None, act: Act = None, dropout: Dropout = None, bias: Bias = None, init: Init = None, loss: Loss = None,
+    epochs: Epochs = None, lr: Rate = None, momentum: Momentum = None, batch: Batch = None, schedule: Schedule = None,
+    weight_decay: Decay = None, optimizer: Optimizer = None, device: Device = None, threads: Threads = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout and feedback [0].")] = None,
+    stream: Annotated[bool | None, typer.Option("--stream", help="Step each layer as soon as it can.")] = None,
+    measure: Annotated[bool | None, typer.Option("--measure/--no-measure", help="Angles to bp [measure].")] = None,
+    settings: Settings = None, config: Config = None, out: Out = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events beside the metrics.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Train one net by one rule, and write a run directory with a report."""
+    from altprop.run import commands
+
+    options = _given(
+        rule=rule, data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout,
+        bias=bias, init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
+        weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, seed=seed, stream=stream,
+        measure=measure,
+    )  # fmt: skip
+    result = commands.train(options, settings or [], config, out, resume, tensorboard)
+    _print(result, as_json, show.summary)
+
+
+@app.command()
+def compare(
+    rules: Annotated[str | None, typer.Option(help="Comma-separated [all].")] = None,
+    data: Data = None, net: Net = None, data_dir: DataDir = None, label: Label = None, scale: Scale = None,
+    val: Val = None, act: Act = None, dropout: Dropout = None, bias: Bias = None, init: Init = None, loss: Loss = None,
+    epochs: Epochs = None, lr: Rate = None, momentum: Momentum = None, batch: Batch = None, schedule: Schedule = None,
+    weight_decay: Decay = None, optimizer: Optimizer = None, device: Device = None, threads: Threads = None,
+    seeds: Annotated[str, typer.Option(help="How many (3: seeds 0, 1, 2), or which (4,7,9).")] = "3",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="rule.key=value; repeatable.")] = None,
+    config: Config = None, out: Out = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Train several rules under one protocol, and print a table of what they reach, cost and need."""
+    from altprop.run import commands
+
+    options = _given(
+        data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout, bias=bias,
+        init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
+        weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads,
+    )  # fmt: skip
+    _print(commands.compare(options, rules, seeds, settings or [], config, out), as_json, show.comparison)
+
+
+@app.command("eval")
+def evaluate(run: Path, device: Annotated[str, typer.Option()] = "cpu", as_json: Json = False) -> None:
+    """Loss and accuracy of a run on the test part of its data."""
+    from altprop.run.experiment import evaluate_run
+
+    _print(evaluate_run(run, device), as_json, show.summary)
+
+
+@app.command()
+def predict(
+    run: Path,
+    file: Annotated[Path, typer.Argument(help="Samples: .npz, .csv, an image or a folder of images.")],
+    out: Annotated[Path | None, typer.Option(help="Write the CSV here instead of standard output.")] = None,
+) -> None:
+    """CSV of label and probability, one row a sample (for a regression: of the outputs)."""
+    from altprop.run import commands
+
+    header, rows = commands.predict(run, file)
+    if out is None:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
+    else:
+        commands.write_csv(out, header, rows)
+
+
+@app.command("list")
+def list_rules(as_json: Json = False) -> None:
+    """Every rule: its family, what it needs, its default learning rate and activation, its paper."""
+    from altprop.run import commands
+
+    _print({"rules": commands.list_rules()}, as_json, show.rules)
+
+
+@app.command()
+def explain(rule: str) -> None:
+    """What a rule does: the idea, its equations, arguments, claims and paper."""
+    from altprop.run import commands
+
+    print(commands.explain(rule))
+
+
+@app.command()
+def report(run: Path, out: Annotated[Path | None, typer.Option(help="[RUN/report.html]")] = None) -> None:
+    """Write the HTML report of a run or a comparison anew, and print its path."""
+    from altprop.run.report import write_report
+
+    print(write_report(run, out))
+
+
+@data_app.command("list")
+def list_data(as_json: Json = False) -> None:
+    """The data sets known by name."""
+    from altprop.run import commands
+
+    _print({"data": commands.list_data()}, as_json, show.data_sets)
+
+
+@data_app.command("info")
+def info(data: str, data_dir: DataDir = None, label: Label = None, as_json: Json = False) -> None:
+    """Shape, classes and sizes of one data set, read from its files."""
+    from altprop.run import commands
+
+    _print(commands.data_info(data, **_given(data_dir=data_dir, label=label)), as_json, show.summary)
+
+
+@data_app.command("fetch")
+def fetch(
+    data: str, data_dir: DataDir = None, mirror: Annotated[str | None, typer.Option(help="[ALTPROP_MIRROR]")] = None
+) -> None:
+    """Download a published data set, check it, and print where it lies."""
+    from altprop.data import fetch as fetch_data
+
+    print(fetch_data(data, data_dir, mirror))
+
+
+def _print(result: dict[str, Any], as_json: bool, draw: Any) -> None:
+    if as_json:
+        print(json.dumps(result))
+        return
+    console = Console()
+    draw(Console(width=max(console.width, 150)) if not console.is_terminal else console, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""Ordinary torch.nn builders, and the spec string that names a net in one word."""
+
+from altprop.nets.spec import ACTIVATIONS, INITIALISERS, NetError, build
+
+__all__ = ["ACTIVATIONS", "INITIALISERS", "NetError", "build"]

@@ -1,0 +1,232 @@
+"""What the subcommands of the command line do, as functions that return what they print."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import io
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from altprop.data import DATASETS, load, read_features
+from altprop.rules import REFERENCES, RULES
+from altprop.run import experiment
+from altprop.run.compare import compare as run_comparison
+from altprop.run.recipe import (
+    DEFAULTS,
+    Recipe,
+    RunError,
+    check_arguments,
+    check_rule,
+    make_recipe,
+    parse_settings,
+    read_recipe,
+    rule_arguments,
+)  # fmt: skip
+from altprop.run.report import write_report
+from altprop.run.store import RunDirectory, write_atomically
+from altprop.run.train import Interrupted
+
+UPDATE_EVERY = 20  # batches between two movements of the progress bar
+
+
+def train(
+    options: dict[str, Any], settings: list[str], config: Path | None, out: Path | None, resume: Path | None,
+    tensorboard: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """One run, new or resumed, with its report; returns its summary."""
+    if resume is not None:
+        return _finish(_resume(resume, options, settings, config, out, tensorboard))
+    if config is None and "rule" not in options:
+        raise RunError("no rule came: name one, such as altprop train pepita, or give --config or --resume")
+    recipe = _recipe(options, parse_settings(settings), config)
+    path = out or experiment.default_path(recipe)
+    with _watch(path, tensorboard) as (progress, report):
+        try:
+            result = experiment.run_recipe(recipe, out=path, progress=progress, report=report)
+        except Interrupted:
+            raise Interrupted(f"stopped; go on with: altprop train --resume {path}") from None
+    return _finish(result)
+
+
+def _resume(
+    path: Path, options: dict[str, Any], settings: list[str], config: Path | None, out: Path | None, tensorboard: bool
+) -> experiment.Result:
+    extra = [f"--{name.replace('_', '-')}" for name in options] + ["--set"] * bool(settings)
+    extra += ["--config"] * (config is not None) + ["--out"] * (out is not None)
+    if extra:
+        raise RunError(f"{extra[0]} came beside --resume: a resumed run keeps its own recipe; leave it out")
+    with _watch(path, tensorboard) as (progress, report):
+        try:
+            return experiment.resume_run(path, progress, report)
+        except Interrupted:
+            raise Interrupted(f"stopped; go on with: altprop train --resume {path}") from None
+
+
+def _finish(result: experiment.Result) -> dict[str, Any]:
+    if result.path is not None:
+        write_report(result.path)
+    return result.summary()
+
+
+def compare(
+    options: dict[str, Any], rules: str | None, seeds: str, settings: list[str], config: Path | None, out: Path | None
+) -> dict[str, Any]:
+    """A comparison; ``rules`` and ``seeds`` as the command line has them."""
+    names = [name.strip() for name in rules.split(",")] if rules else list(RULES)
+    for name in names:
+        check_rule(name)
+    if len(set(names)) < len(names):
+        raise RunError(f"--rules {rules} names a rule twice: name each once")
+    arguments: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for key, value in parse_settings(settings).items():
+        rule, dot, argument = key.partition(".")
+        if not dot or rule not in arguments:
+            raise RunError(f"--set {key}=... came: write rule.key=value with one of {', '.join(names)}")
+        check_arguments(rule, [argument])
+        arguments[rule][argument] = value
+    base = _recipe({"rule": names[0], **options}, {}, config)
+
+    def recipes(rule: str, seed: int) -> Recipe:
+        return base.with_(rule=rule, seed=seed, arguments=arguments[rule])
+
+    path = out or Path("runs") / f"compare-{Path(base.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    numbers = _seeds(seeds)
+    with _bar() as bar:
+        task = bar.add_task("", total=len(names) * len(numbers))
+
+        def progress(rule: str, seed: int) -> None:
+            bar.update(task, description=f"{rule}, seed {seed}")
+            bar.advance(task)
+
+        try:
+            return run_comparison(names, numbers, recipes, path, progress=progress)
+        except Interrupted:
+            raise Interrupted(f"stopped; the runs that have ended lie in {path}") from None
+
+
+def predict(run: Path, file: Path) -> tuple[list[str], list[list[Any]]]:
+    """(header, rows): label, probability and one column a class; for a regression one column an output."""
+    directory = RunDirectory.open(run)
+    description = directory.data()
+    x = read_features(file, tuple(description["shape"]), label=directory.recipe().label)
+    y_hat, classes = experiment.predict(run, x)
+    if not classes:
+        return [f"y{index}" for index in range(y_hat.shape[1])], [[f"{v:.6g}" for v in row] for row in y_hat.tolist()]
+    rows = [[classes[max(range(len(row)), key=row.__getitem__)], f"{max(row):.6f}"] for row in y_hat.tolist()]
+    each = [[f"{value:.6f}" for value in row] for row in y_hat.tolist()]
+    header = ["label", "probability", *(f"p_{name}" for name in classes)]
+    return header, [left + right for left, right in zip(rows, each, strict=True)]
+
+
+def write_csv(path: Path, header: list[str], rows: Sequence[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_atomically(path, text.getvalue())
+
+
+def list_rules() -> list[dict[str, Any]]:
+    """name, family, claims, reference, and the defaults, of every rule."""
+    return [
+        {
+            "name": name, "family": rule.family, "claims": asdict(rule.claims), "reference": rule.reference,
+            "lr": DEFAULTS[name].lr, "activation": DEFAULTS[name].act,
+        }
+        for name, rule in RULES.items()
+    ]  # fmt: skip
+
+
+def explain(rule: str) -> str:
+    """The rule's own documentation, its arguments, claims and reference."""
+    check_rule(rule)
+    kind = RULES[rule]
+    arguments = ", ".join(f"{key}={value!r}" for key, value in rule_arguments(rule).items()) or "none"
+    claims = "\n".join(f"    {key}: {value}" for key, value in asdict(kind.claims).items())
+    parts = [inspect.getdoc(sys.modules[kind.__module__]), f"{kind.__name__}: {inspect.getdoc(kind)}",
+             f"Arguments (--set key=value): {arguments}", f"Claims:\n{claims}", REFERENCES[kind.reference]]  # fmt: skip
+    return "\n\n".join(part for part in parts if part)
+
+
+def list_data() -> list[dict[str, Any]]:
+    keys = ("about", "shape", "classes", "outputs", "n_train", "n_test", "net", "task", "source", "downloadable")
+    return [{"name": name, **{key: getattr(entry, key) for key in keys}} for name, entry in DATASETS.items()]
+
+
+def data_info(source: str, **options: Any) -> dict[str, Any]:
+    """Shape, classes and sizes, from the files themselves."""
+    data = load(source, **options)
+    entry = DATASETS.get(source)
+    return {
+        "name": data.name, "about": entry.about if entry else None, "task": data.task, "shape": list(data.shape),
+        "dtype": str(data.x_train.dtype).removeprefix("torch."), "train": len(data.x_train), "test": len(data.x_test),
+        "outputs": data.outputs, "classes": list(data.classes), "net": data.net or None,
+        "source": entry.source if entry else None,
+    }  # fmt: skip
+
+
+def _recipe(options: dict[str, Any], arguments: dict[str, Any], config: Path | None) -> Recipe:
+    given = {**options, **({"arguments": arguments} if arguments else {})}
+    return make_recipe(**given) if config is None else read_recipe(config, **given)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1 and "," not in text:
+        numbers = list(range(numbers[0]))
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise RunError(f"--seeds {text} came: give how many, such as 3, or which, such as 4,7,9")
+    return numbers
+
+
+def _bar() -> Progress:
+    """A bar on standard error; silent where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+class _watch(ExitStack):
+    """The progress bar of one run, and its TensorBoard events if they are wanted."""
+
+    def __init__(self, path: Path, tensorboard: bool) -> None:
+        super().__init__()
+        self.writer: Any
+        self.path, self.writer = path / "tensorboard", None
+        self.make_writer = _tensorboard() if tensorboard else None
+
+    def __enter__(self) -> tuple[Callable[..., None], Callable[..., None]]:  # type: ignore[override]
+        bar = self.enter_context(_bar())
+        task = bar.add_task("")
+
+        def progress(epoch: int, batch: int, batches: int, loss: float) -> None:
+            if batch % UPDATE_EVERY == 0:
+                bar.update(task, description=f"epoch {epoch + 1}, loss {loss:.3f}", completed=batch, total=batches)
+
+        def report(row: dict[str, Any]) -> None:
+            if self.make_writer is not None and self.writer is None:  # only now the run directory is there
+                self.writer = self.make_writer(str(self.path))
+                self.callback(self.writer.close)
+            for key, value in row.items():
+                if self.writer is not None and isinstance(value, int | float) and key not in ("epoch", "step"):
+                    self.writer.add_scalar(key, value, row["step"])
+
+        return progress, report
+
+
+def _tensorboard() -> Callable[[str], Any]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise RunError("--tensorboard needs a package that is missing: pip install 'altprop[tensorboard]'") from error
+    return SummaryWriter

@@ -1,0 +1,169 @@
+"""A recipe: everything that decides a run, as a TOML file or keyword arguments, checked before anything is built."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from altprop.rules import RULES
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib  # type: ignore[import-not-found, no-redef, unused-ignore]
+
+
+class RunError(ValueError):
+    """A run that cannot be started, read or continued; one line that says what to do."""
+
+
+class Default(NamedTuple):
+    lr: float  # with SGD, momentum 0.9 and batches of 64, on inputs in [0, 1] and on standardised ones
+    act: str  # of the rule's source
+
+
+DEFAULTS: dict[str, Default] = {
+    "bp": Default(0.01, "relu"),
+    "shallow": Default(0.01, "relu"),
+    "fa": Default(0.01, "relu"),
+    "dfa": Default(0.01, "relu"),
+    "ifa": Default(0.01, "relu"),
+    "sdfa": Default(0.01, "tanh"),
+    "drtp": Default(0.01, "tanh"),
+    "pepita": Default(0.05, "relu"),
+}
+OPTIMIZER_RATES = {"sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's own
+RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
+
+
+class Recipe(BaseModel):
+    """One run.  ``None`` is decided from the rule and the data when the run starts, and written down then."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    rule: str = "bp"
+    arguments: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    loss: str | None = None
+    data: str = "digits"
+    data_dir: str | None = None
+    label: str = "label"
+    scale: str | None = None
+    val: float = Field(default=0.0, ge=0, lt=1)
+    net: str | None = None
+    act: str | None = None
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    bias: bool = True
+    init: str = "he_uniform"
+    epochs: int | None = Field(default=None, ge=1)
+    batch: int = Field(default=64, ge=1)
+    optimizer: str = "sgd"
+    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    schedule: str = "constant"
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    device: str = "cpu"
+    threads: int | None = Field(default=None, ge=1)
+    stream: bool = False
+    measure: bool = True
+
+    def with_(self, **changes: Any) -> Recipe:
+        return make_recipe(**{**self.model_dump(), **changes})
+
+    def toml(self) -> str:
+        """The recipe as TOML, without what is None; ``read_recipe`` gives it back."""
+        table = self.model_dump(exclude_none=True)
+        arguments = table.pop("arguments")
+        lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
+        if arguments:
+            lines += ["", "[arguments]", *(f"{key} = {_toml(value)}" for key, value in arguments.items())]
+        return "\n".join(lines) + "\n"
+
+
+def make_recipe(**values: Any) -> Recipe:
+    """A checked recipe; raises ``RunError`` for unknown keys, rules and rule arguments (with the nearest match) and for
+    values out of range."""
+    for key in values:
+        if key not in Recipe.model_fields:
+            raise RunError(f"unknown recipe key '{key}'{nearest(key, Recipe.model_fields)}")
+    try:
+        recipe = Recipe(**values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][:2])
+        message = first["msg"].replace("Input should", "it should")
+        raise RunError(f"{where} = {first['input']!r} came: {message}") from None
+    check_rule(recipe.rule)
+    check_arguments(recipe.rule, recipe.arguments)
+    for name, table, what in ((recipe.optimizer, OPTIMIZER_RATES, "optimizer"),):
+        if name not in table:
+            raise RunError(f"unknown {what} '{name}'{nearest(name, table)}")
+    return recipe
+
+
+def read_recipe(path: Path, **changes: Any) -> Recipe:
+    """The recipe in a TOML file, with ``changes`` on top; raises ``RunError``."""
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"cannot read the recipe {path}: {error.strerror or error}; give a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f'the recipe {path} is not TOML ({error}): write lines such as rule = "pepita"') from error
+    try:
+        return make_recipe(**{**table, **changes})
+    except RunError as error:
+        raise RunError(f"recipe {path}: {error}") from error
+
+
+def check_rule(rule: str) -> None:
+    if rule not in RULES:
+        raise RunError(f"unknown rule '{rule}'{nearest(rule, RULES)}")
+
+
+def rule_arguments(rule: str) -> dict[str, Any]:
+    """The arguments of a rule that ``--set`` may give, and their defaults."""
+    parameters = inspect.signature(RULES[rule].__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in RESERVED}
+
+
+def check_arguments(rule: str, arguments: Iterable[str]) -> None:
+    known = rule_arguments(rule)
+    for name in arguments:
+        if name not in known:
+            raise RunError(f"rule '{rule}' has no argument '{name}'{nearest(name, known)}")
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """``key=value`` pairs, the values read as TOML where that is possible and as text elsewhere."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not (separator and key.strip()):
+            raise RunError(f"--set {pair} came; write it as --set key=value, such as --set sign=-1")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = {"True": True, "False": False}.get(text, text)
+        settings[key.strip()] = value
+    return settings
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest one that there is, and all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, 1, cutoff=0.5)
+    return (f"; did you mean '{close[0]}'?" if close else ";") + f" there is {', '.join(names) or 'none'}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value)

@@ -1,0 +1,117 @@
+"""Tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def size(value: float | None) -> str:
+    """Bytes in kB or MB, 1 kB = 1000 B."""
+    if value is None:
+        return "-"
+    return f"{value / 1e6:.2f} MB" if value >= 1e6 else f"{value / 1e3:.1f} kB"
+
+
+def summary(console: Console, result: dict[str, Any]) -> None:
+    """One result, a line for each thing known."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in result.items():
+        if value is not None:
+            table.add_row(key.replace("_", " "), _plain(key, value))
+    console.print(table)
+
+
+def _plain(key: str, value: Any) -> str:
+    if "accuracy" in key:
+        return f"{percent(value)} %"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+Column = tuple[str, Callable[[dict[str, Any]], str]]
+
+COMPARISON: list[Column] = [
+    ("rule", lambda r: r["rule"]),
+    ("act", lambda r: r["activation"]),
+    ("lr", lambda r: f"{r['lr']:g}"),
+    ("accuracy % (n)", lambda r: _accuracy(r)),
+    ("to bp [95 %]", lambda r: _difference(r)),
+    ("s/epoch", lambda r: f"{r['seconds_per_epoch']:.3g}"),
+    ("step/bp", lambda r: f"{r['step_ratio_to_bp']:.2f}"),
+    ("activity", lambda r: size(r["peak_activation_bytes"])),
+    ("transport", lambda r: r["claims"]["weight_transport"]),
+    ("locking", lambda r: r["claims"]["locking"]),
+    ("signal", lambda r: r["claims"]["signal"]),
+    ("labels", lambda r: "yes" if r["claims"]["labels"] else "no"),
+]
+
+RULES: list[Column] = [
+    ("rule", lambda r: r["name"]),
+    ("family", lambda r: r["family"]),
+    ("lr", lambda r: f"{r['lr']:g}"),
+    ("act", lambda r: r["activation"]),
+    ("transport", lambda r: r["claims"]["weight_transport"]),
+    ("locking", lambda r: r["claims"]["locking"]),
+    ("signal", lambda r: r["claims"]["signal"]),
+    ("labels", lambda r: "yes" if r["claims"]["labels"] else "no"),
+    ("passes", lambda r: str(r["claims"]["passes"])),
+    ("trains", lambda r: ", ".join(r["claims"]["trains"])),
+    ("reference", lambda r: r["reference"]),
+]
+
+DATA: list[Column] = [
+    ("data", lambda r: r["name"]),
+    ("what", lambda r: r["about"]),
+    ("sample", lambda r: "x".join(map(str, r["shape"]))),
+    ("outputs", lambda r: str(r["outputs"])),
+    ("train", lambda r: str(r["n_train"])),
+    ("test", lambda r: str(r["n_test"])),
+    ("net", lambda r: r["net"]),
+    ("task", lambda r: r["task"]),
+]
+
+
+def comparison(console: Console, result: dict[str, Any]) -> None:
+    seeds = ", ".join(map(str, result["seeds"]))
+    title = f"{result['data']}, {result['net']}, {result['epochs']} epochs, seeds {seeds}"
+    _table(console, COMPARISON, result["rows"], title)
+    console.print(f"report: {result['report']}", soft_wrap=True)
+
+
+def rules(console: Console, result: dict[str, Any]) -> None:
+    _table(console, RULES, result["rules"], None)
+
+
+def data_sets(console: Console, result: dict[str, Any]) -> None:
+    _table(console, DATA, result["data"], None)
+
+
+def _table(console: Console, columns: list[Column], rows: list[dict[str, Any]], title: str | None) -> None:
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    for name, _ in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(row) for _, cell in columns))
+    console.print(table)
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    if row["test_accuracy_mean"] is None:
+        return f"loss {row['test_loss_mean']:.4g} ({row['n']})"
+    deviation = "" if row["test_accuracy_std"] is None else f" ± {percent(row['test_accuracy_std'])}"
+    return f"{percent(row['test_accuracy_mean'])}{deviation} ({row['n']})"
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if row["difference_to_bp"] is None:
+        return "-"
+    low, high = row["difference_low"], row["difference_high"]
+    interval = "" if low is None else f" [{100 * low:+.2f}, {100 * high:+.2f}]"
+    return f"{100 * row['difference_to_bp']:+.2f}{interval}"

@@ -1,0 +1,170 @@
+"""The shape of the house: who may import whom, how long a file may be, what must be written down."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import altprop
+from altprop import RULES, Rule
+
+HOUSE = Path(altprop.__file__).parent
+FILES = sorted(HOUSE.rglob("*.py"))
+TREES = {path.relative_to(HOUSE).as_posix(): ast.parse(path.read_text()) for path in FILES}
+MAY_IMPORT = {  # folder or file -> the parts of altprop it may read
+    "core": {"core"},
+    "rules": {"core", "rules"},
+    "searches": {"core", "searches"},
+    "nets": {"nets"},
+    "data": {"data"},
+    "measure": {"core", "measure"},
+    "run": {"core", "rules", "searches", "nets", "data", "measure", "run", ""},
+    "cli.py": {"run", ""},
+}
+DOCUMENTED = [name for name in TREES if name.split("/")[0] in ("core", "rules")]
+by_file = pytest.mark.parametrize("file", TREES)
+
+
+def part(file):
+    return file.split("/")[0]
+
+
+def imports(file):
+    """Every module that a file imports, wherever it stands, by its full name; ``from a import b`` as a.b too."""
+    for node in ast.walk(TREES[file]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = ["altprop", *file.split("/")[:-1]]
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def own_parts(file):
+    """The parts of altprop that a file imports; '' for the package itself or a name out of it."""
+    parts = {p.name.removesuffix(".py") for p in HOUSE.iterdir()}
+    modules = list(imports(file))
+    for module in modules:
+        head, *rest = module.split(".")
+        if head == "altprop" and rest and rest[0] in parts:
+            yield rest[0]
+        elif head == "altprop" and (rest or not any(other.startswith("altprop.") for other in modules)):
+            yield ""
+
+
+def functions(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def length(node):
+    return node.end_lineno - node.lineno + 1
+
+
+def lines(file):
+    return len((HOUSE / file).read_text().splitlines())
+
+
+def test_the_walls_see_the_house():
+    """A test of no files passes."""
+    assert {"core/local.py", "rules/pepita.py", "__init__.py"} <= set(TREES)
+    assert set(own_parts("rules/pepita.py")) == {"core"}
+    assert "torch" in set(imports("core/local.py"))
+
+
+@by_file
+def test_imports_follow_the_plan(file):
+    """A rule that reads the runner, or a core that knows a rule, can no longer be taken out by itself."""
+    if part(file) == "__init__.py":
+        return
+    assert part(file) in MAY_IMPORT, f"{file} stands in no part of the plan"
+    assert set(own_parts(file)) <= MAY_IMPORT[part(file)]
+
+
+@pytest.mark.parametrize("file", [file for file in TREES if part(file) == "core"])
+def test_core_imports_torch_only(file):
+    """The physics must be readable with torch and nothing else."""
+    heads = {module.split(".")[0] for module in imports(file)}
+    assert heads - set(sys.stdlib_module_names) <= {"torch", "altprop"}
+
+
+@pytest.mark.parametrize("file", [file for file in TREES if part(file) == "rules" and not file.endswith("__init__.py")])
+def test_no_rule_imports_another(file):
+    """A rule is deleted by rm and one line."""
+    assert not [module for module in imports(file) if module.startswith("altprop.rules")]
+
+
+@by_file
+def test_files_and_functions_are_short(file):
+    """300 lines a file, 60 a function."""
+    assert lines(file) <= 300
+    assert [f.name for f in functions(TREES[file]) if length(f) > 60] == []
+
+
+def test_core_can_be_read_before_coffee():
+    """700 lines in all."""
+    assert sum(lines(file) for file in TREES if part(file) == "core") <= 700
+
+
+@pytest.mark.parametrize("file", [file for file in TREES if part(file) == "rules"])
+def test_rules_are_short(file):
+    """120 lines a rule, of which credit has at most 25."""
+    assert lines(file) <= 120
+    assert [f.name for f in functions(TREES[file]) if f.name == "credit" and length(f) > 25] == []
+
+
+@pytest.mark.parametrize("file", DOCUMENTED)
+def test_every_public_name_has_a_docstring(file):
+    """In core and rules: modules, their classes and their functions."""
+    tree = TREES[file]
+    bare = [] if ast.get_docstring(tree) else ["the module"]
+    for node in tree.body:
+        if (
+            isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            and not node.name.startswith("_")
+            and not ast.get_docstring(node)
+        ):
+            bare.append(node.name)
+    assert bare == []
+
+
+@by_file
+def test_no_bare_except(file):
+    """It would swallow a keyboard interrupt and every bug."""
+    handlers = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.ExceptHandler)]
+    assert all(handler.type is not None for handler in handlers)
+
+
+def test_the_registry_is_a_literal():
+    """One line a rule, readable without running it; no rule outside of it."""
+    (value,) = [
+        n.value for n in TREES["rules/__init__.py"].body if isinstance(n, ast.AnnAssign) and n.target.id == "RULES"
+    ]
+    assert isinstance(value, ast.Dict)
+    assert {k.value: v.id for k, v in zip(value.keys, value.values, strict=True)} == {
+        k: r.__name__ for k, r in RULES.items()
+    }
+    files = [TREES[file] for file in TREES if part(file) == "rules"]
+    classes = [node for tree in files for node in tree.body if isinstance(node, ast.ClassDef)]
+    written = {node.name for node in classes if "credit" in {f.name for f in functions(node)}}
+    assert written == {rule.__name__ for rule in RULES.values()}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_says_where_it_comes_from(name):
+    """A BibTeX key, and a prose head with equations, reference, deviations and what it is confused with."""
+    rule = RULES[name]
+    assert issubclass(rule, Rule) and re.fullmatch(r"[a-z]+\d{4}[a-z]?", rule.reference)
+    head = sys.modules[rule.__module__].__doc__
+    for section in (r"delta_|\.grad \+=", "References?:", "Deviations from the papers?:", "Easily confused with:"):
+        assert re.search(section, head), section
+    assert rule.reference[-4:] in head
+
+
+def test_public_names_exist():
+    """__all__ lists what is there, once."""
+    for module in (altprop, altprop.core, altprop.rules):
+        assert len(set(module.__all__)) == len(module.__all__) and all(hasattr(module, name) for name in module.__all__)

@@ -1,0 +1,244 @@
+"""Every field of ``Claims`` is measured: what a rule says of itself in data must be what it does."""
+
+import pytest
+import torch
+from helpers import CLASSES, credit, differ, inputs, labels, make
+from torch import nn
+
+from altprop import RULES, Claims, Refused, layers
+
+N, WIDTH = 4, 9
+
+
+class Note(nn.Module):
+    """The identity, which writes down when and with how many rows it runs."""
+
+    def __init__(self, level, events):
+        super().__init__()
+        self.level, self.events = level, events
+
+    def forward(self, x):
+        self.events.append(("forward", self.level, len(x)))
+        return x.clone()
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def net_of(events=None, depth=3, width=WIDTH):
+    """Tanh layers wider than the batch, so that every activity has a null space."""
+    torch.manual_seed(0)
+    widths = [5, *[width] * (depth - 1), CLASSES]
+    modules = []
+    for level in range(depth):
+        modules += [nn.Linear(widths[level], widths[level + 1]), Note(level, [] if events is None else events)]
+        if level < depth - 1:
+            modules.append(nn.Tanh())
+    return nn.Sequential(*modules).double()
+
+
+@pytest.fixture(params=RULES)
+def name(request):
+    return request.param
+
+
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(N, 5, generator=generator, dtype=torch.float64), labels(N)
+
+
+def below(rule, level):
+    """The parameters of the layers below ``level``."""
+    inside = {id(p) for layer in rule.layers[:level] for p in layer.parameters()}
+    return [key for key, p in rule.net.named_parameters() if id(p) in inside]
+
+
+def perturb_unseen(rule, x, level):
+    """Change the weight of a layer where this batch has no activity: no activity and no output changes."""
+    h = x
+    with torch.no_grad():
+        for layer in rule.layers[:level]:
+            h = layer(h)
+        weight = rule.layers[level].synapse.weight
+        unseen = torch.eye(weight.shape[1]).double() - torch.linalg.pinv(h) @ h
+        before = rule.net(x)
+        weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64) @ unseen
+        torch.testing.assert_close(rule.net(x), before, atol=1e-11, rtol=0)
+
+
+def same(left, right, names):
+    """The named gradients agree but for what the probe itself moves."""
+    return all(torch.allclose(left[k], right[k], rtol=1e-7, atol=1e-9) for k in names if left[k] is not None)
+
+
+def test_claims_are_data(name):
+    """A claim outside of its vocabulary is prose."""
+    claims = RULES[name].claims
+    assert isinstance(claims, Claims)
+    assert claims.weight_transport in ("none", "signs", "full") and claims.locking in ("none", "forward", "backward")
+    assert claims.signal in ("none", "target", "error", "layerwise")
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_weight_transport(name, level):
+    """The transport probe: a weight changes where nobody can see it; a gradient that notices has read it."""
+    x, y = batch()
+    rule = make(name, net_of(), x)
+    before = credit(rule, x, y)
+    perturb_unseen(rule, x, level)
+    after = credit(rule, x, y)
+    assert same(before, after, below(rule, level)) == (rule.claims.weight_transport == "none")
+
+
+def test_weight_transport_in_a_convnet(name):
+    """The same through pooling and a kernel: the head may change where the pooled activity has no component."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, CLASSES)
+    ).double()
+    x, y = inputs(net), labels()
+    rule = make(name, net, x)
+    before = credit(rule, x, y)
+    with torch.no_grad():
+        h = net[:4](x)
+        net[4].weight += torch.randn(CLASSES, 27).double() @ (torch.eye(27).double() - torch.linalg.pinv(h) @ h)
+    assert same(before, credit(rule, x, y), below(rule, 1)) == (rule.claims.weight_transport == "none")
+
+
+def measured_locking(rule, x, y, events):
+    """none: every layer was ready before the next ran.  backward: ready from the top down.  forward: else."""
+    index = {id(layer): level for level, layer in enumerate(rule.layers)}
+    events.clear()
+    credit(rule, x, y, lambda layer: events.append(("ready", index[id(layer)], 0)))
+    order = [(kind, level) for kind, level, _ in events]
+    readies = [level for kind, level in order if kind == "ready"]
+    top = len(rule.layers) - 1
+    if len(readies) > 1 and all(order.index(("ready", v)) < order.index(("forward", v + 1)) for v in range(top)):
+        return "none"
+    assert all(order.index(("ready", v)) > order.index(("forward", top)) for v in readies)
+    return "backward" if len(readies) > 1 and readies == sorted(readies, reverse=True) else "forward"
+
+
+def test_locking(name):
+    """What a layer waits for, by the order in which modules run and layers become ready."""
+    events = []
+    x, y = batch()
+    rule = make(name, net_of(events), x)
+    assert measured_locking(rule, x, y, events) == rule.claims.locking
+
+
+def test_without_locking_a_layer_needs_nothing_above(name):
+    """Gradients below are complete even where the net breaks above them; who waits for the output has none yet."""
+    x, y = batch()
+    net = net_of()
+    rule = make(name, net, x)
+    want = credit(rule, x, y)
+
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise ArithmeticError("the layers above did run")
+
+    rule.zero_grad(set_to_none=True)
+    net[7] = Broken()  # the identity after the last synapse
+    rule.layers = layers(net)
+    with pytest.raises(ArithmeticError):
+        rule.credit(x, y)
+    got = {key: p.grad for key, p in net.named_parameters()}
+    if rule.claims.locking == "none":
+        assert same(want, got, below(rule, 2)) and all(got[key] is not None for key in below(rule, 2))
+    else:
+        assert all(gradient is None for gradient in got.values())
+
+
+def test_forward_locking_ignores_the_way_down(name):
+    """Only a rule locked backward lets a layer's gradient pass by the activity of the layer above (see ``signal``)."""
+    x, y = batch()
+    rule = make(name, net_of(), x)
+    with torch.no_grad():
+        rule.layers[1].synapse.bias.fill_(100.0)  # tanh is flat there: nothing passes layer 1 from above
+    got = credit(rule, x, y)
+    first = [got[key] for key in below(rule, 1)]
+    if rule.claims.signal == "none":
+        assert all(gradient is None for gradient in first)
+    else:
+        assert all(gradient.abs().max() < 1e-12 for gradient in first) == (rule.claims.locking == "backward")
+        assert (rule.claims.signal == "layerwise") == (rule.claims.locking == "backward")
+
+
+def test_signal(name):
+    """target: outputs do not matter.  error: no error, no signal.  none: no gradient.  layerwise: see above."""
+    x, y = batch()
+    rule = make(name, net_of(), x, loss="mse")
+    names = below(rule, 2)
+    before = credit(rule, x, y)
+    if rule.claims.signal == "none":
+        assert all(before[key] is None for key in names)
+        return
+    with torch.no_grad():
+        right = rule.net(x)
+    no_error = credit(rule, x, right)
+    silent = all(no_error[key].abs().max() < 1e-15 for key in names)
+    with torch.no_grad():
+        rule.layers[-1].synapse.weight.mul_(-3.0)
+        rule.layers[-1].synapse.bias.add_(1.0)
+    independent = same(before, credit(rule, x, y), names)
+    assert (independent, silent) == ((True, False) if rule.claims.signal == "target" else (False, True))
+
+
+def test_labels(name):
+    """A rule that needs labels sees them; one that does not could not."""
+    x, y = batch()
+    rule = make(name, net_of(), x)
+    assert differ(credit(rule, x, y), credit(rule, x, (y + 1) % CLASSES)) == rule.claims.labels
+
+
+def test_passes(name):
+    """How often the whole batch goes through the first layer; a column a class is no pass."""
+    events = []
+    x, y = batch()
+    rule = make(name, net_of(events), x)
+    for level in (0, 2):
+        events.clear()
+        credit(rule, x, y)
+        assert events.count(("forward", level, N)) == rule.claims.passes
+
+
+def test_updates(name):
+    """How often a layer is announced in a batch."""
+    x, y = batch()
+    rule = make(name, net_of(), x)
+    seen = []
+    credit(rule, x, y, seen.append)
+    assert seen and all(sum(other is layer for other in seen) == rule.claims.updates for layer in seen)
+
+
+@pytest.mark.parametrize("part", ["inlet", "activation"])
+def test_trains(name, part):
+    """Parameters of norms get a gradient where the rule says so, and elsewhere the net is refused."""
+    torch.manual_seed(0)
+    inlet = [nn.Flatten(), nn.LayerNorm(6)] if part == "inlet" else []
+    activation = [nn.LayerNorm(CLASSES)] if part == "activation" else []
+    net = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), *inlet, nn.Linear(6, CLASSES), *activation).double()
+    x, y = batch()
+    if part not in RULES[name].claims.trains:
+        with pytest.raises(Refused, match=f"LayerNorm in the {part}"):
+            make(name, net, x)
+        return
+    got = credit(make(name, net, x), x, y)
+    norms = [key for key, module in net.named_modules() if isinstance(module, nn.LayerNorm)]
+    assert len(norms) == 1 and all(got[f"{norms[0]}.{p}"].abs().max() > 0 for p in ("weight", "bias"))
+
+
+@pytest.mark.parametrize("part", ["inlet", "activation"])
+def test_trains_in_hidden_layers(name, part):
+    """The same in the first layer, whose signal comes another way than the output's."""
+    torch.manual_seed(0)
+    inlet, activation = ([nn.LayerNorm(5)], []) if part == "inlet" else ([], [nn.LayerNorm(6)])
+    net = nn.Sequential(*inlet, nn.Linear(5, 6), *activation, nn.Tanh(), nn.Linear(6, CLASSES)).double()
+    rule = RULES[name]
+    if part not in rule.claims.trains or rule.claims.signal == "none":
+        return
+    x, y = batch()
+    got = credit(make(name, net, x), x, y)
+    norm = next(key for key, module in net.named_modules() if isinstance(module, nn.LayerNorm))
+    assert all(got[f"{norm}.{p}"].abs().max() > 0 for p in ("weight", "bias"))
