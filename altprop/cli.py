@@ -22,6 +22,7 @@ from altprop.data import DataError
 from altprop.nets import NetError
 from altprop.run import show
 from altprop.run.recipe import RunError
+from altprop.run.report import ReportError
 
 app = typer.Typer(
     help="Train and compare neural networks without backpropagation.",
@@ -31,7 +32,7 @@ data_app = typer.Typer(help="Data sets: what there is, and fetching it.", no_arg
 app.add_typer(data_app, name="data")
 
 ClickException = typer.BadParameter.__mro__[2]  # typer carries its own copy of click in some versions
-BAD_INPUT = (Refused, DataError, NetError, RunError, OSError)
+BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 Text = Annotated[str | None, typer.Option()]

@@ -101,11 +101,10 @@ def test_comparison_shows_its_numbers(tmp_path):
 
 def test_comparison_structure(tmp_path):
     page = Page(write_report(make_comparison(tmp_path)))
-    assert len(page.all("title")) == len(page.all("h1")) == 1
-    assert len(page.all("figure")) == len(page.all("svg", role="img")) == 3
+    assert [len(page.all(tag)) for tag in ("title", "h1", "figure", "caption", "table")] == [1, 1, 3, 2, 2]
+    assert len(page.all("svg", role="img")) == 3
     assert [have["aria-label"].partition("; shown: ")[2] for have in page.all("svg")] == ["bp, pepita"] * 3
     assert (tmp_path / "report.html").read_text().count(">chance</text>") == 2
-    assert len(page.all("caption")) == len(page.all("table")) == 2
     assert all("scope" in attributes for attributes in page.all("th"))
     assert len(page.all("details")) == 1 + 6
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
@@ -123,15 +122,13 @@ def test_page_asks_for_nothing_from_elsewhere(tmp_path):
 
 
 def test_single_run_shows_settings_and_last_metrics(tmp_path):
-    path = write_report(
-        make_run(tmp_path / "one", lines=[line(1), line(2, val_accuracy=0.4321, test_loss=3)], epochs=2)
-    )
+    lines = [line(1), line(2, val_accuracy=0.4321, test_loss=3)]
+    path = write_report(make_run(tmp_path / "one", lines=lines, epochs=2))
     text = shown(path)
     assert "<title>pepita</title>" in path.read_text()
     for words in ("init uniform", "test accuracy (%) 49.00", "val accuracy (%) 43.21", "loss 1.25", "step 46",
                   "angle to bp, layer 3 (°) 78.0", "cpu a processor"):  # fmt: skip
         assert words in text, words
-    assert "Unfinished" not in text
     assert [label.rpartition(": ")[2] for label in labels(path)[:2]] == ["train, validation, test", "train, test"]
 
 
@@ -208,17 +205,13 @@ def test_an_interval_that_shows_0_is_not_marked(tmp_path):
     assert "[−2.00, 0.00]" in table and "[−2.00, +1.00]" in table
 
 
-def test_environments_that_differ_show_both(tmp_path):
-    folder = make_comparison(tmp_path)
-    (folder / "bp-seed1" / "environment.json").write_text(json.dumps({"torch": "2.4.1", "cuda": "12"}))
+def test_seeds_come_in_order_and_environments_that_differ_show_both(tmp_path):
+    folder = make_comparison(tmp_path, ("pepita", "bp"), (0, 2, 10))
+    (folder / "bp-seed2" / "environment.json").write_text(json.dumps({"torch": "2.4.1", "cuda": "12"}))
     text = shown(write_report(folder))
-    assert "2.9.0 | 2.4.1" in text and "– | 12" in text
-
-
-def test_seeds_come_in_order(tmp_path):
-    text = shown(write_report(make_comparison(tmp_path, ("pepita", "bp"), (0, 2, 10))))
     places = [text.index(f"{rule}-seed{seed} ") for rule in ("pepita", "bp") for seed in (0, 2, 10)]
     assert places == sorted(places)
+    assert "2.9.0 | 2.4.1" in text and "– | 12" in text
 
 
 def test_same_input_same_bytes(tmp_path):
@@ -293,9 +286,8 @@ def test_names_at_line_ends_do_not_overlap():
 def test_alignment_has_a_panel_a_rule_and_covers_large_angles():
     deep = {f"block.{k}": [[90.0, 150.0 - k]] for k in range(20)}
     figure = plots.alignment({"fa": deep, "_dfa": {"_last": [[10.0]]}, "x": {}}, columns=2)
-    drawn = [axes for axes in figure.axes if axes.axison]
-    assert [axes.get_title(loc="left") for axes in drawn] == ["fa", "_dfa", "x"]
-    assert all(axes.get_ylim()[1] == 180 for axes in drawn)
+    drawn = [(axes.get_title(loc="left"), axes.get_ylim()[1]) for axes in figure.axes if axes.axison]
+    assert drawn == [("fa", 180), ("_dfa", 180), ("x", 180)]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names[0] == "layer block.0" and names[-1] == "layer _last" and len(names) == 8
 

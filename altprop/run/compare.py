@@ -53,7 +53,7 @@ def compare(
     comparison = {
         "data": first.data, "net": last.net, "epochs": last.epochs, "seeds": list(seeds),
         "report": str(out / "report.html"),
-        "rows": [_row(rule, results[rule], results.get("bp"), ratios[rule], data) for rule in rules],
+        "rows": [_row(rule, results[rule], None if rule == "bp" else results.get("bp"), ratios[rule], data) for rule in rules],
     }  # fmt: skip
     write_atomically(out / "comparison.json", json.dumps(comparison, indent=1))
     try:
@@ -80,11 +80,16 @@ def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, d
         "difference_to_bp": difference,
         "difference_low": low,
         "difference_high": high,
-        "seconds_per_epoch": mean(run.metrics[-1]["seconds"] / run.metrics[-1]["epoch"] for run in runs),
+        "seconds_per_epoch": median(_epoch_seconds(runs)),
         "step_ratio_to_bp": ratio,
         "peak_activation_bytes": peak_activation_bytes(runs[0].rule.train(), *_batch(recipe, data)),
         "claims": asdict(RULES[rule].claims),
     }
+
+
+def _epoch_seconds(runs: list[Result]) -> list[float]:
+    passed = [[0.0, *(row["seconds"] for row in run.metrics)] for run in runs]
+    return [b - a for each in passed for a, b in zip(each, each[1:], strict=False)]
 
 
 def paired_difference(own: Sequence[float], bp: Sequence[float]) -> tuple[float | None, float | None, float | None]:

@@ -68,7 +68,8 @@ def fit(
 
     net: a spec string or an ``nn.Sequential``.  data: a name, a path, a ``Dataset``, a torch Dataset or DataLoader, a
     pair of tensors (x, y), or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is
-    wanted.  settings: the other keys of ``Recipe``.  Raises one-line errors as ``prepare`` does, and ``Interrupted``."""
+    wanted.  settings: the other keys of ``Recipe``.
+    Raises one-line errors as ``prepare`` does, and ``Interrupted``."""
     named = isinstance(data, str | Path)
     spec = net if isinstance(net, str) else None
     recipe = make_recipe(rule=rule, net=spec, data=str(data) if named else "custom", **settings)
@@ -164,7 +165,7 @@ def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dic
 
 
 def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
-    """What a run's net says of x (N, *shape), scaled as its training data were: (y_hat (N, C), the names of the classes).
+    """What a run's net says of x (N, *shape), scaled as its training data were: (y_hat (N, C), class names).
 
     y_hat are probabilities for a classifier, and the outputs themselves for a regression."""
     directory = RunDirectory.open(Path(path))

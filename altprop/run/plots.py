@@ -218,10 +218,10 @@ def _depth(place: int, layers: int) -> str:
 
 def _finish_angles(figure: Figure, rows: int, columns: int, panels: int, largest: float) -> None:
     """The common scale; an axis is labelled at the left and under the lowest panel of each column."""
-    top = 105 if largest <= 100 else 180
+    top = next((top for top in (105, 125) if largest <= top - 5), 180)
     for index, axes in enumerate(figure.axes[:panels]):
         axes.set_ylim(-3, top)  # room for a line at 0
-        axes.set_yticks([0, 30, 60, 90] if top < 180 else [0, 45, 90, 135, 180])
+        axes.set_yticks(range(0, top + 1, 30 if top < 180 else 45))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}°"))
         lowest = index + columns >= panels
         axes.tick_params(labelbottom=lowest)

@@ -32,7 +32,7 @@ class Default(NamedTuple):
 
 DEFAULTS: dict[str, Default] = {
     "bp": Default(0.01, "relu"),
-    "shallow": Default(0.01, "relu"),
+    "shallow": Default(0.03, "relu"),
     "fa": Default(0.01, "relu"),
     "dfa": Default(0.01, "relu"),
     "ifa": Default(0.01, "relu"),
