@@ -17,12 +17,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from altprop.core import Refused
-from altprop.data import DataError
-from altprop.nets import NetError
-from altprop.run import show
-from altprop.run.recipe import RunError
-from altprop.run.report import ReportError
+from altprop.run import commands, show
+from altprop.run.train import Interrupted
 
 app = typer.Typer(
     help="Train and compare neural networks without backpropagation.",
@@ -32,7 +28,6 @@ data_app = typer.Typer(help="Data sets: what there is, and fetching it.", no_arg
 app.add_typer(data_app, name="data")
 
 ClickException = typer.BadParameter.__mro__[2]  # typer carries its own copy of click in some versions
-BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 Text = Annotated[str | None, typer.Option()]
@@ -63,13 +58,11 @@ Config = Annotated[Path | None, typer.Option(help="A recipe in TOML; options giv
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
-    from altprop.run.train import Interrupted
-
     try:
         status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
-    except BAD_INPUT as error:
+    except commands.BAD_INPUT as error:
         if os.environ.get("ALTPROP_TRACEBACK"):
             raise
         _fail(str(error), 2)
@@ -109,8 +102,6 @@ def train(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train one net by one rule, and write a run directory with a report."""
-    from altprop.run import commands
-
     options = _given(
         rule=rule, data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout,
         bias=bias, init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
@@ -133,8 +124,6 @@ def compare(
     config: Config = None, out: Out = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train several rules under one protocol, and print a table of what they reach, cost and need."""
-    from altprop.run import commands
-
     options = _given(
         data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout, bias=bias,
         init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
@@ -146,9 +135,7 @@ def compare(
 @app.command("eval")
 def evaluate(run: Path, device: Annotated[str, typer.Option()] = "cpu", as_json: Json = False) -> None:
     """Loss and accuracy of a run on the test part of its data."""
-    from altprop.run.experiment import evaluate_run
-
-    _print(evaluate_run(run, device), as_json, show.summary)
+    _print(commands.evaluate_run(run, device), as_json, show.summary)
 
 
 @app.command()
@@ -158,8 +145,6 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Write the CSV here instead of standard output.")] = None,
 ) -> None:
     """CSV of label and probability, one row a sample (for a regression: of the outputs)."""
-    from altprop.run import commands
-
     header, rows = commands.predict(run, file)
     if out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
@@ -170,40 +155,30 @@ def predict(
 @app.command("list")
 def list_rules(as_json: Json = False) -> None:
     """Every rule: its family, what it needs, its default learning rate and activation, its paper."""
-    from altprop.run import commands
-
     _print({"rules": commands.list_rules()}, as_json, show.rules)
 
 
 @app.command()
 def explain(rule: str) -> None:
     """What a rule does: the idea, its equations, arguments, claims and paper."""
-    from altprop.run import commands
-
     print(commands.explain(rule))
 
 
 @app.command()
 def report(run: Path, out: Annotated[Path | None, typer.Option(help="[RUN/report.html]")] = None) -> None:
     """Write the HTML report of a run or a comparison anew, and print its path."""
-    from altprop.run.report import write_report
-
-    print(write_report(run, out))
+    print(commands.write_report(run, out))
 
 
 @data_app.command("list")
 def list_data(as_json: Json = False) -> None:
     """The data sets known by name."""
-    from altprop.run import commands
-
     _print({"data": commands.list_data()}, as_json, show.data_sets)
 
 
 @data_app.command("info")
 def info(data: str, data_dir: DataDir = None, label: Label = None, as_json: Json = False) -> None:
     """Shape, classes and sizes of one data set, read from its files."""
-    from altprop.run import commands
-
     _print(commands.data_info(data, **_given(data_dir=data_dir, label=label)), as_json, show.summary)
 
 
@@ -212,9 +187,7 @@ def fetch(
     data: str, data_dir: DataDir = None, mirror: Annotated[str | None, typer.Option(help="[ALTPROP_MIRROR]")] = None
 ) -> None:
     """Download a published data set, check it, and print where it lies."""
-    from altprop.data import fetch as fetch_data
-
-    print(fetch_data(data, data_dir, mirror))
+    print(commands.fetch(data, data_dir, mirror))
 
 
 def _print(result: dict[str, Any], as_json: bool, draw: Any) -> None:

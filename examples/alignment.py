@@ -1,4 +1,4 @@
-"""Feedback alignment at work: the angle to backpropagation falls while the weights come to agree with random feedback."""
+"""Feedback alignment at work: the angle to backpropagation falls while the weights come to agree with the feedback."""
 
 import torch
 

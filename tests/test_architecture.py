@@ -9,6 +9,7 @@ import pytest
 
 import altprop
 from altprop import RULES, Rule
+from altprop.rules import REFERENCES
 
 HOUSE = Path(altprop.__file__).parent
 FILES = sorted(HOUSE.rglob("*.py"))
@@ -104,9 +105,19 @@ def test_files_and_functions_are_short(file):
     assert [f.name for f in functions(TREES[file]) if length(f) > 60] == []
 
 
+def code_lines(file):
+    """Lines that are neither blank, nor a comment, nor in a docstring."""
+    prose = set()
+    for node in ast.walk(TREES[file]):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            prose |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    text = (HOUSE / file).read_text().splitlines()
+    return sum(bool(line.strip()) and line.strip()[0] != "#" and n not in prose for n, line in enumerate(text, 1))
+
+
 def test_core_can_be_read_before_coffee():
-    """700 lines in all."""
-    assert sum(lines(file) for file in TREES if part(file) == "core") <= 700
+    """600 lines of code in all, docstrings, comments and blank lines apart."""
+    assert sum(code_lines(file) for file in TREES if part(file) == "core") <= 600
 
 
 @pytest.mark.parametrize("file", [file for file in TREES if part(file) == "rules"])
@@ -161,7 +172,7 @@ def test_a_rule_says_where_it_comes_from(name):
     head = sys.modules[rule.__module__].__doc__
     for section in (r"delta_|\.grad \+=", "References?:", "Deviations from the papers?:", "Easily confused with:"):
         assert re.search(section, head), section
-    assert rule.reference[-4:] in head
+    assert rule.reference[-4:] in head and rule.reference in REFERENCES
 
 
 def test_public_names_exist():

@@ -158,7 +158,7 @@ def test_wrong_cuts_are_refused():
     first, last = layers(net)
     wrong = Layer(first.inlet, first.synapse, nn.Sequential(nn.ReLU()), "0")
     refuses("do not compute what the net does", net, example=torch.ones(1, 5), cuts=[wrong, last])
-    refuses("takes one row|do not compute|does not take its input", net, example=torch.ones(1, 5), cuts=[last])
+    refuses("leave out parameters", net, example=torch.ones(1, 5), cuts=[last])
     refuses("cuts", net, cuts=[])
 
 
@@ -300,14 +300,16 @@ def test_pepita_refuses_what_it_cannot_replay_inside_a_synapse(noise):
             return x + self.noise(self.linear(x))
 
     refuses(
-        f"PEPITA cannot work with {type(noise).__name__}", nn.Sequential(Block(), nn.Tanh(), nn.Linear(5, 3)), PEPITA
+        f"PEPITA cannot replay {type(noise).__name__} inside",
+        nn.Sequential(Block(), nn.Tanh(), nn.Linear(5, 3)),
+        PEPITA,
     )
 
 
 def test_pepita_refuses_an_activation_that_changes_the_shape():
     """A difference of pooled activities has no shape that the synapse could learn from."""
     net = nn.Sequential(nn.Linear(5, 6), nn.GLU(), nn.Linear(3, 3))
-    refuses("PEPITA cannot work with GLU", net, PEPITA)
+    refuses("PEPITA learns from differences.*move what changes", net, PEPITA)
 
 
 def test_fa_refuses_a_synapse_without_a_weight_matrix():

@@ -20,7 +20,7 @@ from helpers import (
 from torch import nn
 from torch.nn import functional as F
 
-from altprop import RULES, Layer
+from altprop import RULES, Layer, Refused
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
@@ -98,6 +98,27 @@ def test_the_loss_is_that_of_torch(loss):
     net, x, y = net_and_batch("mlp")
     net.eval()
     torch.testing.assert_close(make("bp", net, x, loss=loss).credit(x, y), loss_of(net(x), y, loss).detach())
+
+
+def test_bp_of_channel_dropout_on_rows_is_autograd():
+    """On (N, C) torch's Dropout1d takes the rows for channels: whatever one thinks of that, the masks are torch's."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Dropout1d(0.5), nn.Linear(6, CLASSES)).double()
+    x, y = inputs(net), labels()
+    assert_same(credit(make("bp", net, x), x, y), backward(net, x, y))
+
+
+def test_bp_of_targets_that_are_no_distribution_is_autograd_or_refused():
+    """softmax(z) - t is the slope of the cross entropy only where the rows of t sum to one."""
+    net = mlp(2)
+    x, t = inputs(net), torch.tensor([[1, 1, 0], [0, 0, 0], [2, 0, 0], [0, 1, 1]]).double()
+    try:
+        got = credit(make("bp", net, x), x, t)
+    except Refused:
+        return
+    net.zero_grad()
+    F.cross_entropy(net(x), t).backward()
+    assert_same(got, {key: p.grad for key, p in net.named_parameters()})
 
 
 @pytest.mark.parametrize("kind", ["mlp", "cnn", "strided", "deep_cnn", "all_convolutional"])

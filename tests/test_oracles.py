@@ -19,7 +19,7 @@ def _targets(rng, n, c):
 def mlp(acts=("tanh", "relu"), n=4, seed=0):
     """A net of biased linear layers with masks, inputs and one-hot targets."""
     rng = np.random.default_rng(seed)
-    widths = [5, 6, 4, 7][: len(acts) + 1] + [3]
+    widths = [*[5, 6, 4, 7][: len(acts) + 1], 3]
     net = []
     for inputs, outputs, name in zip(widths, widths[1:], [*acts, "identity"], strict=False):
         layer = {"kind": "linear", "W": rng.normal(size=(outputs, inputs)), "b": rng.normal(size=outputs), "act": name}

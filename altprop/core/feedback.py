@@ -30,9 +30,6 @@ INITIALISERS: dict[str, Callable[..., Tensor]] = {
 class Feedback(nn.Module):
     """A list of fixed matrices: ``feedback[l]`` brings the signal to layer l.  Assign to replace one."""
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def append(self, matrix: Tensor) -> None:
         self.register_buffer(str(len(self)), matrix.detach())
 

@@ -37,7 +37,8 @@ class Layer:
         return self.activation(self.synapse(self.inlet(x)))
 
     def __str__(self) -> str:
-        return f"layer '{self.name}' ({self.synapse})"
+        text = repr(self.synapse)
+        return f"layer '{self.name}' ({type(self.synapse).__name__ if chr(10) in text else text})"
 
     @property
     def inlet_learns(self) -> bool:
@@ -47,7 +48,7 @@ class Layer:
     @property
     def last(self) -> nn.Module:
         """The module that computes the layer's output."""
-        return [self.synapse, *self.activation.children()][-1]
+        return [self.synapse, *(part for part in parts(self.activation) if not isinstance(part, nn.Identity))][-1]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every parameter of the layer: the synapse's, and those of norms in its inlet and activation."""
@@ -86,10 +87,8 @@ def layers(net: nn.Module) -> list[Layer]:
 
     Raises ``Refused``, naming path and class, for what it cannot place."""
     if not _is_sequence(net):
-        raise Refused(
-            f"the net is a {type(net).__name__}; only an nn.Sequential can be cut into layers: "
-            "build one, or give cuts=[Layer(inlet, synapse, activation), ...] by hand"
-        )
+        what = f"the net is a {type(net).__name__}; only an nn.Sequential can be cut into layers"
+        raise Refused(f"{what}: build one, or give cuts=[Layer(inlet, synapse, activation), ...] by hand")
     cuts: list[tuple[list[nn.Module], list[tuple[str, nn.Module]], list[nn.Module]]] = [([], [], [])]
     for path, module in _opened(net):
         _check(path, module)
@@ -114,12 +113,25 @@ def layers(net: nn.Module) -> list[Layer]:
 
 
 def is_dense(module: nn.Module) -> bool:
-    """A synapse whose weight and arithmetic are known in closed form: Linear or Conv1d, 2d, 3d, not a subclass."""
-    return type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    """A synapse known in closed form: Linear or Conv1d, 2d, 3d, not a subclass, and its weight a plain parameter that
+    no hook (of pruning, say) computes."""
+    plain = type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d) and "weight" in module._parameters
+    return plain and not (module._forward_pre_hooks or module._forward_hooks)
 
 
 def is_convolution(module: nn.Module) -> bool:
+    """A convolution of any kind, a subclass too."""
     return isinstance(module, _ConvNd)
+
+
+def is_linear(module: nn.Module) -> bool:
+    """A linear map with weight (out, in, ...), a subclass too."""
+    return isinstance(module, nn.Linear | _ConvNd)
+
+
+def parts(modules: nn.Module) -> list[nn.Module]:
+    """The modules of an inlet or an activation, in order."""
+    return list(modules) if isinstance(modules, nn.Sequential) else [modules]
 
 
 def _is_sequence(module: nn.Module) -> bool:
@@ -127,7 +139,8 @@ def _is_sequence(module: nn.Module) -> bool:
 
 
 def _opened(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    for name, module in net.named_children():
+    for name, module in net._modules.items():  # named_children() would leave out a module that stands here twice
+        assert module is not None
         if _is_sequence(module):
             yield from _opened(module, f"{prefix}{name}.")
         else:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.core.layer import Layer, Refused, is_convolution, is_dense
+from altprop.core.layer import Layer, Refused, is_convolution, is_dense, is_linear
 from altprop.core.product import linear, outer
 from altprop.core.steps import Step, accumulate, jvp, run, run_all, vjp
 
@@ -76,16 +76,16 @@ def learn(trace: Trace, signal_a: Tensor, ready: Ready | None = None) -> None:
     """Add presynaptic activity x postsynaptic signal to the synapse's ``.grad``, then tell ``ready`` of the layer."""
     module: Any = trace.layer.synapse
     x = trace.x
-    if type(module) is nn.Linear:
+    if not is_dense(module):
+        _learn_graph(trace.synapse, signal_a)
+    elif is_convolution(module):
+        _learn_convolution(module, x, signal_a)
+    else:
         rows, s = x.reshape(-1, x.shape[-1]), signal_a.reshape(-1, signal_a.shape[-1])
         if module.weight.requires_grad:
             accumulate(module.weight, outer(s, rows))
         if module.bias is not None and module.bias.requires_grad:
             accumulate(module.bias, s.sum(0))
-    elif is_dense(module):
-        _learn_convolution(module, x, signal_a)
-    else:
-        _learn_graph(trace.synapse, signal_a)
     if ready is not None:
         ready(trace.layer)
 
@@ -126,7 +126,7 @@ def push(trace: Trace, tangent_x: Tensor) -> Tensor:
 def products(trace: Trace) -> int:
     """How many products of pre- and postsynaptic activity each weight sums: N, times the positions that share it."""
     module: Any = trace.layer.synapse
-    return trace.h.numel() // int(module.weight.shape[0]) if is_dense(module) else len(trace.h)
+    return trace.h.numel() // int(module.weight.shape[0]) if is_linear(module) else len(trace.h)
 
 
 def _synapse(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -184,6 +184,8 @@ def _learn_convolution(module: Any, x: Tensor, signal: Tensor) -> None:
 
 def _learn_graph(step: Step, signal: Tensor) -> None:
     parameters = [p for p in step.module.parameters() if p.requires_grad]
+    if not parameters:
+        return
     gradients = torch.autograd.grad(step.saved[1], parameters, signal, retain_graph=True, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None:

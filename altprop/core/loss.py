@@ -4,12 +4,14 @@
     binary_cross_entropy  y_hat = sigmoid(z)   L = -1/N sum t log y_hat + (1 - t) log(1 - y_hat)
     mse                   y_hat = z            L = 1/2N sum (z - t)^2
 
-With each of these heads dL/dz = e / N exactly, so one error serves every rule.
+With each of these heads dL/dz = e / N exactly, so one error serves every rule.  Targets of cross_entropy whose row does
+not sum to one weigh their sample: e = y_hat sum t - t.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -21,7 +23,7 @@ from altprop.core.layer import Refused
 
 def _cross_entropy(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     log_p = z.log_softmax(1)
-    return -(t * log_p).sum() / len(z), log_p.exp_().sub_(t)
+    return -(t * log_p).sum() / len(z), log_p.exp().mul_(t.sum(1, keepdim=True)).sub_(t)
 
 
 def _binary_cross_entropy(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,6 +36,8 @@ def _mse(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Loss(NamedTuple):
+    """One loss and its head."""
+
     error: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (z (N, C), t (N, C)) -> (loss, e (N, C))
     predict: Callable[[Tensor], Tensor]  # z -> y_hat
     probabilities: bool  # whether y_hat (N, C) sums to one
@@ -42,9 +46,9 @@ class Loss(NamedTuple):
 
 HEADS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid, nn.Softmin)
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(_cross_entropy, lambda z: z.softmax(1), True, HEADS),
+    "cross_entropy": Loss(_cross_entropy, partial(torch.softmax, dim=1), True, HEADS),
     "binary_cross_entropy": Loss(_binary_cross_entropy, torch.sigmoid, False, HEADS),
-    "mse": Loss(_mse, lambda z: z, False, ()),
+    "mse": Loss(_mse, torch.positive, False, ()),
 }
 
 
@@ -60,8 +64,10 @@ def find_loss(name: str, last: nn.Module | None) -> Loss:
     return LOSSES[name]
 
 
-def targets(y: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+def targets(y: Tensor, samples: int, classes: int, dtype: torch.dtype) -> Tensor:
     """Class labels (N,) or ready targets (N, C) as a matrix (N, C) of that dtype; ``Refused`` where they do not fit."""
+    if len(y) != samples:
+        raise Refused(f"{len(y)} labels or targets came for {samples} samples: give one each")
     if y.dim() == 1 and not y.is_floating_point():
         t = torch.zeros(len(y), classes, dtype=dtype, device=y.device)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from altprop.core.feedback import Feedback
 from altprop.core.layer import Layer, Refused, layers
 from altprop.core.local import Ready
 from altprop.core.loss import find_loss, targets
+from altprop.core.steps import DROPOUTS
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,11 @@ class Rule(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.net = net
-        self.layers = layers(net) if cuts is None else list(cuts)
+        self.layers = layers(net) if cuts is None else _checked(net, list(cuts))
         self.loss = find_loss(loss, self.layers[-1].last)
         like = next(net.parameters())
         x = example[:1].to(like.device, example.dtype if example.dtype == torch.int64 else like.dtype)
+        self.integer_input = not x.is_floating_point()
         self.shapes = _dry_run(self, x, handmade=cuts is not None)
         self.feedback = Feedback()
         for layer in self.layers:
@@ -70,9 +72,9 @@ class Rule(nn.Module, ABC):
     def forward(self, x: Tensor) -> Any:
         return self.net(x)
 
-    def targets(self, y: Tensor) -> Tensor:
-        """Labels (N,), or targets (N, C) as they are, as the matrix t (N, C)."""
-        return targets(y, self.classes, self.like.dtype)
+    def targets(self, y: Tensor, samples: int) -> Tensor:
+        """Labels (N,), or targets (N, C) as they are, as the matrix t (N, C); there must be as many as samples."""
+        return targets(y, samples, self.classes, self.like.dtype)
 
     def output_error(self, output: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, e = y_hat - t (N, C)); e is each sample's own, not divided by N."""
@@ -84,7 +86,7 @@ class Rule(nn.Module, ABC):
 
     @property
     def classes(self) -> int:
-        return self.shapes[-1][1][0]
+        return self.shapes[-1].h[0]
 
     @property
     def like(self) -> Tensor:
@@ -94,9 +96,15 @@ class Rule(nn.Module, ABC):
     @property
     def direct_shapes(self) -> list[tuple[int, ...]]:
         """(classes, *out_l) for every hidden layer."""
-        return [(self.classes, *out) for _, out in self.shapes[:-1]]
+        return [(self.classes, *shapes.h) for shapes in self.shapes[:-1]]
 
     def _check(self, layer: Layer) -> None:
+        for module in layer.synapse.modules():
+            if self.claims.passes > 1 and isinstance(module, (*DROPOUTS, *self.refuses)):
+                raise Refused(
+                    f"{type(self).__name__} cannot replay {type(module).__name__} inside {layer}: "
+                    "move it out of the block, or use a rule of one pass, such as 'dfa'"
+                )
         for part in ("inlet", "activation"):
             for module in getattr(layer, part).modules():
                 learns = any(p.requires_grad for p in module.parameters(recurse=False))
@@ -110,32 +118,50 @@ class Rule(nn.Module, ABC):
                     )
 
 
-def _dry_run(rule: Rule, x: Tensor, handmade: bool) -> list[tuple[torch.Size, torch.Size]]:
-    """The shapes (in, out) of every layer a sample, found in eval mode so that no statistics move."""
+class Shapes(NamedTuple):
+    """Of one sample in one layer: its input, the synapse's output, the activity."""
+
+    x: torch.Size
+    a: torch.Size
+    h: torch.Size
+
+
+def _checked(net: nn.Module, cuts: list[Layer]) -> list[Layer]:
+    """Cuts by hand, if their parameters are the net's and all of them."""
+    if not cuts:
+        raise Refused("cuts is empty: give the net's layers, in their order, or leave it out for an nn.Sequential")
+    own, held = set(net.parameters()), {parameter for layer in cuts for parameter in layer.parameters()}
+    if own != held:
+        what = "hold parameters that are not the net's" if held - own else "leave out parameters of the net"
+        raise Refused(f"the cuts {what}: build them from the net's own modules, all of them")
+    return cuts
+
+
+def _dry_run(rule: Rule, x: Tensor, handmade: bool) -> list[Shapes]:
+    """The shapes of every layer, found in eval mode so that no statistics move."""
     modes = {module: module.training for module in rule.net.modules()}
     rule.net.eval()
     shapes, h = [], x
     try:
         with torch.no_grad():
             for layer in rule.layers:
-                before, h = h.shape[1:], _run(layer, h)
-                shapes.append((before, h.shape[1:]))
+                before, (a, h) = h.shape[1:], _run(layer, h)
+                shapes.append(Shapes(before, a.shape[1:], h.shape[1:]))
             if handmade and not torch.allclose(rule.net(x), h, rtol=1e-4, atol=1e-5):
                 raise Refused("the cuts do not compute what the net does: give all of its layers, in their order")
     finally:
         for module, mode in modes.items():
             module.training = mode
     if h.dim() != 2:
-        raise Refused(
-            f"the net puts out shape {tuple(h.shape[1:])} a sample, but a loss takes one row of classes: "
-            "end the net in an nn.Linear"
-        )
+        what = f"the net puts out shape {tuple(h.shape[1:])} a sample, but a loss takes one row of classes"
+        raise Refused(f"{what}: end the net in an nn.Linear")
     return shapes
 
 
-def _run(layer: Layer, x: Tensor) -> Tensor:
+def _run(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
     try:
-        return layer(x)
+        a = layer.synapse(layer.inlet(x))
+        return a, layer.activation(a)
     except (RuntimeError, ValueError, IndexError) as error:
         raise Refused(
             f"{layer} does not take its input of shape {tuple(x.shape[1:])} a sample: "

@@ -6,12 +6,14 @@ that is not listed runs as a graph of its own, cut off from every other, and is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from altprop.core.layer import parts
 
 aten = torch.ops.aten
 Pointwise = tuple[Callable[[Any, Tensor], Tensor], Callable[[Any, Tensor, Tensor], Tensor], bool]
@@ -119,7 +121,7 @@ def run_all(
 ) -> tuple[Tensor, list[Step]]:
     """The modules of an inlet or an activation, one after the other."""
     steps: list[Step] = []
-    for index, module in enumerate(_parts(modules)):
+    for index, module in enumerate(parts(modules)):
         x, step = run(module, x, like[index] if like else None, graph)
         steps.append(step)
     return x, steps
@@ -133,15 +135,13 @@ def accumulate(parameter: Tensor, gradient: Tensor) -> None:
         parameter.grad += gradient
 
 
-def _parts(modules: nn.Module) -> Iterable[nn.Module]:
-    return modules if isinstance(modules, nn.Sequential) else (modules,)
-
-
 def _mask(module: Any, x: Tensor) -> Tensor | None:
     """Inverted dropout, 0 or 1 / (1 - p), drawn as torch draws it; None where nothing falls out."""
     if not module.training or module.p == 0:
         return None
-    shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if DROPOUTS[type(module)] else x.shape
+    channels = 1 if x.dim() == 2 else 2  # torch takes the rows of (N, C) for channels
+    shared = channels if DROPOUTS[type(module)] else x.dim()
+    shape = (*x.shape[:shared], *(1 for _ in x.shape[shared:]))
     keep = 1 - module.p
     mask = x.new_empty(shape).bernoulli_(keep)
     return mask.div_(keep) if keep else mask

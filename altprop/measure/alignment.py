@@ -29,7 +29,7 @@ def angles_to_bp(rule: Rule, x: Tensor, y: Tensor) -> dict[str, float | None]:
         own = {parameter: parameter.grad for parameter in rule.net.parameters()}
         with torch.enable_grad():
             output = rule.net(x)
-        _, e = rule.output_error(output.detach(), rule.targets(y))
+        _, e = rule.output_error(output.detach(), rule.targets(y, len(x)))
         learning = [p for p in own if p.requires_grad]
         exact = dict(zip(learning, torch.autograd.grad(output, learning, e / len(x), allow_unused=True), strict=True))
         return {layer.name: _angle_of(layer.synapse, own, exact) for layer in rule.layers}

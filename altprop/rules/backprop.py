@@ -34,7 +34,7 @@ class Backprop(Rule):
         for layer in self.layers:
             traces.append(forward(layer, h, reach=bool(traces) or layer.inlet_learns))
             h = traces[-1].h
-        loss, e = self.output_error(h, self.targets(y))
+        loss, e = self.output_error(h, self.targets(y, len(x)))
         signal = e / len(x)  # (N, C), at h_L
         while traces:
             trace = traces.pop()  # its activity is not needed below

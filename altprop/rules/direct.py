@@ -69,7 +69,7 @@ def _broadcast(rule: Rule, x: Tensor, y: Tensor, ready: Ready | None, modulation
     for layer in rule.layers:
         traces.append(forward(layer, h))
         h = traces[-1].h
-    loss, e = rule.output_error(h, rule.targets(y))
+    loss, e = rule.output_error(h, rule.targets(y, len(x)))
     m = modulation(e) / len(x)  # (N, C)
     for trace, D in zip(traces, rule.feedback, strict=False):
         learn(trace, slope(trace, project(m, D)), ready)

@@ -45,7 +45,7 @@ class DRTP(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        t = self.targets(y)  # (N, C)
+        t = self.targets(y, len(x))  # (N, C)
         m = t * (self.s * self.scale / len(x))
         h = x
         for layer, D in zip(self.layers, self.feedback, strict=False):

@@ -43,7 +43,7 @@ class IFA(Rule):
         for layer in self.layers:
             traces.append(forward(layer, h, reach=bool(traces)))
             h = traces[-1].h
-        loss, e = self.output_error(h, self.targets(y))
+        loss, e = self.output_error(h, self.targets(y, len(x)))
         delta = None
         for trace in traces[:-1]:
             signal = project(e / len(x), self.feedback[0]) if delta is None else push(trace, delta)

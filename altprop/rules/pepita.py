@@ -74,8 +74,9 @@ class PEPITA(Rule):
         for name, value in (("sign", sign), ("presynaptic", presynaptic), ("output_error", output_error)):
             if value not in CHOICES[name]:
                 raise Refused(f"{name}={value!r} came; PEPITA takes {' or '.join(map(repr, CHOICES[name]))}")
+        self._check_shapes()
         self.s, self.modulated_x, self.modulated_e = sign, presynaptic == "modulated", output_error == "modulated"
-        shape = (self.classes, *self.shapes[0][0])
+        shape = (self.classes, *self.shapes[0].x)
         self.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=self.like)
 
     @torch.no_grad()
@@ -86,7 +87,7 @@ class PEPITA(Rule):
         for layer in self.layers:
             first.append(forward(layer, h, keep=not first and self._low_rank(len(x))))
             h = first[-1].h
-        t = self.targets(y)
+        t = self.targets(y, len(x))
         loss, e = self.output_error(h, t)
         h = x + project(self.s * e, F)  # (N, *in), x^m
         a = None if first[0].a is None else first[0].a + project(self.s * e, push(first[0], F))
@@ -100,6 +101,16 @@ class PEPITA(Rule):
         delta = slope(modulated if self.modulated_e else clean, e / len(x))  # (N, C)
         learn(modulated if self.modulated_x else clean, delta, ready)
         return loss
+
+    def _check_shapes(self) -> None:
+        if self.integer_input:
+            raise Refused("PEPITA adds an error to its input, but integers came: give the net a real-valued input")
+        for layer, shapes in zip(self.layers[:-1], self.shapes, strict=False):
+            if shapes.a != shapes.h:
+                raise Refused(
+                    f"PEPITA learns from differences of activity, but the activation of {layer} makes shape "
+                    f"{tuple(shapes.h)} of {tuple(shapes.a)}: move what changes it into the next layer's inlet"
+                )
 
     def _low_rank(self, n: int) -> bool:
         """Whether W x^m = W x + s e (F W^T) is cheaper: a column a class, not a product of the batch."""

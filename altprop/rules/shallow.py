@@ -29,7 +29,7 @@ class Shallow(Rule):
         for layer in hidden:
             h = layer(h)
         trace = forward(last, h, reach=last.inlet_learns)
-        loss, e = self.output_error(trace.h, self.targets(y))
+        loss, e = self.output_error(trace.h, self.targets(y, len(x)))
         delta = slope(trace, e / len(x))  # (N, C)
         if last.inlet_learns:
             pull(trace, delta)

@@ -16,10 +16,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from altprop.data import DATASETS, load, read_features
+from altprop.core import Refused
+from altprop.data import DATASETS, DataError, fetch, load, read_features
+from altprop.nets import NetError
 from altprop.rules import REFERENCES, RULES
 from altprop.run import experiment
 from altprop.run.compare import compare as run_comparison
+from altprop.run.experiment import evaluate_run
 from altprop.run.recipe import (
     DEFAULTS,
     Recipe,
@@ -31,10 +34,16 @@ from altprop.run.recipe import (
     read_recipe,
     rule_arguments,
 )  # fmt: skip
-from altprop.run.report import write_report
+from altprop.run.report import ReportError, write_report
 from altprop.run.store import RunDirectory, write_atomically
 from altprop.run.train import Interrupted
 
+__all__ = [
+    "BAD_INPUT", "compare", "data_info", "evaluate_run", "explain", "fetch", "list_data", "list_rules", "predict",
+    "train", "write_csv", "write_report",
+]  # fmt: skip
+
+BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
 UPDATE_EVERY = 20  # batches between two movements of the progress bar
 
 

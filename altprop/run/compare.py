@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -53,7 +54,7 @@ def compare(
     comparison = {
         "data": first.data, "net": last.net, "epochs": last.epochs, "seeds": list(seeds),
         "report": str(out / "report.html"),
-        "rows": [_row(rule, results[rule], None if rule == "bp" else results.get("bp"), ratios[rule], data) for rule in rules],
+        "rows": [_row(rule, results[rule], results.get("bp"), ratios[rule], data) for rule in rules],
     }  # fmt: skip
     write_atomically(out / "comparison.json", json.dumps(comparison, indent=1))
     try:
@@ -66,9 +67,8 @@ def compare(
 def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, data: Dataset) -> dict[str, Any]:
     accuracies = [run.test_accuracy for run in runs if run.test_accuracy is not None]
     recipe = runs[0].recipe
-    difference, low, high = paired_difference(
-        accuracies, [run.test_accuracy for run in bp or [] if run.test_accuracy is not None]
-    )
+    others = [] if rule == "bp" else [run.test_accuracy for run in bp or [] if run.test_accuracy is not None]
+    difference, low, high = paired_difference(accuracies, others)
     return {
         "rule": rule,
         "activation": recipe.act,
@@ -89,7 +89,7 @@ def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, d
 
 def _epoch_seconds(runs: list[Result]) -> list[float]:
     passed = [[0.0, *(row["seconds"] for row in run.metrics)] for run in runs]
-    return [b - a for each in passed for a, b in zip(each, each[1:], strict=False)]
+    return [b - a for each in passed for a, b in pairwise(each)]
 
 
 def paired_difference(own: Sequence[float], bp: Sequence[float]) -> tuple[float | None, float | None, float | None]:

@@ -108,7 +108,7 @@ def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
     with torch.no_grad():
         for inputs, labels in batches(x, y, EVALUATION_BATCH, dtype=rule.like.dtype):
             output = rule(inputs)
-            loss += float(rule.output_error(output, rule.targets(labels))[0]) * len(inputs)
+            loss += float(rule.output_error(output, rule.targets(labels, len(inputs)))[0]) * len(inputs)
             correct += int((output.argmax(1) == labels).sum()) if labels.dim() == 1 else 0
     rule.train(training)
     return loss / len(x), correct / len(x) if y.dim() == 1 else None

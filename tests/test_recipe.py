@@ -1,0 +1,214 @@
+"""Recipes: TOML there and back by an independent reader, and every value that must be refused."""
+
+import math
+import sys
+
+import pytest
+
+from altprop import RULES
+from altprop.run.recipe import (
+    DEFAULTS,
+    OPTIMIZER_RATES,
+    Recipe,
+    RunError,
+    make_recipe,
+    nearest,
+    parse_settings,
+    read_recipe,
+    rule_arguments,
+)
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FULL = {
+    "rule": "pepita", "arguments": {"sign": -1, "presynaptic": "standard", "scale": 0.125}, "loss": "mse",
+    "data": "mnist", "data_dir": "/some/where", "label": "kind", "scale": "unit", "val": 0.25, "net": "784-32-10",
+    "act": "tanh", "dropout": 0.5, "bias": False, "init": "he_normal", "epochs": 7, "batch": 12, "optimizer": "adam",
+    "lr": 3e-05, "momentum": 0.0, "weight_decay": 1e-10, "schedule": "step@2,4", "seed": 2**62, "device": "cpu",
+    "threads": 2, "stream": True, "measure": False,
+}  # fmt: skip
+
+
+def written(folder, text):
+    path = folder / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_toml_there_and_back(tmp_path):
+    """A resumed run would otherwise go on by another recipe than the one it began with."""
+    assert FULL.keys() == Recipe.model_fields.keys(), "a new key belongs into this test"
+    recipe = make_recipe(**FULL)
+    assert tomllib.loads(recipe.toml()) == FULL
+    assert read_recipe(written(tmp_path, recipe.toml())) == recipe
+
+
+def test_defaults_there_and_back(tmp_path):
+    """What is None must stay undecided, not become the text 'None'."""
+    recipe = make_recipe()
+    assert read_recipe(written(tmp_path, recipe.toml())) == recipe
+    assert recipe.lr is None and recipe.net is None
+
+
+@pytest.mark.parametrize(
+    "text", ['with "quotes"', "back\\slash", "täglich.csv", "line\nbreak", "tab\tstop", "# no comment", "数据.npz"]
+)
+def test_awkward_text_survives(tmp_path, text):
+    """File names may hold anything; a recipe that cannot be read back makes its run useless."""
+    assert read_recipe(written(tmp_path, make_recipe(data=text).toml())).data == text
+
+
+@pytest.mark.parametrize("text", ["\N{GRINNING FACE}.csv", "delete\x7f.csv"])
+def test_text_beyond_json_survives(tmp_path, text):
+    """JSON escapes what TOML does not know (halves of characters), and leaves raw what TOML forbids."""
+    assert read_recipe(written(tmp_path, make_recipe(data=text).toml())).data == text
+
+
+@pytest.mark.parametrize("value", [1e-300, 1e22, 5e-324, 0.1, 1.0])
+def test_floats_survive_to_the_bit(tmp_path, value):
+    """A rate rounded on its way through the file would break the promise to resume to the bit."""
+    assert read_recipe(written(tmp_path, make_recipe(lr=value).toml())).lr == value
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, True, False, 3, 3.0, "3", "true"])
+def test_arguments_keep_their_type(tmp_path, value):
+    """``sign=1`` and ``sign="1"`` are different things, and true is not 1."""
+    back = read_recipe(written(tmp_path, make_recipe(rule="fa", arguments={"scale": value}).toml())).arguments["scale"]
+    assert back == value and type(back) is type(value)
+
+
+def test_changes_come_before_the_file(tmp_path):
+    """Options given beside --config win; what they do not name stays."""
+    recipe = read_recipe(written(tmp_path, 'rule = "fa"\nlr = 0.5\nepochs = 3\n'), lr=0.25)
+    assert (recipe.rule, recipe.lr, recipe.epochs) == ("fa", 0.25, 3)
+
+
+BAD = {
+    "unknown key": ({"epoch": 3}, ["unknown recipe key 'epoch'", "'epochs'"]),
+    "unknown key far from all": ({"zzz": 3}, ["unknown recipe key 'zzz'", "epochs"]),
+    "unknown rule": ({"rule": "pepitta"}, ["unknown rule 'pepitta'", "'pepita'"]),
+    "unknown rule far from all": ({"rule": "zzz"}, ["unknown rule 'zzz'", "drtp"]),
+    "rule of another type": ({"rule": 3}, ["rule = 3"]),
+    "argument of another rule": ({"rule": "drtp", "arguments": {"presynaptic": "x"}}, ["'presynaptic'", "sign"]),
+    "argument misspelt": ({"rule": "pepita", "arguments": {"sgin": 1}}, ["'sgin'", "did you mean 'sign'"]),
+    "argument that the recipe gives": ({"rule": "fa", "arguments": {"loss": "mse"}}, ["'loss'"]),
+    "argument of a rule without any": ({"rule": "bp", "arguments": {"scale": 1}}, ["'bp'", "'scale'", "none"]),
+    "arguments no table": ({"arguments": [1]}, ["arguments"]),
+    "argument a list": ({"rule": "fa", "arguments": {"scale": [1]}}, ["arguments.scale"]),
+    "optimizer": ({"optimizer": "sdg"}, ["unknown optimizer 'sdg'", "'sgd'"]),
+    "lr 0": ({"lr": 0}, ["lr = 0", "greater than 0"]),
+    "lr negative": ({"lr": -0.1}, ["lr = -0.1"]),
+    "lr nan": ({"lr": math.nan}, ["lr = nan"]),
+    "lr inf": ({"lr": math.inf}, ["lr = inf"]),
+    "lr text": ({"lr": "fast"}, ["lr = 'fast'", "number"]),
+    "epochs 0": ({"epochs": 0}, ["epochs = 0", "1"]),
+    "epochs a fraction": ({"epochs": 1.5}, ["epochs = 1.5"]),
+    "epochs text": ({"epochs": "many"}, ["epochs = 'many'"]),
+    "batch 0": ({"batch": 0}, ["batch = 0"]),
+    "dropout 1": ({"dropout": 1}, ["dropout = 1"]),
+    "dropout negative": ({"dropout": -0.1}, ["dropout = -0.1"]),
+    "dropout nan": ({"dropout": math.nan}, ["dropout = nan"]),
+    "momentum 1": ({"momentum": 1}, ["momentum = 1"]),
+    "momentum nan": ({"momentum": math.nan}, ["momentum = nan"]),
+    "weight decay negative": ({"weight_decay": -1}, ["weight_decay = -1"]),
+    "weight decay inf": ({"weight_decay": math.inf}, ["weight_decay = inf"]),
+    "val 1": ({"val": 1}, ["val = 1"]),
+    "val negative": ({"val": -0.5}, ["val = -0.5"]),
+    "seed negative": ({"seed": -1}, ["seed = -1"]),
+    "seed too large": ({"seed": 2**63}, [f"seed = {2**63}"]),
+    "threads 0": ({"threads": 0}, ["threads = 0"]),
+    "bias neither": ({"bias": "maybe"}, ["bias = 'maybe'"]),
+    "net a number": ({"net": 784}, ["net = 784"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_value_is_refused_with_one_line(case):
+    """A value taken silently, or cut to range, would train something else than asked."""
+    values, words = BAD[case]
+    with pytest.raises(RunError) as caught:
+        make_recipe(**values)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("epoch = 3\n", ["'epoch'", "'epochs'"]), ("rule = pepita\n", ["not TOML", "rule ="]), ("lr = 0\n", ["lr = 0"]),
+     ("[rule]\nname = 'bp'\n", ["rule = "]), ("\x00\x01", ["not TOML"]), ("lr = 1\nlr = 2\n", ["not TOML"])],
+)  # fmt: skip
+def test_bad_file_is_refused_by_name(tmp_path, text, words):
+    """The message must say which file, since a recipe may come from a run directory."""
+    path = written(tmp_path, text)
+    with pytest.raises(RunError) as caught:
+        read_recipe(path)
+    for word in [str(path), *words]:
+        assert word in str(caught.value)
+
+
+def test_files_that_are_no_text(tmp_path):
+    """Missing, a folder, not UTF-8: each by its path."""
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(b'data = "caf\xe9"\n')
+    for path in (tmp_path / "none.toml", tmp_path, latin):
+        with pytest.raises(RunError, match="recipe") as caught:
+            read_recipe(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [("sign=-1", {"sign": -1}), ("scale=0.5", {"scale": 0.5}), ("scale=1e-3", {"scale": 0.001}),
+     ("on=true", {"on": True}), ("on=True", {"on": True}), ("on=False", {"on": False}),
+     ("init=he_normal", {"init": "he_normal"}), ('init="he_normal"', {"init": "he_normal"}),
+     ("path=a=b", {"path": "a=b"}), (" sign = 1", {"sign": 1}), ("empty=", {"empty": ""})],
+)  # fmt: skip
+def test_settings_are_read_with_their_type(pair, expected):
+    """-1 as text would be refused by every rule, and 'true' as text would be true whatever it says."""
+    settings = parse_settings([pair])
+    assert settings == expected
+    assert [type(value) for value in settings.values()] == [type(value) for value in expected.values()]
+
+
+@pytest.mark.parametrize("pair", ["sign", "=1", "", " =1"])
+def test_settings_without_key_or_value_are_refused(pair):
+    """A forgotten '=' must not be taken as a switch."""
+    with pytest.raises(RunError, match="key=value"):
+        parse_settings([pair])
+
+
+def test_later_settings_win():
+    """As options do everywhere."""
+    assert parse_settings(["sign=1", "sign=-1"]) == {"sign": -1}
+
+
+def test_every_rule_and_optimizer_has_defaults():
+    """A rule without a row in the table would fail only when somebody trains it."""
+    assert DEFAULTS.keys() == RULES.keys()
+    assert all(default.lr > 0 for default in DEFAULTS.values())
+    assert set(OPTIMIZER_RATES) == {"sgd", "adam", "adamw", "rmsprop"}
+
+
+def test_activation_is_that_of_the_rules_source():
+    """tanh for drtp and sdfa, relu for the others."""
+    assert {name for name, default in DEFAULTS.items() if default.act == "tanh"} == {"drtp", "sdfa"}
+    assert {default.act for default in DEFAULTS.values()} == {"relu", "tanh"}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_takes_the_defaults_that_it_lists(name):
+    """``explain`` shows these; one that is refused, or left out, would mislead."""
+    arguments = rule_arguments(name)
+    assert not arguments.keys() & {"self", "net", "example", "loss", "cuts", "arguments"}
+    assert make_recipe(rule=name, arguments=arguments).arguments == arguments
+
+
+def test_nearest_names_one_and_all():
+    """The nearest match, and all that there is."""
+    assert nearest("drpt", ["drtp", "dfa"]) == "; did you mean 'drtp'? there is drtp, dfa"
+    assert nearest("zzz", ["drtp", "dfa"]) == "; there is drtp, dfa"
