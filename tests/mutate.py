@@ -39,7 +39,8 @@ class Mutant(NamedTuple):
 
 TABLE = [
     # the losses and the error
-    Mutant("core/loss.py", "log_p.exp_().sub_(t)", "log_p.exp_().sub_(t).neg_()", FORM),
+    Mutant("core/loss.py", "keepdim=True)).sub_(t)", "keepdim=True)).sub_(t).neg_()", FORM),
+    Mutant("core/loss.py", ".mul_(t.sum(1, keepdim=True))", "", LIMITS),
     Mutant("core/loss.py", "z.sigmoid().sub_(t)", "z.sigmoid().sub_(t).div_(t.shape[1])", FORM),
     Mutant("core/loss.py", "    e = z - t\n", "    e = 2 * (z - t)\n", FORM),
     Mutant("core/loss.py", "-(t * log_p).sum() / len(z)", "-(t * log_p).mean()", CONTRACT),

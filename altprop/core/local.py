@@ -58,10 +58,11 @@ def forward(
     module: Any = layer.synapse
     if is_dense(module):
         x, synapse = _pad(module, x, reach)
+        fresh = a is None and not keep
         a = _synapse(module, x, module.weight, module.bias) if a is None else a
     else:
-        a, synapse = run(module, x)
-    h, activation = run_all(layer.activation, a, like.activation if like else None)
+        (a, synapse), fresh = run(module, x), False
+    h, activation = run_all(layer.activation, a, like.activation if like else None, fresh=fresh)
     return Trace(layer, x, a if keep else None, h, inlet, synapse, activation)
 
 

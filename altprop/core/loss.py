@@ -73,10 +73,8 @@ def targets(y: Tensor, samples: int, classes: int, dtype: torch.dtype) -> Tensor
         try:
             return t.scatter_(1, y.long().unsqueeze(1), 1)
         except (RuntimeError, IndexError) as error:
-            raise Refused(
-                f"labels from {int(y.min())} to {int(y.max())} came, but the net has {classes} outputs: "
-                f"labels must be 0 to {classes - 1}"
-            ) from error
+            what = f"labels from {int(y.min())} to {int(y.max())} came, but the net has {classes} outputs"
+            raise Refused(f"{what}: labels must be 0 to {classes - 1}") from error
     t = y.unsqueeze(1) if y.dim() == 1 else y
     if t.dim() != 2 or t.shape[1] != classes:
         raise Refused(

@@ -101,10 +101,8 @@ class Rule(nn.Module, ABC):
     def _check(self, layer: Layer) -> None:
         for module in layer.synapse.modules():
             if self.claims.passes > 1 and isinstance(module, (*DROPOUTS, *self.refuses)):
-                raise Refused(
-                    f"{type(self).__name__} cannot replay {type(module).__name__} inside {layer}: "
-                    "move it out of the block, or use a rule of one pass, such as 'dfa'"
-                )
+                what = f"{type(self).__name__} cannot replay {type(module).__name__} inside {layer}"
+                raise Refused(f"{what}: move it out of the block, or use a rule of one pass, such as 'dfa'")
         for part in ("inlet", "activation"):
             for module in getattr(layer, part).modules():
                 learns = any(p.requires_grad for p in module.parameters(recurse=False))
@@ -163,7 +161,5 @@ def _run(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
         a = layer.synapse(layer.inlet(x))
         return a, layer.activation(a)
     except (RuntimeError, ValueError, IndexError) as error:
-        raise Refused(
-            f"{layer} does not take its input of shape {tuple(x.shape[1:])} a sample: "
-            f"make net and data fit ({str(error).splitlines()[0]})"
-        ) from error
+        what = f"{layer} does not take its input of shape {tuple(x.shape[1:])} a sample"
+        raise Refused(f"{what}: make net and data fit ({str(error).splitlines()[0]})") from error

@@ -17,17 +17,17 @@ from altprop.core.layer import parts
 
 aten = torch.ops.aten
 Pointwise = tuple[Callable[[Any, Tensor], Tensor], Callable[[Any, Tensor, Tensor], Tensor], bool]
-RESULT, INPUT = True, False
+RESULT, INPUT = True, False  # where backward reads the result, forward may overwrite the input
 
 # fmt: off
 POINTWISE: dict[type[nn.Module], Pointwise] = {  # m: module, s: signal at h, then the result h or the input a
     nn.Identity: (lambda m, a: a, lambda m, s, h: s, RESULT),
-    nn.ReLU: (lambda m, a: a.relu(), lambda m, s, h: aten.threshold_backward(s, h, 0), RESULT),
+    nn.ReLU: (lambda m, a: a.relu_(), lambda m, s, h: aten.threshold_backward(s, h, 0), RESULT),
     nn.ReLU6: (lambda m, a: F.relu6(a), lambda m, s, a: aten.hardtanh_backward(s, a, 0, 6), INPUT),
     nn.LeakyReLU: (lambda m, a: F.leaky_relu(a, m.negative_slope),
                    lambda m, s, a: aten.leaky_relu_backward(s, a, m.negative_slope, False), INPUT),
-    nn.Tanh: (lambda m, a: a.tanh(), lambda m, s, h: aten.tanh_backward(s, h), RESULT),
-    nn.Sigmoid: (lambda m, a: a.sigmoid(), lambda m, s, h: aten.sigmoid_backward(s, h), RESULT),
+    nn.Tanh: (lambda m, a: a.tanh_(), lambda m, s, h: aten.tanh_backward(s, h), RESULT),
+    nn.Sigmoid: (lambda m, a: a.sigmoid_(), lambda m, s, h: aten.sigmoid_backward(s, h), RESULT),
     nn.LogSigmoid: (lambda m, a: F.logsigmoid(a), lambda m, s, a: s * (-a).sigmoid(), INPUT),
     nn.Softplus: (lambda m, a: F.softplus(a, m.beta, m.threshold),
                   lambda m, s, a: aten.softplus_backward(s, a, m.beta, m.threshold), INPUT),
@@ -67,12 +67,15 @@ class Step(NamedTuple):
     saved: Any
 
 
-def run(module: nn.Module, x: Tensor, like: Step | None = None, graph: bool = True) -> tuple[Tensor, Step]:
-    """One module forward.  ``like`` replays that step's dropout mask; ``graph=False``: no signal will pass it."""
+def run(
+    module: nn.Module, x: Tensor, like: Step | None = None, graph: bool = True, fresh: bool = False
+) -> tuple[Tensor, Step]:
+    """One module forward.  ``like`` replays that step's dropout mask; ``graph=False``: no signal will pass it;
+    ``fresh``: nobody else needs x, which may be overwritten."""
     kind = type(module)
     if kind in POINTWISE:
         function, _, of_result = POINTWISE[kind]
-        y = function(module, x)
+        y = function(module, x if fresh or not of_result else x.clone())
         return y, Step(module, y if of_result else x)
     if kind in DROPOUTS:
         mask = like.saved if like else _mask(module, x)
@@ -117,12 +120,12 @@ def jvp(step: Step, tangent: Tensor) -> Tensor:
 
 
 def run_all(
-    modules: nn.Module, x: Tensor, like: list[Step] | None = None, graph: bool = True
+    modules: nn.Module, x: Tensor, like: list[Step] | None = None, graph: bool = True, fresh: bool = False
 ) -> tuple[Tensor, list[Step]]:
     """The modules of an inlet or an activation, one after the other."""
     steps: list[Step] = []
     for index, module in enumerate(parts(modules)):
-        x, step = run(module, x, like[index] if like else None, graph)
+        x, step = run(module, x, like[index] if like else None, graph, fresh and index == 0)
         steps.append(step)
     return x, steps
 
