@@ -66,9 +66,7 @@ def run_cli(capsys, *arguments):
 
 def run_python(code, cwd, **options):
     """A script in a process of its own, on one thread."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=120, **options
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=120, **options)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
