@@ -35,20 +35,23 @@ def _mse(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     return e.square().sum() / (2 * len(z)), e
 
 
+def _shares(z: Tensor) -> Tensor:
+    return z.sigmoid() / z.sigmoid().sum(1, keepdim=True)
+
+
 class Loss(NamedTuple):
     """One loss and its head."""
 
     error: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (z (N, C), t (N, C)) -> (loss, e (N, C))
-    predict: Callable[[Tensor], Tensor]  # z -> y_hat
-    probabilities: bool  # whether y_hat (N, C) sums to one
+    probabilities: Callable[[Tensor], Tensor]  # of the classes: z -> rows that sum to one, the largest where z's is
     refuses: tuple[type[nn.Module], ...]  # endings of a net that would apply the head twice
 
 
 HEADS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid, nn.Softmin)
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(_cross_entropy, partial(torch.softmax, dim=1), True, HEADS),
-    "binary_cross_entropy": Loss(_binary_cross_entropy, torch.sigmoid, False, HEADS),
-    "mse": Loss(_mse, torch.positive, False, ()),
+    "cross_entropy": Loss(_cross_entropy, partial(torch.softmax, dim=1), HEADS),
+    "binary_cross_entropy": Loss(_binary_cross_entropy, _shares, HEADS),
+    "mse": Loss(_mse, partial(torch.softmax, dim=1), ()),
 }
 
 

@@ -27,7 +27,7 @@ def read_features(path: Path, shape: tuple[int, ...], *, label: str = "label") -
             raise DataError(f"{path}: has no PNG or JPEG files; expected some to predict from; check the path")
         x = torch.from_numpy(np.stack([read_image(file, None) for file in files]))
     elif path.suffix.lower() in IMAGE_SUFFIXES:
-        x = torch.from_numpy(read_image(path, None)[None])
+        x = torch.tensor(read_image(path, None)[None])
     elif path.suffix.lower() == ".npz":
         x = _from_npz(path)
     elif path.suffix.lower() == ".csv":

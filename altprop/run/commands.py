@@ -35,7 +35,7 @@ from altprop.run.recipe import (
     rule_arguments,
 )  # fmt: skip
 from altprop.run.report import ReportError, write_report
-from altprop.run.store import RunDirectory, write_atomically
+from altprop.run.store import RunDirectory, failed_write, write_atomically
 from altprop.run.train import Interrupted
 
 __all__ = [
@@ -82,7 +82,10 @@ def _resume(
 
 def _finish(result: experiment.Result) -> dict[str, Any]:
     if result.path is not None:
-        write_report(result.path)
+        try:
+            write_report(result.path)
+        except OSError as error:
+            raise failed_write(result.path / "report.html", error) from error
     return result.summary()
 
 
@@ -100,12 +103,13 @@ def compare(
         rule, dot, argument = key.partition(".")
         if not dot or rule not in arguments:
             raise RunError(f"--set {key}=... came: write rule.key=value with one of {', '.join(names)}")
-        check_arguments(rule, [argument])
+        check_arguments(rule, {argument: value})
         arguments[rule][argument] = value
-    base = _recipe({"rule": names[0], **options}, {}, config)
+    base = _recipe(options, {}, config)
+    arguments[base.rule] = {**base.arguments, **arguments.get(base.rule, {})}
 
     def recipes(rule: str, seed: int) -> Recipe:
-        return base.with_(rule=rule, seed=seed, arguments=arguments[rule])
+        return base.with_(rule=rule, seed=seed, arguments=arguments.get(rule, {}))
 
     path = out or Path("runs") / f"compare-{Path(base.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     numbers = _seeds(seeds)

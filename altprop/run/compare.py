@@ -39,16 +39,16 @@ def compare(
     recipes: (rule, seed) -> its recipe.  Returns what ``altprop compare --json`` prints."""
     check_free(out)
     first = recipes(rules[0], seeds[0])
-    options = {"label": first.label, "scale": first.scale, "val": first.val, "seed": first.seed}
-    data = data or load(first.data, data_dir=first.data_dir, **options)  # type: ignore[arg-type]
+    sets = {seed: data or _load(recipes(rules[0], seed)) for seed in seeds}
     for rule in rules:
-        prepare(recipes(rule, seeds[0]), data)  # what cannot be built is told before anything is trained
+        prepare(recipes(rule, seeds[0]), sets[seeds[0]])  # what cannot be built is told before anything is trained
     results: dict[str, list[Result]] = {rule: [] for rule in rules}
     for seed in seeds:
         for rule in rules:
             if progress is not None:
                 progress(rule, seed)
-            results[rule].append(run_recipe(recipes(rule, seed), data, out=out / f"{rule}-seed{seed}"))
+            results[rule].append(run_recipe(recipes(rule, seed), sets[seed], out=out / f"{rule}-seed{seed}"))
+    data = sets[seeds[0]]
     ratios = step_ratios({rule: recipes(rule, seeds[0]) for rule in dict.fromkeys(["bp", *rules])}, data)
     last = results[rules[0]][0].recipe
     comparison = {
@@ -62,6 +62,11 @@ def compare(
     except OSError as error:
         raise failed_write(out / "report.html", error) from error
     return comparison
+
+
+def _load(recipe: Recipe) -> Dataset:
+    options = {"label": recipe.label, "scale": recipe.scale, "val": recipe.val, "seed": recipe.seed}
+    return load(recipe.data, data_dir=recipe.data_dir, **options)  # type: ignore[arg-type]
 
 
 def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, data: Dataset) -> dict[str, Any]:

@@ -71,10 +71,10 @@ def fit(
     wanted.  settings: the other keys of ``Recipe``.
     Raises one-line errors as ``prepare`` does, and ``Interrupted``."""
     named = isinstance(data, str | Path)
-    spec = net if isinstance(net, str) else None
+    spec = net if isinstance(net, str) else None  # not only where it is true: an empty spec is a typo, not a default
     recipe = make_recipe(rule=rule, net=spec, data=str(data) if named else "custom", **settings)
     dataset = None if named else _dataset(data, recipe)
-    return run_recipe(recipe, dataset, None if spec else net, out=out, progress=progress, report=report)  # type: ignore[arg-type]
+    return run_recipe(recipe, dataset, None if isinstance(net, str) else net, out=out, progress=progress, report=report)  # type: ignore[arg-type]
 
 
 def run_recipe(
@@ -167,7 +167,8 @@ def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dic
 def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
     """What a run's net says of x (N, *shape), scaled as its training data were: (y_hat (N, C), class names).
 
-    y_hat are probabilities for a classifier, and the outputs themselves for a regression."""
+    y_hat are probabilities for a classifier (of a net trained by mse the softmax of its outputs), and the outputs
+    themselves for a regression."""
     directory = RunDirectory.open(Path(path))
     description = directory.data()
     rule = load(path).rule
@@ -180,11 +181,8 @@ def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
         offset, spread = (torch.tensor(part) for part in description["scaling"])
         x = (as_float(x) - offset) / spread
     with torch.no_grad():
-        unused = torch.zeros(len(x))
-        y_hat = torch.cat([rule.loss.predict(rule(inputs)) for inputs, _ in batches(x, unused, EVALUATION_BATCH)])
-    if description["classes"] and not rule.loss.probabilities:
-        y_hat = y_hat.clamp(min=0) / y_hat.clamp(min=0).sum(1, keepdim=True).clamp(min=1e-12)
-    return y_hat, description["classes"]
+        z = torch.cat([rule(inputs) for inputs, _ in batches(x, torch.zeros(len(x)), EVALUATION_BATCH)])
+    return rule.loss.probabilities(z) if description["classes"] else z, description["classes"]
 
 
 def default_path(recipe: Recipe) -> Path:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, pi, prod
+from math import cos, isfinite, pi, prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from altprop.core import Layer, Refused, Rule
 from altprop.data import Dataset, as_float, load
 from altprop.nets import build
 from altprop.rules import RULES
-from altprop.run.recipe import DEFAULTS, OPTIMIZER_RATES, Recipe, RunError, nearest, rule_arguments
+from altprop.run.recipe import DEFAULTS, MSE_FACTOR, OPTIMIZER_RATES, Recipe, RunError, nearest, rule_arguments
 
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
 
@@ -43,16 +42,23 @@ class Learner:
     net: nn.Module
     rule: Rule
     optimizers: list[torch.optim.Optimizer]  # one, or with ``stream`` one for each layer
-    schedulers: list[LambdaLR]
+    schedule: Callable[[int], float]  # epoch from 0 -> factor of the learning rate
     order: torch.Generator  # of the training samples
 
-    def step(self, x: Tensor, y: Tensor) -> Tensor:
-        """One batch: credit, then every optimizer's step; with ``stream`` each layer's as soon as it can."""
+    def anneal(self, epoch: int) -> None:
+        """Set the learning rate of an epoch, counted from 0."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * self.schedule(epoch)
+
+    def step(self, x: Tensor, y: Tensor) -> float:
+        """One batch: credit, then the optimizer's step unless the loss is not finite; with ``stream`` each layer's step
+        as soon as it can.  Returns the loss."""
         if self.recipe.stream:
-            loss = self.rule.credit(x, y, ready=self._update)
-        else:
-            self.optimizers[0].zero_grad()
-            loss = self.rule.credit(x, y)
+            return self.rule.credit(x, y, ready=self._update).item()
+        self.optimizers[0].zero_grad()
+        loss = self.rule.credit(x, y).item()
+        if isfinite(loss):  # else the weights are left as they are, so that the layer that broke can be told
             self.optimizers[0].step()
         return loss
 
@@ -79,22 +85,25 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
     rule = build_rule(recipe, net, as_float(data.x_train[:1]))
     if rule.classes != data.outputs:
         raise RunError(f"the net has {rule.classes} outputs, but the data has {data.outputs}: end it in {data.outputs}")
-    optimizers = _optimizers(recipe, rule)
-    factor = find_schedule(recipe.schedule, recipe.epochs or 1)
+    schedule = find_schedule(recipe.schedule, recipe.epochs or 1)
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
-    return Learner(recipe, data, net, rule, optimizers, [LambdaLR(o, factor) for o in optimizers], order)
+    return Learner(recipe, data, net, rule, _optimizers(recipe, rule), schedule, order)
 
 
 def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
     """The recipe with everything decided that was left to rule and data."""
     default = DEFAULTS[recipe.rule]
+    loss = recipe.loss or ("cross_entropy" if data.classes else "mse")
+    if not data.classes and loss != "mse":
+        raise RunError(f"loss '{loss}' came for targets that are no classes: leave it out, or give --loss mse")
+    rate = default.lr * (MSE_FACTOR if loss == "mse" else 1)
     fallback = f"{prod(data.shape)}-256-{data.outputs}"
     return recipe.with_(
-        loss=recipe.loss or ("cross_entropy" if data.classes else "mse"),
-        net="custom" if custom_net else recipe.net or data.net or fallback,
+        loss=loss,
+        net="custom" if custom_net else (data.net or fallback) if recipe.net is None else recipe.net,
         act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
-        lr=recipe.lr or OPTIMIZER_RATES[recipe.optimizer] or default.lr,
+        lr=recipe.lr or OPTIMIZER_RATES[recipe.optimizer] or rate,
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )
 
@@ -140,7 +149,10 @@ def find_schedule(text: str, epochs: int) -> Callable[[int], float]:
 
 
 def _optimizers(recipe: Recipe, rule: Rule) -> list[torch.optim.Optimizer]:
-    make = OPTIMIZERS[recipe.optimizer]
-    if not recipe.stream:
-        return [make(rule.param_groups(recipe.lr or 0.0), recipe)]
-    return [make([{"params": list(layer.parameters()), "lr": recipe.lr}], recipe) for layer in rule.layers]
+    groups = [rule.param_groups(recipe.lr or 0.0)]
+    if recipe.stream:
+        groups = [[{"params": list(layer.parameters()), "lr": recipe.lr}] for layer in rule.layers]
+    optimizers = [OPTIMIZERS[recipe.optimizer](group, recipe) for group in groups]
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["initial_lr"] = group["lr"]
+    return optimizers

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ DEFAULTS: dict[str, Default] = {
     "drtp": Default(0.01, "tanh"),
     "pepita": Default(0.05, "relu"),
 }
+MSE_FACTOR = 0.03  # of these rates under mse, whose error is not bounded as that of a probability is
 OPTIMIZER_RATES = {"sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's own
 RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
 
@@ -103,9 +104,8 @@ def make_recipe(**values: Any) -> Recipe:
         raise RunError(f"{where} = {first['input']!r} came: {message}") from None
     check_rule(recipe.rule)
     check_arguments(recipe.rule, recipe.arguments)
-    for name, table, what in ((recipe.optimizer, OPTIMIZER_RATES, "optimizer"),):
-        if name not in table:
-            raise RunError(f"unknown {what} '{name}'{nearest(name, table)}")
+    if recipe.optimizer not in OPTIMIZER_RATES:
+        raise RunError(f"unknown optimizer '{recipe.optimizer}'{nearest(recipe.optimizer, OPTIMIZER_RATES)}")
     return recipe
 
 
@@ -117,8 +117,9 @@ def read_recipe(path: Path, **changes: Any) -> Recipe:
         raise RunError(f"cannot read the recipe {path}: {error.strerror or error}; give a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f'the recipe {path} is not TOML ({error}): write lines such as rule = "pepita"') from error
+    arguments = {**table.get("arguments", {}), **changes.pop("arguments", {})}
     try:
-        return make_recipe(**{**table, **changes})
+        return make_recipe(**{**table, **changes, "arguments": arguments})
     except RunError as error:
         raise RunError(f"recipe {path}: {error}") from error
 
@@ -134,11 +135,22 @@ def rule_arguments(rule: str) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.name not in RESERVED}
 
 
-def check_arguments(rule: str, arguments: Iterable[str]) -> None:
+def check_arguments(rule: str, arguments: Mapping[str, Any]) -> None:
+    """Raises ``RunError`` for an argument that the rule does not have, or one of another type than its default."""
     known = rule_arguments(rule)
-    for name in arguments:
+    for name, value in arguments.items():
         if name not in known:
             raise RunError(f"rule '{rule}' has no argument '{name}'{nearest(name, known)}")
+        wanted = type(known[name])
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise RunError(
+                f"argument {name}={value!r} of rule '{rule}' came: give {KINDS[wanted]}, such as {known[name]}"
+            )
+        if name == "seed" and not 0 <= value < 2**63:
+            raise RunError(f"argument seed={value} of rule '{rule}' came: give a whole number from 0 to 2**63 - 1")
+
+
+KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
@@ -166,4 +178,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +63,22 @@ def check_free(path: Path) -> None:
 class RunDirectory:
     """One run on disk.  ``create`` makes a new one, ``open`` takes one that is there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, made: Sequence[Path] = ()) -> None:
         self.path = path
+        self.made = made  # the folders that this run brought about, the innermost first
         self.checkpoint = path / "checkpoint"
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, data: Dataset) -> RunDirectory:
         """A new directory; raises ``RunError`` where there is something already, or where nothing can be written."""
         check_free(path)
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            cls(path, made).remove()
             raise failed_write(path, error) from error
-        run = cls(path)
+        run = cls(path, made)
         try:
             write_atomically(path / "recipe.toml", recipe.toml())
             write_atomically(path / "environment.json", json.dumps(environment(recipe.device), indent=1))
@@ -97,14 +101,26 @@ class RunDirectory:
         return cls(path)
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Take back what ``create`` and the run have made, folders around it too if they are empty again."""
+        for entry in self.path.iterdir() if self.path.is_dir() else ():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for folder in self.made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def recipe(self) -> Recipe:
         return read_recipe(self.path / "recipe.toml")
 
     def data(self) -> dict[str, Any]:
         """Name, shape, outputs and classes of the data, and the scaling of its inputs."""
-        return _read_json(self.path / "data.json")
+        path = self.path / "data.json"
+        data = _read_json(path)
+        sizes = (
+            [*data["shape"], data["outputs"]] if isinstance(data.get("shape"), list) and "outputs" in data else [None]
+        )
+        if not all(type(size) is int for size in sizes) or not isinstance(data.get("classes"), list):
+            raise _corrupt(path, ValueError("shape, outputs or classes are missing or are no sizes and names"))
+        return data
 
     def metrics(self) -> list[dict[str, Any]]:
         """One row an epoch."""

@@ -63,6 +63,7 @@ def train(
     with _interruptible() as stop:
         while position.epoch < epochs:
             start = learner.order.get_state()  # from here the epoch can be drawn again
+            learner.anneal(position.epoch)
             _epoch(learner, position, stop, progress)
             if stop.is_set():
                 _checkpoint(learner, position, run, start)
@@ -71,8 +72,6 @@ def train(
             position.epoch, position.batch = position.epoch + 1, 0
             position.rows.append(_measure(learner, position))
             position.loss_sum = 0.0
-            for scheduler in learner.schedulers:
-                scheduler.step()
             if report is not None:
                 report(position.rows[-1])
             if position.epoch == epochs or time.perf_counter() - written > CHECKPOINT_SECONDS:
@@ -89,7 +88,7 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
     for index, (x, y) in enumerate(stream):
         if index < position.batch:
             continue
-        loss = learner.step(x, y).item()
+        loss = learner.step(x, y)
         position.batch, position.step = index + 1, position.step + 1
         if not math.isfinite(loss):
             raise _diverged(learner.rule, position, x, f"the loss is {loss}")
@@ -194,8 +193,7 @@ def _checkpoint(learner: Learner, position: Position, run: RunDirectory | None, 
     tensors["random.order"], tensors["random.torch"] = order, torch.get_rng_state()
     if learner.rule.like.is_cuda:
         tensors["random.cuda"] = torch.cuda.get_rng_state(learner.rule.like.device)
-    schedules = [{"last_epoch": s.last_epoch, "_last_lr": s.get_last_lr()} for s in learner.schedulers]
-    run.save(tensors, {**asdict(position), "optimizers": states, "schedulers": schedules})
+    run.save(tensors, {**asdict(position), "optimizers": states})
 
 
 def resume(learner: Learner, run: RunDirectory) -> Position:
@@ -212,13 +210,22 @@ def resume(learner: Learner, run: RunDirectory) -> Position:
                     index, _, name = rest.partition(".")
                     entries.setdefault(int(index), {})[name] = value
             optimizer.load_state_dict({"state": entries, "param_groups": saved["param_groups"]})
-        for scheduler, saved in zip(learner.schedulers, state["schedulers"], strict=True):
-            scheduler.load_state_dict({**scheduler.state_dict(), **saved})
         learner.order.set_state(tensors["random.order"])
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], learner.rule.like.device)
-        return Position(**{key: state[key] for key in Position.__dataclass_fields__})
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        return _position(state)
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         what = str(error).splitlines()[0]
         raise RunError(f"the checkpoint in {run.path} does not fit its recipe ({what}): train the run anew") from error
+
+
+def _position(state: dict[str, Any]) -> Position:
+    position = Position(**{name: state[name] for name in Position.__dataclass_fields__})
+    for name, default in asdict(Position()).items():
+        value = getattr(position, name)
+        if not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
+            raise TypeError(f"{name} is {value!r}")
+    if not all(isinstance(row, dict) for row in position.rows):
+        raise TypeError("a row of metrics is no object")
+    return position
