@@ -308,7 +308,6 @@ DAMAGE = {
     "optimizers of another kind": lambda run: change_state(run, optimizers=3),
     "epoch as text": lambda run: change_state(run, epoch="one"),
     "rows of another kind": lambda run: change_state(run, rows=3),
-    "schedulers too many": lambda run: change_state(run, schedulers=[{}, {}]),
     "recipe of a wider net": lambda run: replace(run / "recipe.toml", "6-5-3", "6-7-3"),
     "recipe of a deeper net": lambda run: replace(run / "recipe.toml", "6-5-3", "6-5-5-3"),
     "recipe of a net that does not fit": lambda run: replace(run / "recipe.toml", "6-5-3", "7-5-3"),

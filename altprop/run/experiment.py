@@ -74,7 +74,7 @@ def fit(
     spec = net if isinstance(net, str) else None  # not only where it is true: an empty spec is a typo, not a default
     recipe = make_recipe(rule=rule, net=spec, data=str(data) if named else "custom", **settings)
     dataset = None if named else _dataset(data, recipe)
-    return run_recipe(recipe, dataset, None if isinstance(net, str) else net, out=out, progress=progress, report=report)  # type: ignore[arg-type]
+    return run_recipe(recipe, dataset, None if isinstance(net, str) else net, out=out, progress=progress, report=report)
 
 
 def run_recipe(

@@ -178,4 +178,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one that TOML forbids beside JSON's
