@@ -7,6 +7,7 @@ is stopped by Ctrl-C ends with status 130 and says how to go on.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
@@ -22,7 +23,8 @@ from altprop.run.train import Interrupted
 
 app = typer.Typer(
     help="Train and compare neural networks without backpropagation.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 data_app = typer.Typer(help="Data sets: what there is, and fetching it.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -30,7 +32,6 @@ app.add_typer(data_app, name="data")
 ClickException = typer.BadParameter.__mro__[2]  # typer carries its own copy of click in some versions
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
-Text = Annotated[str | None, typer.Option()]
 Net = Annotated[str | None, typer.Option(help="Spec such as 784-1024-10 or conv32k5-pool2-10; default: the data's.")]
 Data = Annotated[str | None, typer.Option(help="Name, .npz, .csv or folder of images by class [digits].")]
 DataDir = Annotated[str | None, typer.Option(help="Where published sets lie [ALTPROP_DATA, else a cache].")]
@@ -58,14 +59,19 @@ Config = Annotated[Path | None, typer.Option(help="A recipe in TOML; options giv
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal without these letters shows others, and loses no result
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
-        sys.stdout.flush()
+        if status == 130:
+            _fail("stopped", 130)
         sys.exit(status if isinstance(status, int) else 0)
     except commands.BAD_INPUT as error:
         if os.environ.get("ALTPROP_TRACEBACK"):
             raise
-        _fail(str(error), 2)
+        advice = "; check path, permissions and free space" if isinstance(error, OSError) else ""
+        _fail(str(error) + advice, 2)
     except ClickException as error:  # type: ignore[misc, unused-ignore]
         _fail(error.format_message(), 2)  # type: ignore[attr-defined, unused-ignore]
     except Interrupted as error:
@@ -76,8 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
 
 
+@app.callback(invoke_without_command=True)
+def version(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Train and compare neural networks without backpropagation."""
+    if show_version:
+        print(commands.version())
+
+
 def _fail(message: str, status: int) -> None:
-    print("altprop: " + " ".join(message.split()), file=sys.stderr)
+    if message:
+        print("altprop: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(status)
 
 
@@ -194,8 +208,10 @@ def _print(result: dict[str, Any], as_json: bool, draw: Any) -> None:
     if as_json:
         print(json.dumps(result))
         return
-    console = Console()
-    draw(Console(width=max(console.width, 150)) if not console.is_terminal else console, result)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console = Console(markup=False, highlight=False, width=max(console.width, show.WIDE))
+    draw(console, result)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Comparisons: rows recomputed from the runs on disk, intervals by SciPy, and what the issue asks of digits."""
 
 import json
+import shutil
 import statistics
 
 import numpy as np
@@ -225,6 +226,20 @@ def test_out_that_is_there_is_left_alone(capsys, tmp_path):
     before = content(tmp_path)
     assert_refused(compare(capsys, "--rules", "bp"), "c is there already", "--out")
     assert content(tmp_path) == before
+
+
+def test_stopped_comparison_goes_on(capsys, tmp_path):
+    """An hour of finished runs must not be lost to a Ctrl-C; a run of another recipe must not slip in."""
+    options = ["--rules", "bp,fa", "--seeds", "2", "--epochs", "2", "--out", "c", "--json"]
+    whole = compare(capsys, *options).json
+    for gone in ("comparison.json", "report.html"):
+        (tmp_path / "c" / gone).unlink()
+    shutil.rmtree(tmp_path / "c" / "fa-seed1")
+    kept = (tmp_path / "c" / "bp-seed0" / "metrics.jsonl").read_bytes()
+    again = compare(capsys, *options).json
+    assert [row["test_accuracy_mean"] for row in again["rows"]] == [row["test_accuracy_mean"] for row in whole["rows"]]
+    assert (tmp_path / "c" / "bp-seed0" / "metrics.jsonl").read_bytes() == kept
+    assert_refused(compare(capsys, *options, "--lr", "0.5"), "another recipe", "--out")
 
 
 @pytest.mark.slow

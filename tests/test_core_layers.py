@@ -5,7 +5,7 @@ import torch
 from helpers import CLASSES, backward, cnn, credit, differ, inputs, labels, mlp
 from torch import nn
 
-from altprop import DFA, DRTP, FA, IFA, PEPITA, SDFA, Backprop, Layer, Refused, layers
+from altprop import DFA, DRTP, FA, IFA, PEPITA, RULES, SDFA, Backprop, Layer, Refused, layers
 from altprop.core import INITIALISERS, Feedback, draw_feedback, project
 
 CHAIN = [nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, CLASSES)]
@@ -384,3 +384,30 @@ def test_project_keeps_the_shape_of_the_place():
     """(N, C) through (C, *out)."""
     e, D = torch.randn(4, 3), torch.randn(3, 2, 5)
     torch.testing.assert_close(project(e, D), torch.einsum("nc,cio->nio", e, D))
+
+
+@pytest.mark.parametrize("name", ["pepita", "dfa", "fa"])
+def test_feedback_is_not_the_weights_drawn_from_the_same_seed(name):
+    """torch.manual_seed(0), the net, feedback of seed 0: one stream for both would make the feedback the weights."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    rule = RULES[name](net, example=torch.rand(1, 64))
+    for parameter in (net[0].weight, net[2].weight, net[4].weight):
+        drawn, fed = parameter.detach().flatten(), rule.feedback[0].flatten()
+        size = min(len(drawn), len(fed))
+        assert abs(float(torch.corrcoef(torch.stack([drawn[:size], fed[:size]]))[0, 1])) < 0.2
+
+
+@pytest.mark.parametrize("name", ["dfa", "drtp", "pepita", "ifa", "sdfa"])
+def test_nonlinearity_behind_the_pooling_is_refused(name):
+    """Conv, MaxPool, ReLU: the layer would learn without the slope of the ReLU that stands in the next inlet."""
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+    with pytest.raises(Refused, match=r"ReLU in the inlet.*before the pooling"):
+        RULES[name](net, example=torch.rand(1, 1, 6, 6))
+
+
+def test_cast_of_a_feedback_that_is_replaced():
+    """A float32 matrix in a float64 net would fail only when credit is assigned."""
+    rule = RULES["dfa"](nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double(), example=torch.rand(1, 3))
+    rule.feedback[0] = torch.rand(2, 4)
+    assert rule.feedback[0].dtype == torch.float64

@@ -326,3 +326,17 @@ def test_drtp_theorem():
         for level in (1, 0):
             down = down @ rule.layers[level + 1].synapse.weight
             assert torch.cosine_similarity(down, rule.feedback[level][y]) > 0.999
+
+
+def test_bp_with_a_hook_on_an_activation_is_autograd():
+    """A hook that changes the output, on a module that is known in closed form, would go unheard."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    net[1].register_forward_hook(lambda module, inputs, output: output * output)
+    x, y = torch.rand(6, 4, dtype=torch.float64), torch.arange(6) % 3
+    nn.functional.cross_entropy(net(x), y).backward()
+    wanted = [parameter.grad.clone() for parameter in net.parameters()]
+    net.zero_grad()
+    RULES["bp"](net, example=x[:1]).credit(x, y)
+    for parameter, gradient in zip(net.parameters(), wanted, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-12)

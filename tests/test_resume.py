@@ -45,7 +45,7 @@ def data(tmp_path):
 def stop_at(epoch, batch, number=signal.SIGINT):
     """A progress callback that presses Ctrl-C in the middle of a run."""
 
-    def progress(at_epoch, at_batch, batches, loss):
+    def progress(at_epoch, epochs, at_batch, batches, loss):
         if (at_epoch, at_batch) == (epoch, batch):
             os.kill(os.getpid(), number)
 
@@ -118,7 +118,7 @@ def test_handlers_of_signals_are_put_back(data):
 def test_second_ctrl_c_stops_at_once(data):
     """A user who presses twice does not want to wait for the disk."""
 
-    def progress(epoch, batch, batches, loss):
+    def progress(epoch, epochs, batch, batches, loss):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -200,7 +200,7 @@ from altprop.run import train
 from altprop.cli import main
 train.CHECKPOINT_SECONDS = 0.0
 epoch = train._epoch
-def progress(at, batch, batches, loss):
+def progress(at, epochs, batch, batches, loss):
     if (at, batch) == (2, 1):
         os.kill(os.getpid(), signal.SIGKILL)
 train._epoch = lambda learner, position, stop, _: epoch(learner, position, stop, progress)

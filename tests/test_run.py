@@ -40,7 +40,7 @@ def fit(rule="bp", **settings):
 def test_every_rule_learns_digits(rule):
     """Chance is 10 %; the bars stand below what 12 epochs reach, but well above an untrained net."""
     result = altprop.fit(rule, epochs=12)
-    assert result.test_accuracy >= {"shallow": 0.7, "sdfa": 0.55}.get(rule, 0.85)
+    assert result.test_accuracy >= {"shallow": 0.7, "sdfa": 0.55}.get(rule, 0.82)
     losses = [row["loss"] for row in result.metrics]
     assert losses[-1] < 0.9 * losses[0]
     assert len(result.metrics) == 12
@@ -289,8 +289,8 @@ def test_all_rules_see_the_same_weights_and_batches(monkeypatch):
 def test_progress_and_report_hear_of_everything():
     """Every batch in order, and every epoch's row."""
     heard, told = [], []
-    result = fit(progress=lambda epoch, batch, batches, loss: heard.append((epoch, batch, batches)), report=told.append)
-    assert heard == [(epoch, batch, 4) for epoch in range(3) for batch in range(4)]
+    result = fit(progress=lambda *place: heard.append(place[:-1]), report=told.append)
+    assert heard == [(epoch, 3, batch, 4) for epoch in range(3) for batch in range(4)]
     assert told == result.metrics
 
 

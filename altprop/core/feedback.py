@@ -27,6 +27,9 @@ INITIALISERS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+STREAM = 0x9E3779B97F4A7C15  # parts the stream of seed k from torch.manual_seed(k), which may have drawn the weights
+
+
 class Feedback(nn.Module):
     """A list of fixed matrices: ``feedback[l]`` brings the signal to layer l.  Assign to replace one."""
 
@@ -45,7 +48,7 @@ class Feedback(nn.Module):
         old = self[index]
         if matrix.shape != old.shape:
             raise Refused(f"feedback[{index}] has shape {tuple(old.shape)}, but {tuple(matrix.shape)} came")
-        self._buffers[str(range(len(self))[index])] = matrix.detach()
+        self._buffers[str(range(len(self))[index])] = matrix.detach().to(old)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[index] for index in range(len(self)))
@@ -60,7 +63,7 @@ def draw_feedback(
     Raises ``Refused`` for an unknown ``init``."""
     if init not in INITIALISERS:
         raise Refused(f"unknown feedback initialiser '{init}'; there are {', '.join(INITIALISERS)}")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed((seed + 1) * STREAM % 2**63)
     feedback = Feedback()
     for shape in shapes:
         matrix = INITIALISERS[init](torch.empty(*shape, dtype=like.dtype), generator=generator)

@@ -47,8 +47,8 @@ class Layer:
 
     @property
     def last(self) -> nn.Module:
-        """The module that computes the layer's output."""
-        return [self.synapse, *(part for part in parts(self.activation) if not isinstance(part, nn.Identity))][-1]
+        """The module that computes the layer's output, of those that change more than its shape."""
+        return [self.synapse, *(part for part in parts(self.activation) if not isinstance(part, PASSIVE))][-1]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every parameter of the layer: the synapse's, and those of norms in its inlet and activation."""
@@ -69,6 +69,8 @@ RESHAPES: tuple[type[nn.Module], ...] = (
 
 NORMS: tuple[type[nn.Module], ...] = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
 """Modules with parameters that are no synapse: they stand in an inlet or in an activation."""
+
+PASSIVE = (nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 UNPLACEABLE: dict[type, str] = {
     nn.RNNBase: "a recurrent module keeps time steps that no layer-local rule here sees; unroll it into layers",
@@ -127,6 +129,11 @@ def is_convolution(module: nn.Module) -> bool:
 def is_linear(module: nn.Module) -> bool:
     """A linear map with weight (out, in, ...), a subclass too."""
     return isinstance(module, nn.Linear | _ConvNd)
+
+
+def is_flat_linear(layer: Layer) -> bool:
+    """Whether a = W x + b of the layer's flattened input, without anything else before it."""
+    return type(layer.synapse) is nn.Linear and all(type(module) is nn.Flatten for module in layer.inlet.children())
 
 
 def parts(modules: nn.Module) -> list[nn.Module]:

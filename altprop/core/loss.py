@@ -11,7 +11,6 @@ not sum to one weigh their sample: e = y_hat sum t - t.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -35,23 +34,18 @@ def _mse(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     return e.square().sum() / (2 * len(z)), e
 
 
-def _shares(z: Tensor) -> Tensor:
-    return z.sigmoid() / z.sigmoid().sum(1, keepdim=True)
-
-
 class Loss(NamedTuple):
     """One loss and its head."""
 
     error: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (z (N, C), t (N, C)) -> (loss, e (N, C))
-    probabilities: Callable[[Tensor], Tensor]  # of the classes: z -> rows that sum to one, the largest where z's is
     refuses: tuple[type[nn.Module], ...]  # endings of a net that would apply the head twice
 
 
 HEADS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid, nn.Softmin)
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(_cross_entropy, partial(torch.softmax, dim=1), HEADS),
-    "binary_cross_entropy": Loss(_binary_cross_entropy, _shares, HEADS),
-    "mse": Loss(_mse, partial(torch.softmax, dim=1), ()),
+    "cross_entropy": Loss(_cross_entropy, HEADS),
+    "binary_cross_entropy": Loss(_binary_cross_entropy, HEADS),
+    "mse": Loss(_mse, ()),
 }
 
 

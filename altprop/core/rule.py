@@ -14,7 +14,7 @@ from altprop.core.feedback import Feedback
 from altprop.core.layer import Layer, Refused, layers
 from altprop.core.local import Ready
 from altprop.core.loss import find_loss, targets
-from altprop.core.steps import DROPOUTS
+from altprop.core.steps import DROPOUTS, bends
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Rule(nn.Module, ABC):
         self.layers = layers(net) if cuts is None else _checked(net, list(cuts))
         self.loss = find_loss(loss, self.layers[-1].last)
         like = next(net.parameters())
-        x = example[:1].to(like.device, example.dtype if example.dtype == torch.int64 else like.dtype)
+        x = example[:1].clone().to(like.device, example.dtype if example.dtype == torch.int64 else like.dtype)
         self.integer_input = not x.is_floating_point()
         self.shapes = _dry_run(self, x, handmade=cuts is not None)
         self.feedback = Feedback()
-        for layer in self.layers:
-            self._check(layer)
+        for index, layer in enumerate(self.layers):
+            self._check(layer, first=index == 0)
 
     @abstractmethod
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
@@ -98,7 +98,7 @@ class Rule(nn.Module, ABC):
         """(classes, *out_l) for every hidden layer."""
         return [(self.classes, *shapes.h) for shapes in self.shapes[:-1]]
 
-    def _check(self, layer: Layer) -> None:
+    def _check(self, layer: Layer, first: bool) -> None:
         for module in layer.synapse.modules():
             if self.claims.passes > 1 and isinstance(module, (*DROPOUTS, *self.refuses)):
                 what = f"{type(self).__name__} cannot replay {type(module).__name__} inside {layer}"
@@ -109,6 +109,10 @@ class Rule(nn.Module, ABC):
                 what = f"{type(self).__name__} cannot work with {type(module).__name__} in the {part} of {layer}"
                 if isinstance(module, self.refuses):
                     raise Refused(f"{what}: remove it, or use a rule that can, such as 'bp'")
+                if part == "inlet" and not first and part not in self.claims.trains and bends(module):
+                    raise Refused(
+                        f"{what}: put the nonlinearity before the pooling, so that its layer learns by its slope"
+                    )
                 if learns and part not in self.claims.trains:
                     raise Refused(
                         f"{what}: its parameters get no gradient there; build it without them "

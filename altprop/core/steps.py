@@ -60,6 +60,16 @@ DROPOUTS: dict[type[nn.Module], bool] = {  # whether whole channels fall out
 }  # fmt: skip
 
 
+def kind_of(module: nn.Module) -> type[nn.Module]:
+    """Its type, for the tables; a module with hooks runs as its own graph, since only a call runs them."""
+    return nn.Module if module._forward_hooks or module._forward_pre_hooks else type(module)
+
+
+def bends(module: nn.Module) -> bool:
+    """Whether it is a pointwise nonlinearity."""
+    return type(module) in POINTWISE and not isinstance(module, nn.Identity)
+
+
 class Step(NamedTuple):
     """One module's run.  ``saved`` is the tensor its closed form needs, or the two ends (x, y) of its own graph."""
 
@@ -72,7 +82,7 @@ def run(
 ) -> tuple[Tensor, Step]:
     """One module forward.  ``like`` replays that step's dropout mask; ``graph=False``: no signal will pass it;
     ``fresh``: nobody else needs x, which may be overwritten."""
-    kind = type(module)
+    kind = kind_of(module)
     if kind in POINTWISE:
         function, _, of_result = POINTWISE[kind]
         y = function(module, x if fresh or not of_result else x.clone())
@@ -88,7 +98,7 @@ def run(
 def vjp(step: Step, signal: Tensor) -> Tensor:
     """The signal at the module's input; adds to the ``.grad`` of the module's own parameters, if it has any."""
     module, saved = step
-    kind = type(module)
+    kind = kind_of(module)
     if kind in POINTWISE:
         return POINTWISE[kind][1](module, signal, saved)
     if kind in DROPOUTS:
@@ -106,7 +116,7 @@ def vjp(step: Step, signal: Tensor) -> Tensor:
 def jvp(step: Step, tangent: Tensor) -> Tensor:
     """The tangent at the module's output: the transpose of its vector-Jacobian product."""
     module, saved = step
-    kind = type(module)
+    kind = kind_of(module)
     if kind in POINTWISE or kind in DROPOUTS:  # a diagonal Jacobian is its own transpose
         return vjp(step, tangent)
     if kind is nn.Flatten:

@@ -40,6 +40,9 @@ def assemble(
     x, y = as_tensor(train[0], f"{name}: x_train"), as_tensor(train[1], f"{name}: y_train")
     x = _samples(x)
     check_samples(f"{name}: x_train", x, y)
+    if x.dtype == torch.uint8 and x.dim() == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
+        came = f"images of shape {tuple(x.shape[1:])}"
+        raise DataError(f"{name}: has {came}; expected (channels, height, width); give x.transpose(0, 3, 1, 2)")
     labelled = _are_labels(y)
     y = _labels(y, f"{name}: y_train") if labelled else _targets(y, f"{name}: y_train")
     if labelled and classes is None:

@@ -1,6 +1,5 @@
 """Where the published image sets lie, here and on the net, and how they come here: checked, whole or not at all."""
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -91,6 +90,7 @@ def retrieve(name: str, source: Source, base: Path, mirror: str | None = None, p
     if present is not None:
         return present
     url = f"{mirror.rstrip('/')}/{name}" if mirror else source.url
+    made = [folder for folder in (base, *base.parents) if not folder.exists()]
     try:
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=base, prefix=f".{name}-") as scratch:
@@ -106,13 +106,19 @@ def retrieve(name: str, source: Source, base: Path, mirror: str | None = None, p
     except OSError as error:
         came = f"{name} cannot be stored there ({error})"
         raise DataError(f"{base}: {came}; expected a writable folder; set ALTPROP_DATA to one") from error
+    finally:
+        for empty in made:  # a failure leaves no new folder behind
+            if empty.is_dir() and not any(empty.iterdir()):
+                empty.rmdir()
     return folder
 
 
 def _download(url: str, sha256: str, folder: Path, progress: bool) -> None:
     import pooch
 
-    bar = progress and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
+    bar = progress and sys.stderr.isatty()
+    if not bar:
+        pooch.get_logger().setLevel("WARNING")
     try:
         pooch.retrieve(url, f"sha256:{sha256}", fname=url.rsplit("/", 1)[1], path=folder, progressbar=bar)
     except (ValueError, OSError) as error:  # pooch: a wrong checksum or address; requests: a server that fails

@@ -79,7 +79,10 @@ def build(
     parts = _parse(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        modules = _modules(spec, parts, shape, outputs, ACTIVATIONS[act], dropout, bias)
+        try:
+            modules = _modules(spec, parts, shape, outputs, ACTIVATIONS[act], dropout, bias)
+        except (RuntimeError, OverflowError, MemoryError) as error:
+            raise NetError(f"net '{spec}' does not fit into memory: make it smaller") from error
         initialise = INITIALISERS[init]
         for module in modules:
             if initialise is not None and isinstance(module, nn.Linear | nn.Conv2d):

@@ -46,7 +46,9 @@ class DFA(Rule):
 
 
 class SDFA(Rule):
-    """Sign-concordant direct feedback: DFA with the sign of the error (Frenkel et al. 2021).  Arguments as ``DFA``."""
+    """DFA with the sign of the error (Frenkel et al. 2021).  Arguments as ``DFA``.
+
+    The sign does not shrink with the error, so neither does the step: give it a schedule."""
 
     family = "feedback"
     claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))

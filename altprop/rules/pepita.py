@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from altprop.core import (
@@ -39,6 +39,7 @@ from altprop.core import (
     push,
     slope,
 )  # fmt: skip
+from altprop.core.layer import is_flat_linear
 
 CHOICES: dict[str, tuple[object, ...]] = {
     "sign": (1, -1),
@@ -114,6 +115,4 @@ class PEPITA(Rule):
 
     def _low_rank(self, n: int) -> bool:
         """Whether W x^m = W x + s e (F W^T) is cheaper: a column a class, not a product of the batch."""
-        first = self.layers[0]
-        flat = all(type(module) is nn.Flatten for module in first.inlet.children())
-        return flat and type(first.synapse) is nn.Linear and self.classes < n
+        return is_flat_linear(self.layers[0]) and self.classes < n

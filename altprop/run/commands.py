@@ -24,11 +24,12 @@ from altprop.run import experiment
 from altprop.run.compare import compare as run_comparison
 from altprop.run.experiment import evaluate_run
 from altprop.run.recipe import (
-    DEFAULTS,
+    REGRESSION_FACTOR,
     Recipe,
     RunError,
     check_arguments,
     check_rule,
+    defaults,
     make_recipe,
     parse_settings,
     read_recipe,
@@ -44,6 +45,7 @@ __all__ = [
 ]  # fmt: skip
 
 BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
+MOST_SEEDS = 1000
 UPDATE_EVERY = 20  # batches between two movements of the progress bar
 
 
@@ -58,7 +60,7 @@ def train(
         raise RunError("no rule came: name one, such as altprop train pepita, or give --config or --resume")
     recipe = _recipe(options, parse_settings(settings), config)
     path = out or experiment.default_path(recipe)
-    with _watch(path, tensorboard) as (progress, report):
+    with _Watch(path, tensorboard) as (progress, report):
         try:
             result = experiment.run_recipe(recipe, out=path, progress=progress, report=report)
         except Interrupted:
@@ -73,7 +75,7 @@ def _resume(
     extra += ["--config"] * (config is not None) + ["--out"] * (out is not None)
     if extra:
         raise RunError(f"{extra[0]} came beside --resume: a resumed run keeps its own recipe; leave it out")
-    with _watch(path, tensorboard) as (progress, report):
+    with _Watch(path, tensorboard) as (progress, report):
         try:
             return experiment.resume_run(path, progress, report)
         except Interrupted:
@@ -115,15 +117,16 @@ def compare(
     numbers = _seeds(seeds)
     with _bar() as bar:
         task = bar.add_task("", total=len(names) * len(numbers))
+        begun: list[tuple[str, int]] = []
 
         def progress(rule: str, seed: int) -> None:
-            bar.update(task, description=f"{rule}, seed {seed}")
-            bar.advance(task)
+            bar.update(task, description=f"{rule}, seed {seed}", completed=len(begun))
+            begun.append((rule, seed))
 
         try:
             return run_comparison(names, numbers, recipes, path, progress=progress)
         except Interrupted:
-            raise Interrupted(f"stopped; the runs that have ended lie in {path}") from None
+            raise Interrupted(f"stopped; go on with the same command and --out {path}") from None
 
 
 def predict(run: Path, file: Path) -> tuple[list[str], list[list[Any]]]:
@@ -151,7 +154,8 @@ def list_rules() -> list[dict[str, Any]]:
     return [
         {
             "name": name, "family": rule.family, "claims": asdict(rule.claims), "reference": rule.reference,
-            "lr": DEFAULTS[name].lr, "activation": DEFAULTS[name].act,
+            "lr": defaults(name).lr, "lr_regression": defaults(name).lr * REGRESSION_FACTOR,
+            "activation": defaults(name).act,
         }
         for name, rule in RULES.items()
     ]  # fmt: skip
@@ -163,9 +167,16 @@ def explain(rule: str) -> str:
     kind = RULES[rule]
     arguments = ", ".join(f"{key}={value!r}" for key, value in rule_arguments(rule).items()) or "none"
     claims = "\n".join(f"    {key}: {value}" for key, value in asdict(kind.claims).items())
+    reference = REFERENCES.get(kind.reference, kind.reference)
     parts = [inspect.getdoc(sys.modules[kind.__module__]), f"{kind.__name__}: {inspect.getdoc(kind)}",
-             f"Arguments (--set key=value): {arguments}", f"Claims:\n{claims}", REFERENCES[kind.reference]]  # fmt: skip
+             f"Arguments (--set key=value): {arguments}", f"Claims:\n{claims}", reference]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
+
+
+def version() -> str:
+    import altprop
+
+    return altprop.__version__
 
 
 def list_data() -> list[dict[str, Any]]:
@@ -196,8 +207,8 @@ def _seeds(text: str) -> list[int]:
     except ValueError:
         numbers = []
     if len(numbers) == 1 and "," not in text:
-        numbers = list(range(numbers[0]))
-    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        numbers = list(range(min(numbers[0], MOST_SEEDS + 1)))
+    if not 0 < len(numbers) <= MOST_SEEDS or min(numbers) < 0 or len(set(numbers)) < len(numbers):
         raise RunError(f"--seeds {text} came: give how many, such as 3, or which, such as 4,7,9")
     return numbers
 
@@ -209,7 +220,7 @@ def _bar() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-class _watch(ExitStack):
+class _Watch(ExitStack):
     """The progress bar of one run, and its TensorBoard events if they are wanted."""
 
     def __init__(self, path: Path, tensorboard: bool) -> None:
@@ -222,9 +233,10 @@ class _watch(ExitStack):
         bar = self.enter_context(_bar())
         task = bar.add_task("")
 
-        def progress(epoch: int, batch: int, batches: int, loss: float) -> None:
+        def progress(epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None:
             if batch % UPDATE_EVERY == 0:
-                bar.update(task, description=f"epoch {epoch + 1}, loss {loss:.3f}", completed=batch, total=batches)
+                done, total = epoch * batches + batch, epochs * batches
+                bar.update(task, description=f"epoch {epoch + 1}, loss {loss:.3f}", completed=done, total=total)
 
         def report(row: dict[str, Any]) -> None:
             if self.make_writer is not None and self.writer is None:  # only now the run directory is there

@@ -14,14 +14,14 @@ from typing import Any
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from altprop.data import Dataset, as_float, load
+from altprop.data import Dataset, as_float
 from altprop.measure import peak_activation_bytes
 from altprop.rules import RULES
-from altprop.run.experiment import Result, run_recipe
-from altprop.run.learner import prepare
-from altprop.run.recipe import Recipe
+from altprop.run.experiment import Result, resume_recipe, run_recipe
+from altprop.run.learner import load_data, prepare, resolve
+from altprop.run.recipe import Recipe, RunError
 from altprop.run.report import write_report
-from altprop.run.store import check_free, failed_write, write_atomically
+from altprop.run.store import RunDirectory, check_free, failed_write, write_atomically
 
 ROUNDS, STEP_SECONDS = 15, 0.01  # of the timing: rounds over all rules, and at least so long for each in a round
 
@@ -36,10 +36,13 @@ def compare(
 ) -> dict[str, Any]:
     """Train every rule with every seed, and write runs, comparison.json and report.html below ``out``.
 
-    recipes: (rule, seed) -> its recipe.  Returns what ``altprop compare --json`` prints."""
-    check_free(out)
+    recipes: (rule, seed) -> its recipe.  Runs of a comparison that was stopped, in ``out`` already, are gone on with.
+    Returns what ``altprop compare --json`` prints."""
+    children = [out / f"{rule}-seed{seed}" for seed in seeds for rule in rules]
+    if not any((child / "recipe.toml").exists() for child in children):
+        check_free(out)
     first = recipes(rules[0], seeds[0])
-    sets = {seed: data or _load(recipes(rules[0], seed)) for seed in seeds}
+    sets = {seed: data or load_data(recipes(rules[0], seed)) for seed in seeds}
     for rule in rules:
         prepare(recipes(rule, seeds[0]), sets[seeds[0]])  # what cannot be built is told before anything is trained
     results: dict[str, list[Result]] = {rule: [] for rule in rules}
@@ -47,7 +50,7 @@ def compare(
         for rule in rules:
             if progress is not None:
                 progress(rule, seed)
-            results[rule].append(run_recipe(recipes(rule, seed), sets[seed], out=out / f"{rule}-seed{seed}"))
+            results[rule].append(_run(recipes(rule, seed), sets[seed], out / f"{rule}-seed{seed}"))
     data = sets[seeds[0]]
     ratios = step_ratios({rule: recipes(rule, seeds[0]) for rule in dict.fromkeys(["bp", *rules])}, data)
     last = results[rules[0]][0].recipe
@@ -64,9 +67,12 @@ def compare(
     return comparison
 
 
-def _load(recipe: Recipe) -> Dataset:
-    options = {"label": recipe.label, "scale": recipe.scale, "val": recipe.val, "seed": recipe.seed}
-    return load(recipe.data, data_dir=recipe.data_dir, **options)  # type: ignore[arg-type]
+def _run(recipe: Recipe, data: Dataset, path: Path) -> Result:
+    if not (path / "recipe.toml").exists():
+        return run_recipe(recipe, data, out=path)
+    if RunDirectory.open(path).recipe() != resolve(recipe, data):
+        raise RunError(f"{path} holds a run of another recipe: choose another --out")
+    return resume_recipe(path, data)
 
 
 def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, data: Dataset) -> dict[str, Any]:

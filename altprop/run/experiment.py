@@ -13,13 +13,25 @@ from torch import Tensor, nn
 
 from altprop.core import Rule
 from altprop.data import Dataset, as_float, batches, from_torch
-from altprop.data import load as load_data
-from altprop.run.learner import Learner, build_net, build_rule, find_device, prepare
+from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
 from altprop.run.recipe import Recipe, RunError, make_recipe
-from altprop.run.store import RunDirectory, check_free
+from altprop.run.store import RunDirectory, check_free, describe
 from altprop.run.train import EVALUATION_BATCH, Interrupted, Position, Progress, evaluate, resume, train
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
+
+
+def _shares(y_hat: Tensor) -> Tensor:
+    """Rows that sum to one and are largest where y_hat is."""
+    positive = y_hat - y_hat.amin(1, keepdim=True).clamp(max=0) + 1e-12
+    return positive / positive.sum(1, keepdim=True)
+
+
+PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "cross_entropy": lambda z: z.softmax(1),
+    "binary_cross_entropy": lambda z: _shares(z.sigmoid()),
+    "mse": _shares,
+}
 
 
 @dataclass(frozen=True)
@@ -70,8 +82,11 @@ def fit(
     pair of tensors (x, y), or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is
     wanted.  settings: the other keys of ``Recipe``.
     Raises one-line errors as ``prepare`` does, and ``Interrupted``."""
+    beside = sorted({"act", "dropout", "bias", "init"} & settings.keys())
+    if isinstance(net, nn.Module) and beside:
+        raise RunError(f"{beside[0]} came beside a net that is built already: build it so, or give a spec string")
     named = isinstance(data, str | Path)
-    spec = net if isinstance(net, str) else None  # not only where it is true: an empty spec is a typo, not a default
+    spec = net if isinstance(net, str) else None
     recipe = make_recipe(rule=rule, net=spec, data=str(data) if named else "custom", **settings)
     dataset = None if named else _dataset(data, recipe)
     return run_recipe(recipe, dataset, None if isinstance(net, str) else net, out=out, progress=progress, report=report)
@@ -105,9 +120,21 @@ def resume_run(
 
     net, data: those of a run that was given them from Python."""
     run = RunDirectory.open(Path(path))
-    recipe = run.recipe()
     run.restore()  # a damaged checkpoint is told before the data are loaded
-    learner = prepare(recipe, _given(recipe, data), net)
+    return resume_recipe(run.path, _given(run.recipe(), data), net, progress, report)
+
+
+def resume_recipe(
+    path: Path,
+    data: Dataset | None = None,
+    net: nn.Module | None = None,
+    progress: Progress | None = None,
+    report: Report | None = None,
+) -> Result:
+    """``resume_run`` with data that are split and scaled already."""
+    run = RunDirectory.open(path)
+    learner = prepare(run.recipe(), data, net)
+    check_same_data(run, learner.data)
     return _train(learner, resume(learner, run), run, progress, report)
 
 
@@ -151,11 +178,8 @@ def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dic
     directory = RunDirectory.open(Path(path))
     recipe = directory.recipe()
     rule = load(path).rule.to(find_device(device))
-    dataset = _given(recipe, data) or load_data(
-        recipe.data, data_dir=recipe.data_dir, label=recipe.label, scale=recipe.scale, val=recipe.val, seed=recipe.seed
-    )
-    if list(dataset.shape) != directory.data()["shape"]:
-        raise RunError(f"the data has samples of shape {dataset.shape}, but the run saw {directory.data()['shape']}")
+    dataset = _given(recipe, data) or load_data(recipe)
+    check_same_data(directory, dataset)
     dataset = dataset.to(device)
     loss, accuracy = evaluate(rule, dataset.x_test, dataset.y_test)
     return {
@@ -167,10 +191,10 @@ def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dic
 def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
     """What a run's net says of x (N, *shape), scaled as its training data were: (y_hat (N, C), class names).
 
-    y_hat are probabilities for a classifier (of a net trained by mse the softmax of its outputs), and the outputs
+    y_hat are probabilities for a classifier (of sigmoid or mse outputs: their shares of the row's sum), and the outputs
     themselves for a regression."""
     directory = RunDirectory.open(Path(path))
-    description = directory.data()
+    description, recipe = directory.data(), directory.recipe()
     rule = load(path).rule
     if list(x.shape[1:]) != description["shape"]:
         raise RunError(
@@ -182,7 +206,15 @@ def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
         x = (as_float(x) - offset) / spread
     with torch.no_grad():
         z = torch.cat([rule(inputs) for inputs, _ in batches(x, torch.zeros(len(x)), EVALUATION_BATCH)])
-    return rule.loss.probabilities(z) if description["classes"] else z, description["classes"]
+    return PROBABILITIES[recipe.loss or ""](z) if description["classes"] else z, description["classes"]
+
+
+def check_same_data(run: RunDirectory, data: Dataset) -> None:
+    """Raises ``RunError`` where the data are no longer those of the run."""
+    then, now = run.data(), describe(data)
+    for key in ("shape", "classes", "samples"):
+        if then[key] != now[key]:
+            raise RunError(f"{data.name} has {key} {now[key]}, but the run saw {then[key]}: give it the same data")
 
 
 def default_path(recipe: Recipe) -> Path:

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, isfinite, pi, prod
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from altprop.core import Layer, Refused, Rule
-from altprop.data import Dataset, as_float, load
+from altprop.data import DATASETS, Dataset, as_float, load
 from altprop.nets import build
 from altprop.rules import RULES
-from altprop.run.recipe import DEFAULTS, MSE_FACTOR, OPTIMIZER_RATES, Recipe, RunError, nearest, rule_arguments
+from altprop.run.recipe import (
+    OPTIMIZER_RATES,
+    REGRESSION_FACTOR,
+    Recipe,
+    RunError,
+    defaults,
+    nearest,
+    rule_arguments,
+)  # fmt: skip
 
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
 
@@ -75,9 +84,7 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
     device = find_device(recipe.device)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    if data is None:
-        options = {"label": recipe.label, "scale": recipe.scale, "val": recipe.val, "seed": recipe.seed}
-        data = load(recipe.data, data_dir=recipe.data_dir, **options)  # type: ignore[arg-type]
+    data = load_data(recipe) if data is None else data
     recipe = resolve(recipe, data, custom_net=net is not None)
     data = data.to(device)
     net = build_net(recipe, data.shape, data.outputs) if net is None else net
@@ -91,15 +98,26 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
     return Learner(recipe, data, net, rule, _optimizers(recipe, rule), schedule, order)
 
 
+def load_data(recipe: Recipe) -> Dataset:
+    """The data that the recipe names, split and scaled as it says."""
+    return load(
+        recipe.data, data_dir=recipe.data_dir, label=recipe.label, scale=recipe.scale, val=recipe.val, seed=recipe.seed
+    )
+
+
 def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
     """The recipe with everything decided that was left to rule and data."""
-    default = DEFAULTS[recipe.rule]
+    default = defaults(recipe.rule)
     loss = recipe.loss or ("cross_entropy" if data.classes else "mse")
     if not data.classes and loss != "mse":
         raise RunError(f"loss '{loss}' came for targets that are no classes: leave it out, or give --loss mse")
-    rate = default.lr * (MSE_FACTOR if loss == "mse" else 1)
+    rate = default.lr * (1 if data.classes else REGRESSION_FACTOR)
     fallback = f"{prod(data.shape)}-256-{data.outputs}"
+    named = recipe.data in DATASETS or recipe.data == "custom"
     return recipe.with_(
+        data=recipe.data
+        if named
+        else str(Path(recipe.data).expanduser().resolve()),  # a run may be read from elsewhere
         loss=loss,
         net="custom" if custom_net else (data.net or fallback) if recipe.net is None else recipe.net,
         act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,

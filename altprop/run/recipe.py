@@ -36,11 +36,18 @@ DEFAULTS: dict[str, Default] = {
     "fa": Default(0.01, "relu"),
     "dfa": Default(0.01, "relu"),
     "ifa": Default(0.01, "relu"),
-    "sdfa": Default(0.01, "tanh"),
+    "sdfa": Default(0.02, "tanh"),
     "drtp": Default(0.01, "tanh"),
     "pepita": Default(0.05, "relu"),
 }
-MSE_FACTOR = 0.03  # of these rates under mse, whose error is not bounded as that of a probability is
+
+
+def defaults(rule: str) -> Default:
+    """Those of the rule, or for one without an entry a cautious guess."""
+    return DEFAULTS.get(rule, Default(0.01, "relu"))
+
+
+REGRESSION_FACTOR = 0.03  # of these rates for regression, whose error is not bounded as that of a class is
 OPTIMIZER_RATES = {"sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's own
 RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
 
@@ -72,7 +79,7 @@ class Recipe(BaseModel):
     schedule: str = "constant"
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "cpu"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     stream: bool = False
     measure: bool = True
 
@@ -117,7 +124,9 @@ def read_recipe(path: Path, **changes: Any) -> Recipe:
         raise RunError(f"cannot read the recipe {path}: {error.strerror or error}; give a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f'the recipe {path} is not TOML ({error}): write lines such as rule = "pepita"') from error
-    arguments = {**table.get("arguments", {}), **changes.pop("arguments", {})}
+    arguments = table.get("arguments", {})
+    if isinstance(arguments, dict):
+        arguments = {**arguments, **changes.pop("arguments", {})}
     try:
         return make_recipe(**{**table, **changes, "arguments": arguments})
     except RunError as error:

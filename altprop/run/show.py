@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+WIDE, SPLIT_FROM = 130, 10  # characters; columns
 
 
 def percent(value: float | None, digits: int = 2) -> str:
@@ -94,12 +97,17 @@ def data_sets(console: Console, result: dict[str, Any]) -> None:
 
 
 def _table(console: Console, columns: list[Column], rows: list[dict[str, Any]], title: str | None) -> None:
-    table = Table(title=title, title_justify="left", pad_edge=False)
-    for name, _ in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(row) for _, cell in columns))
-    console.print(table)
+    """One table, or on a narrow terminal two, the first column in both."""
+    half = len(columns) // 2
+    split = [columns[:half], [columns[0], *columns[half:]]]
+    for part in [columns] if console.width >= WIDE or len(columns) < SPLIT_FROM else split:
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        title = None
+        for name, _ in part:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*(cell(row) for _, cell in part))
+        console.print(table)
 
 
 def _accuracy(row: dict[str, Any]) -> str:

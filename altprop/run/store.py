@@ -22,6 +22,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import BaseModel, model_validator
 from torch import Tensor
 
 from altprop.data import Dataset
@@ -33,6 +34,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file whole or not at all; raises ``RunError`` where the disk is full or forbids it."""
+    if path.is_dir():
+        raise RunError(f"{path} is a folder: give the path of a file")
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(scratch, "wb") as file:
@@ -115,11 +118,10 @@ class RunDirectory:
         """Name, shape, outputs and classes of the data, and the scaling of its inputs."""
         path = self.path / "data.json"
         data = _read_json(path)
-        sizes = (
-            [*data["shape"], data["outputs"]] if isinstance(data.get("shape"), list) and "outputs" in data else [None]
-        )
-        if not all(type(size) is int for size in sizes) or not isinstance(data.get("classes"), list):
-            raise _corrupt(path, ValueError("shape, outputs or classes are missing or are no sizes and names"))
+        try:
+            Description(**data)
+        except ValueError as error:
+            raise _corrupt(path, ValueError("it does not describe data")) from error
         return data
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -180,6 +182,23 @@ class RunDirectory:
             return safetensors.torch.load(path.read_bytes())
         except (OSError, safetensors.SafetensorError) as error:
             raise _corrupt(path, error) from error
+
+
+class Description(BaseModel):
+    """data.json."""
+
+    name: str
+    shape: list[int]
+    outputs: int
+    classes: list[str]
+    samples: dict[str, int]
+    scaling: list[Any] | None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Description:
+        if len(self.classes) not in (0, self.outputs) or (self.scaling is not None and len(self.scaling) != 2):
+            raise ValueError("classes, outputs and scaling do not agree")
+        return self
 
 
 def describe(data: Dataset) -> dict[str, Any]:

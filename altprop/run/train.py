@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from altprop.core import Rule
 from altprop.data import as_float, batches
@@ -31,7 +32,7 @@ class Interrupted(Exception):
 
 
 class Progress(Protocol):
-    def __call__(self, epoch: int, batch: int, batches: int, loss: float) -> None: ...
+    def __call__(self, epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None: ...
 
 
 @dataclass
@@ -84,7 +85,9 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
     learner.rule.train()
     dtype = learner.rule.like.dtype
     start = time.perf_counter() - position.seconds
-    stream = batches(data.x_train, data.y_train, recipe.batch, generator=learner.order, dtype=dtype)
+    # A BatchNorm cannot take a batch of one sample, so that such a rest is left out.
+    alone = len(data.x_train) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
+    stream = batches(data.x_train, data.y_train, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone)
     for index, (x, y) in enumerate(stream):
         if index < position.batch:
             continue
@@ -94,7 +97,7 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
             raise _diverged(learner.rule, position, x, f"the loss is {loss}")
         position.loss_sum += loss * len(x)
         if progress is not None:
-            progress(position.epoch, index, -(-len(data.x_train) // recipe.batch), loss)
+            progress(position.epoch, recipe.epochs or 0, index, -(-len(data.x_train) // recipe.batch), loss)
         if stop.is_set():
             break
     position.seconds = time.perf_counter() - start
@@ -216,7 +219,7 @@ def resume(learner: Learner, run: RunDirectory) -> Position:
             torch.cuda.set_rng_state(tensors["random.cuda"], learner.rule.like.device)
         return _position(state)
     except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        what = str(error).splitlines()[0]
+        what = " ".join(str(error).split())[:120]
         raise RunError(f"the checkpoint in {run.path} does not fit its recipe ({what}): train the run anew") from error
 
 
