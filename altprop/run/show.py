@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-WIDE, SPLIT_FROM = 130, 10  # characters; columns
+WIDE, SPLIT_FROM = 140, 10  # characters; columns
 
 
 def percent(value: float | None, digits: int = 2) -> str:
