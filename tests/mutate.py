@@ -76,7 +76,7 @@ TABLE = [
     Mutant("core/product.py", "_linear_pointwise(x, weight, bias,", "_linear_pointwise(x, weight, None,", LOCAL),
     # cuts and feedback
     Mutant("core/layer.py", "if synapse and (learns or isinstance(module, RESHAPES)):", "if synapse and learns:", CUTS),
-    Mutant("core/feedback.py", "torch.Generator().manual_seed(seed)", "torch.Generator().manual_seed(0)", CONTRACT),
+    Mutant("core/feedback.py", "manual_seed((seed + STREAM)", "manual_seed((STREAM)", CONTRACT),
     Mutant("core/feedback.py", "matrix.mul_(scale)", "matrix", FORM),
     Mutant("core/feedback.py", "nn.init.xavier_uniform_", "nn.init.kaiming_uniform_", CUTS),
     Mutant("core/rule.py", "            module.training = mode\n", "            module.training = True\n", CONTRACT),

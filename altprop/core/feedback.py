@@ -27,7 +27,7 @@ INITIALISERS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-STREAM = 0x9E3779B97F4A7C15  # parts the stream of seed k from torch.manual_seed(k), which may have drawn the weights
+STREAM = int.from_bytes(b"feed", "big")  # parts seed k from torch.manual_seed(k), which may have drawn the weights
 
 
 class Feedback(nn.Module):
@@ -63,7 +63,7 @@ def draw_feedback(
     Raises ``Refused`` for an unknown ``init``."""
     if init not in INITIALISERS:
         raise Refused(f"unknown feedback initialiser '{init}'; there are {', '.join(INITIALISERS)}")
-    generator = torch.Generator().manual_seed((seed + 1) * STREAM % 2**63)
+    generator = torch.Generator().manual_seed((seed + STREAM) % 2**63)
     feedback = Feedback()
     for shape in shapes:
         matrix = INITIALISERS[init](torch.empty(*shape, dtype=like.dtype), generator=generator)
