@@ -16,7 +16,7 @@ from altprop.data import Dataset, as_float, batches, from_torch
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
 from altprop.run.recipe import Recipe, RunError, make_recipe
 from altprop.run.store import RunDirectory, check_free, describe
-from altprop.run.train import EVALUATION_BATCH, Interrupted, Position, Progress, evaluate, resume, train
+from altprop.run.train import EVALUATION_BATCH, Position, Progress, evaluate, resume, train
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
 
@@ -143,12 +143,9 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
         train(learner, position, run, progress, report)
         if run is not None:
             run.finish(learner.net.state_dict(), learner.rule.state_dict())
-    except Interrupted:
-        raise
-    except BaseException:
+    finally:
         if run is not None and not (run.checkpoint / "state.json").exists():
-            run.remove()  # nothing in it could be used
-        raise
+            run.remove()  # it failed before its first checkpoint: nothing in it could be used
     accuracy = evaluate(learner.rule, learner.data.x_train, learner.data.y_train)[1]
     path = None if run is None else run.path
     return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path)
