@@ -22,9 +22,7 @@ class Claims:
     """What a rule needs.  Data, not prose: ``tests/test_claims.py`` measures every field."""
 
     weight_transport: Literal["none", "signs", "full"]  # does a hidden gradient depend on the weights above?
-    locking: Literal[
-        "none", "forward", "backward"
-    ]  # what a layer waits for: nothing, the whole forward pass, layers above
+    locking: Literal["none", "forward", "backward"]  # what a layer waits for: nothing, the forward pass, layers above
     signal: Literal["none", "target", "error", "layerwise"]  # what reaches a hidden layer
     labels: bool = True
     passes: int = 1  # forward passes a batch
@@ -43,9 +41,7 @@ class Rule(nn.Module, ABC):
     family: ClassVar[str]
     claims: ClassVar[Claims]
     reference: ClassVar[str]  # BibTeX key in altprop.rules.REFERENCES
-    refuses: ClassVar[
-        tuple[type[nn.Module], ...]
-    ] = ()  # modules of inlet and activation that the rule cannot work with
+    refuses: ClassVar[tuple[type[nn.Module], ...]] = ()  # modules that the rule cannot work with
 
     def __init__(
         self, net: nn.Module, *, example: Tensor, loss: str = "cross_entropy", cuts: Sequence[Layer] | None = None

@@ -86,10 +86,10 @@ def fit(
     if isinstance(net, nn.Module) and beside:
         raise RunError(f"{beside[0]} came beside a net that is built already: build it so, or give a spec string")
     named = isinstance(data, str | Path)
-    spec = net if isinstance(net, str) else None
+    spec, module = (net, None) if isinstance(net, str) else (None, net)
     recipe = make_recipe(rule=rule, net=spec, data=str(data) if named else "custom", **settings)
     dataset = None if named else _dataset(data, recipe)
-    return run_recipe(recipe, dataset, None if isinstance(net, str) else net, out=out, progress=progress, report=report)
+    return run_recipe(recipe, dataset, module, out=out, progress=progress, report=report)
 
 
 def run_recipe(

@@ -114,10 +114,9 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
     rate = default.lr * (1 if data.classes else REGRESSION_FACTOR)
     fallback = f"{prod(data.shape)}-256-{data.outputs}"
     named = recipe.data in DATASETS or recipe.data == "custom"
+    absolute = str(Path(recipe.data).expanduser().resolve())  # since a run may be read from elsewhere
     return recipe.with_(
-        data=recipe.data
-        if named
-        else str(Path(recipe.data).expanduser().resolve()),  # a run may be read from elsewhere
+        data=recipe.data if named else absolute,
         loss=loss,
         net="custom" if custom_net else (data.net or fallback) if recipe.net is None else recipe.net,
         act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
