@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+import random
 import subprocess
 from pathlib import Path
 
@@ -183,7 +184,9 @@ def test_no_numpy_class_can_be_called_by_a_pickle(tmp_path):
         (lambda b: b[:1000], ["data_batch_2", "damaged"]),
         (lambda b: b"", ["data_batch_2", "empty"]),
         (lambda b: b"not a pickle at all", ["data_batch_2", "expected a pickled CIFAR batch"]),
-        (lambda b: b"\x80\x02" + os.urandom(100), ["data_batch_2"]),
+        (lambda b: b"\x80\x02" + random.Random(0).randbytes(100), ["data_batch_2"]),
+        (lambda b: b"\x80\x04\x96" + b"\xff" * 7 + b"\x7f", ["data_batch_2", "more than fits into memory"]),
+        (lambda b: b"\x80\x02Nr\xff\xff\xff\xff", ["data_batch_2", "EOFError"]),
         (lambda b: pickle.dumps([1]), ["pickled list", "dictionary"]),
         (lambda b: pickle.dumps({"data": 1}, 2), ["no 'labels'", "'data'"]),
         (lambda b: pickle.dumps({"data": 1, "labels": [1]}, 2), ["data int", "uint8 (N, 3072)"]),
@@ -192,7 +195,7 @@ def test_no_numpy_class_can_be_called_by_a_pickle(tmp_path):
         (lambda b: pickle.dumps({"data": cifar_images(2), "labels": [1, 10]}, 2), ["labels out of range", "10 in row"]),
         (lambda b: pickle.dumps({"data": cifar_images(2), "labels": ["a", "b"]}, 2), ["y_train", "expected numbers"]),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_damaged_pickles_are_refused(cifar, content, words):
     path = cifar / "cifar-10-batches-py" / "data_batch_2"

@@ -121,7 +121,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # in Python, since C's reserves memory for whatever number a damaged byte claims
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
             raise DataError(
@@ -140,6 +140,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
             content = _Unpickler(file, encoding="bytes").load()
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
+        except MemoryError as error:
+            raise DataError(f"{path}: claims more than fits into memory; the file is damaged, get it again") from error
         if not isinstance(content, dict):
             raise DataError(f"{path}: is a pickled {type(content).__name__}; expected a dictionary; get it again")
         return {_text(key): value.numpy if isinstance(value, _Array) else value for key, value in content.items()}
