@@ -115,8 +115,8 @@ def test_cuts_by_hand():
 
 @pytest.mark.parametrize("module,why", [
     (nn.LSTM(5, 6), "recurrent"), (nn.GRU(5, 6), "recurrent"), (nn.RNN(5, 6), "recurrent"),
-    (nn.MultiheadAttention(4, 2), "three inputs"), (nn.ModuleList([nn.Linear(5, 6)]), "a list has no forward"),
-    (nn.ModuleDict({"a": nn.Linear(5, 6)}), "a dict has no forward"), (nn.LazyLinear(6), "not known yet"),
+    (nn.MultiheadAttention(4, 2), "three inputs"), (nn.ModuleList([nn.Linear(5, 6)]), "it has no forward"),
+    (nn.ModuleDict({"a": nn.Linear(5, 6)}), "it has no forward"), (nn.LazyLinear(6), "not known yet"),
     (nn.LazyConv2d(6, 3), "not known yet"), (nn.AlphaDropout(), "use nn.Dropout"),
     (nn.FeatureAlphaDropout(), "use nn.Dropout2d"), (nn.RReLU(), "use nn.LeakyReLU"),
 ], ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else "")  # fmt: skip
@@ -370,8 +370,7 @@ def test_orthogonal_feedback_keeps_lengths():
 
 def test_feedback_is_assigned_in_its_shape_only():
     """A matrix of another shape would be broadcast into something."""
-    feedback = Feedback()
-    feedback.append(torch.zeros(3, 4))
+    feedback = Feedback([torch.zeros(3, 4)])
     feedback[-1] = torch.ones(3, 4, requires_grad=True)
     assert feedback[0].sum() == 12 and not feedback[0].requires_grad and len(feedback) == 1
     with pytest.raises(Refused, match=r"feedback\[0\] has shape \(3, 4\), but \(4, 3\) came"):

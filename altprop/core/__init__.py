@@ -2,11 +2,14 @@
 
 from altprop.core.feedback import INITIALISERS, Feedback, draw_feedback, project
 from altprop.core.layer import Layer, Refused, layers
-from altprop.core.local import Ready, Trace, forward, learn, products, pull, push, slope
+from altprop.core.local import Ready, Trace, correlate, forward, learn, pull, push, slope
 from altprop.core.loss import LOSSES
+from altprop.core.passes import ascend, descend
 from altprop.core.rule import Claims, Rule
+from altprop.core.steps import accumulate
 
 __all__ = [
     "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "Trace",
-    "draw_feedback", "forward", "layers", "learn", "products", "project", "pull", "push", "slope",
+    "accumulate", "ascend", "correlate", "descend", "draw_feedback", "forward", "layers", "learn", "project", "pull",
+    "push", "slope",
 ]  # fmt: skip

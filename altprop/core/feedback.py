@@ -8,7 +8,7 @@ feedback leaves the net's initial weights alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -33,8 +33,10 @@ STREAM = int.from_bytes(b"feed", "big")  # parts seed k from torch.manual_seed(k
 class Feedback(nn.Module):
     """A list of fixed matrices: ``feedback[l]`` brings the signal to layer l.  Assign to replace one."""
 
-    def append(self, matrix: Tensor) -> None:
-        self.register_buffer(str(len(self)), matrix.detach())
+    def __init__(self, matrices: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        for index, matrix in enumerate(matrices):
+            self.register_buffer(str(index), matrix.detach())
 
     def __len__(self) -> int:
         return len(self._buffers)
@@ -64,11 +66,9 @@ def draw_feedback(
     if init not in INITIALISERS:
         raise Refused(f"unknown feedback initialiser '{init}'; there are {', '.join(INITIALISERS)}")
     generator = torch.Generator().manual_seed((seed + STREAM) % 2**63)
-    feedback = Feedback()
-    for shape in shapes:
-        matrix = INITIALISERS[init](torch.empty(*shape, dtype=like.dtype), generator=generator)
-        feedback.append(matrix.mul_(scale).to(like.device))
-    return feedback
+    draw = INITIALISERS[init]
+    matrices = (draw(torch.empty(*shape, dtype=like.dtype), generator=generator) for shape in shapes)
+    return Feedback(matrix.mul_(scale).to(like.device) for matrix in matrices)
 
 
 def project(signal: Tensor, feedback: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules import padding, pooling
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -58,12 +60,8 @@ class Layer:
 
 RESHAPES: tuple[type[nn.Module], ...] = (
     nn.Flatten, nn.Unflatten, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.Fold, nn.Unfold,
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.LPPool1d, nn.LPPool2d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-    nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
-    nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d, nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d,
-    nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d,
+    pooling._MaxPoolNd, pooling._AvgPoolNd, pooling._LPPoolNd, pooling._AdaptiveAvgPoolNd, pooling._AdaptiveMaxPoolNd,
+    padding._ConstantPadNd, padding._ReflectionPadNd, padding._ReplicationPadNd, padding._CircularPadNd,
 )  # fmt: skip
 """Modules that open the inlet of the next layer."""
 
@@ -72,11 +70,10 @@ NORMS: tuple[type[nn.Module], ...] = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.
 
 PASSIVE = (nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
-UNPLACEABLE: dict[type, str] = {
+UNPLACEABLE: dict[Any, str] = {
     nn.RNNBase: "a recurrent module keeps time steps that no layer-local rule here sees; unroll it into layers",
     nn.MultiheadAttention: "it takes three inputs; wrap it in a module of one input and give that as a layer",
-    nn.ModuleList: "a list has no forward; use nn.Sequential, or give cuts=[Layer(...), ...] by hand",
-    nn.ModuleDict: "a dict has no forward; use nn.Sequential, or give cuts=[Layer(...), ...] by hand",
+    nn.ModuleList | nn.ModuleDict: "it has no forward; use nn.Sequential, or give cuts=[Layer(...), ...] by hand",
     nn.AlphaDropout: "its noise cannot be replayed in a second pass; use nn.Dropout",
     nn.FeatureAlphaDropout: "its noise cannot be replayed in a second pass; use nn.Dropout2d",
     nn.RReLU: "its random slope cannot be replayed in a second pass; use nn.LeakyReLU",

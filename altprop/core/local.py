@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.core.layer import Layer, Refused, is_convolution, is_dense, is_linear
+from altprop.core.layer import Layer, Refused, is_convolution, is_dense
 from altprop.core.product import linear, outer
 from altprop.core.steps import Step, accumulate, jvp, run, run_all, vjp
 
@@ -40,13 +40,7 @@ class Trace(NamedTuple):
 
 
 def forward(
-    layer: Layer,
-    x: Tensor,
-    like: Trace | None = None,
-    *,
-    reach: bool = False,
-    keep: bool = False,
-    a: Tensor | None = None,
+    layer: Layer, x: Tensor, like: Trace | None = None, *, reach: bool = False, keep: bool = False, a: Any = None
 ) -> Trace:
     """Run one layer on x.  ``like`` replays the dropout masks of that trace; ``reach`` keeps what ``pull`` and ``push``
     need to reach through the inlet; ``keep`` keeps a; ``a`` spares the synapse's product where the caller knows it."""
@@ -76,19 +70,23 @@ def slope(trace: Trace, signal_h: Tensor) -> Tensor:
 def learn(trace: Trace, signal_a: Tensor, ready: Ready | None = None) -> None:
     """Add presynaptic activity x postsynaptic signal to the synapse's ``.grad``, then tell ``ready`` of the layer."""
     module: Any = trace.layer.synapse
-    x = trace.x
     if not is_dense(module):
         _learn_graph(trace.synapse, signal_a)
-    elif is_convolution(module):
-        _learn_convolution(module, x, signal_a)
     else:
-        rows, s = x.reshape(-1, x.shape[-1]), signal_a.reshape(-1, signal_a.shape[-1])
         if module.weight.requires_grad:
-            accumulate(module.weight, outer(s, rows))
+            accumulate(module.weight, correlate(module, trace.x, signal_a))
         if module.bias is not None and module.bias.requires_grad:
-            accumulate(module.bias, s.sum(0))
+            unit = 1 if is_convolution(module) else signal_a.dim() - 1
+            accumulate(module.bias, signal_a.sum([axis for axis in range(signal_a.dim()) if axis != unit]))
     if ready is not None:
         ready(trace.layer)
+
+
+def correlate(module: Any, x: Tensor, signal_a: Tensor) -> Tensor:
+    """sum of signal_a (x) x over samples, and over the positions that share a weight, in the weight's shape."""
+    if is_convolution(module):
+        return _convolution_backward(module, signal_a, x, module.weight, (False, True, False))[1].contiguous()
+    return outer(signal_a.reshape(-1, signal_a.shape[-1]), x.reshape(-1, x.shape[-1]))
 
 
 def pull(trace: Trace, signal_a: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -124,12 +122,6 @@ def push(trace: Trace, tangent_x: Tensor) -> Tensor:
     return _synapse(module, tangent_x, module.weight, None)
 
 
-def products(trace: Trace) -> int:
-    """How many products of pre- and postsynaptic activity each weight sums: N, times the positions that share it."""
-    module: Any = trace.layer.synapse
-    return trace.h.numel() // int(module.weight.shape[0]) if is_linear(module) else len(trace.h)
-
-
 def _synapse(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if not is_convolution(module):
         return linear(x, weight, bias)
@@ -141,12 +133,10 @@ def _pad(module: Any, x: Tensor, reach: bool) -> tuple[Tensor, Step]:
     """Padding that a convolution cannot do itself (reflected, circular, uneven) is a step before it."""
     if not is_convolution(module):
         return x, Step(module, None)
-    left_right = module._reversed_padding_repeated_twice
-    if module.padding_mode == "zeros" and left_right[::2] == left_right[1::2]:
+    if _pads_itself(module):
         return (x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x), Step(module, None)
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    x, step = run(_Pad(left_right, mode), x, graph=reach)
-    return x, step
+    return run(_Pad(module._reversed_padding_repeated_twice, mode), x, graph=reach)
 
 
 class _Pad(nn.Module):
@@ -158,11 +148,15 @@ class _Pad(nn.Module):
         return F.pad(x, self.left_right, self.mode)
 
 
+def _pads_itself(module: Any) -> bool:
+    left_right = module._reversed_padding_repeated_twice
+    return bool(module.padding_mode == "zeros" and left_right[::2] == left_right[1::2])
+
+
 def _zeros(module: Any) -> list[int]:
     """The zeros a convolution adds on either side by itself; what ``_pad`` has added already it does not add again."""
     left_right = module._reversed_padding_repeated_twice
-    plain = module.padding_mode == "zeros" and left_right[::2] == left_right[1::2]
-    return left_right[::-2] if plain else [0] * (len(left_right) // 2)
+    return left_right[::-2] if _pads_itself(module) else [0] * (len(left_right) // 2)
 
 
 def _convolution_backward(
@@ -173,21 +167,10 @@ def _convolution_backward(
     return torch.ops.aten.convolution_backward(signal, x, weight, [weight.shape[0]], *geometry, mask)
 
 
-def _learn_convolution(module: Any, x: Tensor, signal: Tensor) -> None:
-    bias = module.bias is not None and module.bias.requires_grad
-    mask = (False, module.weight.requires_grad, bias)
-    _, at_weight, at_bias = _convolution_backward(module, signal, x, module.weight, mask)
-    if module.weight.requires_grad:
-        accumulate(module.weight, at_weight.contiguous())
-    if bias:
-        accumulate(module.bias, at_bias)
-
-
 def _learn_graph(step: Step, signal: Tensor) -> None:
     parameters = [p for p in step.module.parameters() if p.requires_grad]
-    if not parameters:
-        return
-    gradients = torch.autograd.grad(step.saved[1], parameters, signal, retain_graph=True, allow_unused=True)
+    y = step.saved[1]
+    gradients = torch.autograd.grad(y, parameters, signal, retain_graph=True, allow_unused=True) if parameters else []
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None:
             accumulate(parameter, gradient)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core.feedback import Feedback
-from altprop.core.layer import Layer, Refused, layers
+from altprop.core.layer import Layer, Refused, is_dense, layers
 from altprop.core.local import Ready
 from altprop.core.loss import find_loss, targets
 from altprop.core.steps import DROPOUTS, bends
@@ -42,6 +42,8 @@ class Rule(nn.Module, ABC):
     claims: ClassVar[Claims]
     reference: ClassVar[str]  # BibTeX key in altprop.rules.REFERENCES
     refuses: ClassVar[tuple[type[nn.Module], ...]] = ()  # modules that the rule cannot work with
+    feedback: Any  # Feedback, or an nn.ParameterList where it learns; feedback[l] brings the signal to layer l
+    enters: int = 1  # feedback[0] of a direct projection reaches the activity h_enters; h_0 is the input
 
     def __init__(
         self, net: nn.Module, *, example: Tensor, loss: str = "cross_entropy", cuts: Sequence[Layer] | None = None
@@ -90,6 +92,15 @@ class Rule(nn.Module, ABC):
         return next(self.net.parameters())
 
     @property
+    def layerwise_shapes(self) -> list[torch.Size]:
+        """Of the weight of every layer but the first; raises ``Refused`` where one has no such weight."""
+        for layer in self.layers[1:]:
+            if not is_dense(layer.synapse):
+                what = f"{type(self).__name__} has no feedback matrix for {layer}"
+                raise Refused(f"{what}: use altprop.align, or Linear and convolutions above the first layer, or 'dfa'")
+        return [layer.synapse.get_parameter("weight").shape for layer in self.layers[1:]]
+
+    @property
     def direct_shapes(self) -> list[tuple[int, ...]]:
         """(classes, *out_l) for every hidden layer."""
         return [(self.classes, *shapes.h) for shapes in self.shapes[:-1]]
@@ -105,15 +116,15 @@ class Rule(nn.Module, ABC):
                 what = f"{type(self).__name__} cannot work with {type(module).__name__} in the {part} of {layer}"
                 if isinstance(module, self.refuses):
                     raise Refused(f"{what}: remove it, or use a rule that can, such as 'bp'")
-                if part == "inlet" and not first and part not in self.claims.trains and bends(module):
-                    raise Refused(
-                        f"{what}: put the nonlinearity before the pooling, so that its layer learns by its slope"
+                if part in self.claims.trains:
+                    continue
+                if learns:
+                    advice = (
+                        "build it without them (affine=False or elementwise_affine=False), freeze them, or use 'bp'"
                     )
-                if learns and part not in self.claims.trains:
-                    raise Refused(
-                        f"{what}: its parameters get no gradient there; build it without them "
-                        "(affine=False or elementwise_affine=False), freeze them, or use a rule that can, such as 'bp'"
-                    )
+                    raise Refused(f"{what}: its parameters get no gradient there; {advice}")
+                if part == "inlet" and not first and bends(module):
+                    raise Refused(f"{what}: put it before the pooling, so that its layer learns by its slope")
 
 
 class Shapes(NamedTuple):

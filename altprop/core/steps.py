@@ -55,9 +55,8 @@ POINTWISE: dict[type[nn.Module], Pointwise] = {  # m: module, s: signal at h, th
 }
 # fmt: on
 
-DROPOUTS: dict[type[nn.Module], bool] = {  # whether whole channels fall out
-    nn.Dropout: False, nn.Dropout1d: True, nn.Dropout2d: True, nn.Dropout3d: True,
-}  # fmt: skip
+# Whether whole channels fall out.
+DROPOUTS = {nn.Dropout: False, nn.Dropout1d: True, nn.Dropout2d: True, nn.Dropout3d: True}
 
 
 def kind_of(module: nn.Module) -> type[nn.Module]:

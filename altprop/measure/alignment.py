@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Rule
+from altprop.core.layer import is_flat_linear
 
 
 def angle(u: Tensor, v: Tensor) -> float:
@@ -33,6 +34,36 @@ def angles_to_bp(rule: Rule, x: Tensor, y: Tensor) -> dict[str, float | None]:
         learning = [p for p in own if p.requires_grad]
         exact = dict(zip(learning, torch.autograd.grad(output, learning, e / len(x), allow_unused=True), strict=True))
         return {layer.name: _angle_of(layer.synapse, own, exact) for layer in rule.layers}
+
+
+@torch.no_grad()
+def feedback_angles(rule: Rule) -> dict[str, float | None]:
+    """Degrees between each feedback matrix and the weights in whose place it stands; None where there are none.
+
+    Layer by layer (FA and its kin): B_l against W_l, by the name of the layer.  Direct projections (DFA, DRTP, IFA,
+    PEPITA): against the product W_L ... W_{l+1} of the weights above the place that it reaches, named by that place;
+    None where something else than linear layers lies above."""
+    if rule.claims.signal == "layerwise":
+        matrices = zip(rule.layers[1:], rule.feedback, strict=False)
+        return {above.name: angle(B, above.synapse.get_parameter("weight")) for above, B in matrices}
+    products = _products(rule)
+    places = ["input", *(layer.name for layer in rule.layers)][rule.enters :]
+    return {
+        place: None if (product := products.get(rule.enters + index)) is None else angle(D.flatten(1), product)
+        for index, (place, D) in enumerate(zip(places, rule.feedback, strict=False))
+    }
+
+
+def _products(rule: Rule) -> dict[int, Tensor]:
+    """W_L ... W_{l+1} (C, n_l) by l, as far down as the layers are linear."""
+    products: dict[int, Tensor] = {}
+    product = torch.eye(rule.classes, dtype=rule.like.dtype, device=rule.like.device)
+    for index in reversed(range(len(rule.layers))):
+        layer = rule.layers[index]
+        if not is_flat_linear(layer):
+            break
+        products[index] = product = product @ layer.synapse.get_parameter("weight")
+    return products
 
 
 def _angle_of(

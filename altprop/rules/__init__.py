@@ -1,24 +1,41 @@
 """One file a rule, or a tight family that shares its equation.  Adding one costs a file and a line here."""
 
 from altprop.core import Rule
+from altprop.rules.adaptive import AFA
 from altprop.rules.backprop import Backprop
 from altprop.rules.direct import DFA, SDFA
 from altprop.rules.drtp import DRTP
 from altprop.rules.feedback_alignment import FA
 from altprop.rules.indirect import IFA
-from altprop.rules.pepita import PEPITA
+from altprop.rules.kolen_pollack import KP
+from altprop.rules.pepita import PEPITA, PEPITAHebbian, PEPITALocal
 from altprop.rules.references import REFERENCES
 from altprop.rules.shallow import Shallow
+from altprop.rules.sign_symmetry import BRSF, FRSF, USF
+from altprop.rules.sparse_direct import SSDFA
+from altprop.rules.weight_mirror import WM
 
 RULES: dict[str, type[Rule]] = {
     "bp": Backprop,
     "shallow": Shallow,
     "fa": FA,
+    "usf": USF,
+    "frsf": FRSF,
+    "brsf": BRSF,
+    "kp": KP,
+    "wm": WM,
     "dfa": DFA,
     "ifa": IFA,
     "sdfa": SDFA,
+    "ssdfa": SSDFA,
     "drtp": DRTP,
+    "afa": AFA,
     "pepita": PEPITA,
+    "pepita_hebbian": PEPITAHebbian,
+    "pepita_local": PEPITALocal,
 }
 
-__all__ = ["DFA", "DRTP", "FA", "IFA", "PEPITA", "REFERENCES", "RULES", "SDFA", "Backprop", "Shallow"]
+__all__ = [
+    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA", "SSDFA", "USF",
+    "WM", "Backprop", "PEPITAHebbian", "PEPITALocal", "Shallow",
+]  # fmt: skip

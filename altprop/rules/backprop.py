@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, Trace, forward, learn, pull, slope
+from altprop.core import Claims, Ready, Rule, ascend, descend
 
 
 class Backprop(Rule):
@@ -29,17 +29,7 @@ class Backprop(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        traces: list[Trace] = []
-        h = x
-        for layer in self.layers:
-            traces.append(forward(layer, h, reach=bool(traces) or layer.inlet_learns))
-            h = traces[-1].h
-        loss, e = self.output_error(h, self.targets(y, len(x)))
-        signal = e / len(x)  # (N, C), at h_L
-        while traces:
-            trace = traces.pop()  # its activity is not needed below
-            delta = slope(trace, signal)  # (N, *out_l), at a_l
-            if traces or trace.layer.inlet_learns:
-                signal = pull(trace, delta)  # (N, *out_{l-1}), before W_l changes
-            learn(trace, delta, ready)
+        traces = ascend(self.layers, x, reach=1)
+        loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
+        descend(traces, e / len(x), ready)
         return loss

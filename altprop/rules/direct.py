@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, draw_feedback, forward, learn, project, slope
+from altprop.core import Claims, Ready, Rule, ascend, draw_feedback, learn, project, slope
 
 
 class DFA(Rule):
@@ -66,12 +66,8 @@ class SDFA(Rule):
 
 
 def _broadcast(rule: Rule, x: Tensor, y: Tensor, ready: Ready | None, modulation: Callable[[Tensor], Tensor]) -> Tensor:
-    traces = []
-    h = x
-    for layer in rule.layers:
-        traces.append(forward(layer, h))
-        h = traces[-1].h
-    loss, e = rule.output_error(h, rule.targets(y, len(x)))
+    traces = ascend(rule.layers, x)
+    loss, e = rule.output_error(traces[-1].h, rule.targets(y, len(x)))
     m = modulation(e) / len(x)  # (N, C)
     for trace, D in zip(traces, rule.feedback, strict=False):
         learn(trace, slope(trace, project(m, D)), ready)

@@ -22,8 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Trace, draw_feedback, forward, learn, pull, slope
-from altprop.core.layer import is_dense
+from altprop.core import Claims, Ready, Rule, ascend, descend, draw_feedback
 
 
 class FA(Rule):
@@ -40,27 +39,11 @@ class FA(Rule):
         self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
     ) -> None:
         super().__init__(net, **arguments)
-        for layer in self.layers[1:]:
-            if not is_dense(layer.synapse):
-                raise Refused(f"FA has no feedback matrix for {layer}: use Linear and convolutions above it, or 'dfa'")
-        shapes = [tuple(layer.synapse.get_parameter("weight").shape) for layer in self.layers[1:]]
-        self.feedback = draw_feedback(shapes, init=init, scale=scale, seed=seed, like=self.like)
+        self.feedback = draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like)
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        traces: list[Trace] = []
-        h = x
-        for layer in self.layers:
-            traces.append(forward(layer, h, reach=bool(traces) or layer.inlet_learns))
-            h = traces[-1].h
-        loss, e = self.output_error(h, self.targets(y, len(x)))
-        signal = e / len(x)  # (N, C), at h_L
-        while traces:
-            trace = traces.pop()
-            delta = slope(trace, signal)  # (N, *out_l), at a_l
-            if traces:
-                signal = pull(trace, delta, weight=self.feedback[len(traces) - 1])  # (N, *out_{l-1})
-            elif trace.layer.inlet_learns:
-                pull(trace, delta)
-            learn(trace, delta, ready)
+        traces = ascend(self.layers, x, reach=1)
+        loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
+        descend(traces, e / len(x), ready, self.feedback)
         return loss

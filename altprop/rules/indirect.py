@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, Trace, draw_feedback, forward, learn, project, push, slope
+from altprop.core import Claims, Ready, Rule, ascend, draw_feedback, learn, project, push, slope
 
 
 class IFA(Rule):
@@ -38,12 +38,8 @@ class IFA(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        traces: list[Trace] = []
-        h = x
-        for layer in self.layers:
-            traces.append(forward(layer, h, reach=bool(traces)))
-            h = traces[-1].h
-        loss, e = self.output_error(h, self.targets(y, len(x)))
+        traces = ascend(self.layers, x, reach=1)
+        loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
         delta = None
         for trace in traces[:-1]:
             signal = project(e / len(x), self.feedback[0]) if delta is None else push(trace, delta)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, forward, learn, pull, slope
+from altprop.core import Claims, Ready, Rule, ascend, descend
 
 
 class Shallow(Rule):
@@ -28,10 +28,7 @@ class Shallow(Rule):
         h = x
         for layer in hidden:
             h = layer(h)
-        trace = forward(last, h, reach=last.inlet_learns)
-        loss, e = self.output_error(trace.h, self.targets(y, len(x)))
-        delta = slope(trace, e / len(x))  # (N, C)
-        if last.inlet_learns:
-            pull(trace, delta)
-        learn(trace, delta, ready)
+        traces = ascend([last], h, reach=1)
+        loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
+        descend(traces, e / len(x), ready)
         return loss

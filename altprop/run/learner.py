@@ -54,6 +54,11 @@ class Learner:
     schedule: Callable[[int], float]  # epoch from 0 -> factor of the learning rate
     order: torch.Generator  # of the training samples
 
+    @property
+    def streams(self) -> bool:
+        """Each layer is stepped as soon as it can be; a rule of several updates a batch means to be."""
+        return self.recipe.stream or self.rule.claims.updates > 1
+
     def anneal(self, epoch: int) -> None:
         """Set the learning rate of an epoch, counted from 0."""
         for optimizer in self.optimizers:
@@ -63,7 +68,7 @@ class Learner:
     def step(self, x: Tensor, y: Tensor) -> float:
         """One batch: credit, then the optimizer's step unless the loss is not finite; with ``stream`` each layer's step
         as soon as it can.  Returns the loss."""
-        if self.recipe.stream:
+        if self.streams:
             return self.rule.credit(x, y, ready=self._update).item()
         self.optimizers[0].zero_grad()
         loss = self.rule.credit(x, y).item()
@@ -167,7 +172,10 @@ def find_schedule(text: str, epochs: int) -> Callable[[int], float]:
 
 def _optimizers(recipe: Recipe, rule: Rule) -> list[torch.optim.Optimizer]:
     groups = [rule.param_groups(recipe.lr or 0.0)]
-    if recipe.stream:
+    if recipe.stream or rule.claims.updates > 1:
+        if len(groups[0]) > 1:
+            what = f"rule '{recipe.rule}' learns parameters of its own, which belong to no layer"
+            raise RunError(f"stream came, but {what}: leave --stream out")
         groups = [[{"params": list(layer.parameters()), "lr": recipe.lr}] for layer in rule.layers]
     optimizers = [OPTIMIZERS[recipe.optimizer](group, recipe) for group in groups]
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):

@@ -47,6 +47,8 @@ def defaults(rule: str) -> Default:
     return DEFAULTS.get(rule, Default(0.01, "relu"))
 
 
+# Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
+BESIDE = {"seed", "device", "threads", "data_dir", "measure"}
 REGRESSION_FACTOR = 0.03  # of these rates for regression, whose error is not bounded as that of a class is
 OPTIMIZER_RATES = {"sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's own
 RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
@@ -86,6 +88,10 @@ class Recipe(BaseModel):
     def with_(self, **changes: Any) -> Recipe:
         return make_recipe(**{**self.model_dump(), **changes})
 
+    def experiment(self) -> dict[str, Any]:
+        """What decides the numbers that come out, the seed and what is left at its default excepted."""
+        return self.model_dump(exclude_defaults=True, exclude=BESIDE)
+
     def toml(self) -> str:
         """The recipe as TOML, without what is None; ``read_recipe`` gives it back."""
         table = self.model_dump(exclude_none=True)
@@ -118,12 +124,7 @@ def make_recipe(**values: Any) -> Recipe:
 
 def read_recipe(path: Path, **changes: Any) -> Recipe:
     """The recipe in a TOML file, with ``changes`` on top; raises ``RunError``."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"cannot read the recipe {path}: {error.strerror or error}; give a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f'the recipe {path} is not TOML ({error}): write lines such as rule = "pepita"') from error
+    table = read_toml(path)
     arguments = table.get("arguments", {})
     if isinstance(arguments, dict):
         arguments = {**arguments, **changes.pop("arguments", {})}
@@ -131,6 +132,16 @@ def read_recipe(path: Path, **changes: Any) -> Recipe:
         return make_recipe(**{**table, **changes, "arguments": arguments})
     except RunError as error:
         raise RunError(f"recipe {path}: {error}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a TOML file; raises ``RunError``."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"cannot read the recipe {path}: {error.strerror or error}; give a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f'the recipe {path} is not TOML ({error}): write lines such as rule = "pepita"') from error
 
 
 def check_rule(rule: str) -> None:

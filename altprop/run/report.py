@@ -24,6 +24,11 @@ else:
     import tomli as tomllib
 
 REFERENCE = "bp"
+LAYERWISE = {  # numbers by layer in a line of metrics.jsonl, and what the page calls them
+    "angle_to_bp": "angle to bp (°)",
+    "feedback_angle": "angle of feedback to weights (°)",
+    "weight_norm": "norm of weights",
+}
 
 
 class ReportError(ValueError):
@@ -64,12 +69,12 @@ class RunRecord:
         """The numbers under `key` by epoch, times `scale`."""
         return {epoch: _scaled(line.get(key), scale) for epoch, line in self.epochs.items()}
 
-    def angles(self) -> dict[str, dict[int, float | None]]:
-        """By layer, in the net's order, the angle to backprop's gradient in degrees by epoch."""
+    def layerwise(self, key: str) -> dict[str, dict[int, float | None]]:
+        """By layer, in the net's order, the numbers under one of `LAYERWISE` by epoch."""
         layers: dict[str, dict[int, float | None]] = {}
         for epoch, line in self.epochs.items():
-            for layer, angle in (line.get("angle_to_bp") or {}).items():
-                layers.setdefault(layer, {})[epoch] = angle
+            for layer, value in (line.get(key) or {}).items():
+                layers.setdefault(layer, {})[epoch] = value
         return {layer: curve for layer, curve in layers.items() if _has_numbers([curve])}
 
 
@@ -115,10 +120,12 @@ def _epochs(path: Path, text: str) -> dict[int, dict[str, Any]]:
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         if line.strip():
             entry = _json(path, line, f"line {number}: ")
-            if not isinstance(entry.get("epoch"), int) or not isinstance(entry.get("angle_to_bp") or {}, dict):
+            layerwise = [entry.get(key) or {} for key in LAYERWISE]
+            if not isinstance(entry.get("epoch"), int) or not all(isinstance(part, dict) for part in layerwise):
                 problem = "needs a whole number as epoch, and angles by layer if any"
                 raise _unreadable(path, f"line {number} {problem}", "metrics")
-            for key, value in ({**entry, "angle_to_bp": None} | (entry.get("angle_to_bp") or {})).items():
+            plain = {key: value for key, value in entry.items() if key not in LAYERWISE}
+            for key, value in (item for part in (plain, *layerwise) for item in part.items()):
                 if value is not None and not isinstance(value, int | float):
                     raise _unreadable(path, f"line {number}: {key} is {value!r:.60}", "numbers or null")
             epochs[entry["epoch"]] = entry
@@ -150,7 +157,7 @@ def _single(run: RunRecord) -> dict[str, Any]:
     parts = (("train", "train_", ""), ("validation", "val_", "val_"), ("test", "test_", "test_"))
     accuracy = {name: [run.curve(f"{prefix}accuracy", 100)] for name, prefix, _ in parts}
     loss = {name: [run.curve(f"{prefix}loss")] for name, _, prefix in parts}
-    angles = {layer: [curve] for layer, curve in run.angles().items()}
+    angles = {layer: [curve] for layer, curve in run.layerwise("angle_to_bp").items()}
     settings = {key: value for key, value in run.recipe.items() if not isinstance(value, dict)}
     arguments = run.recipe.get("arguments")
     settings |= arguments if isinstance(arguments, dict) else {}
@@ -183,7 +190,7 @@ def _comparison(folder: Path) -> dict[str, Any]:
     loss = {rule: [run.curve(key) for run in group] for rule, group in by_rule.items()}
     angles: dict[str, dict[str, list[plots.Curve]]] = {rule: {} for rule in by_rule}
     for run in runs:
-        for layer, curve in run.angles().items():
+        for layer, curve in run.layerwise("angle_to_bp").items():
             angles[run.rule].setdefault(layer, []).append(curve)
     facts = dict.fromkeys(key for run in runs for key in run.environment)
     seen = {key: dict.fromkeys(_text(run.environment.get(key)) for run in runs) for key in facts}
@@ -248,7 +255,7 @@ def _page(context: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {"fixed": _fixed, "significant": _significant, "size": _size, "text": _text}
-    return environment.get_template("report.html.j2").render(context)
+    return environment.get_template("report.html.j2").render(context, layerwise=LAYERWISE)
 
 
 def _fixed(value: Any, digits: int = 2, scale: float = 1, plus: bool = False) -> str:

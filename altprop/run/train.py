@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from altprop.core import Rule
 from altprop.data import as_float, batches
-from altprop.measure import angles_to_bp
+from altprop.measure import angles_to_bp, feedback_angles
 from altprop.run.learner import Learner
 from altprop.run.recipe import RunError
 from altprop.run.store import RunDirectory
@@ -134,6 +134,7 @@ def _measure(learner: Learner, position: Position) -> dict[str, Any]:
     row |= {"seconds": round(position.seconds, 4), "lr": learner.optimizers[0].param_groups[0]["lr"]}
     if learner.recipe.measure:
         row["angle_to_bp"] = angles_to_bp(rule, as_float(data.x_train[:PROBE], rule.like.dtype), data.y_train[:PROBE])
+        row["feedback_angle"] = feedback_angles(rule)
     return row
 
 

@@ -1,0 +1,40 @@
+"""The two passes that most rules are made of: up through all layers, and down again layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from altprop.core.layer import Layer
+from altprop.core.local import Ready, Trace, forward, learn, pull, slope
+
+
+def ascend(layers: Sequence[Layer], x: Tensor, *, reach: int | None = None) -> list[Trace]:
+    """Every layer's trace, from x (N, *in) up.  Signals and tangents can pass the inlets from layer ``reach`` on, and
+    those that learn; without ``reach`` none."""
+    traces: list[Trace] = []
+    for layer in layers:
+        passes = reach is not None and (len(traces) >= reach or layer.inlet_learns)
+        traces.append(forward(layer, x, reach=passes))
+        x = traces[-1].h
+    return traces
+
+
+def descend(traces: list[Trace], signal: Tensor, ready: Ready | None, feedback: Any = None) -> None:
+    """From signal (N, C) at the output down, each layer learning on the way:
+
+        delta_l = signal_l * f'(a_l),   W_l.grad += delta_l^T h_{l-1},   signal_{l-1} = delta_l B_l
+
+    feedback[l-1] is B_l; without feedback B_l = W_l, which is weight transport.  ``traces`` are used up, so that an
+    activity is dropped as soon as nothing below needs it."""
+    while traces:
+        trace = traces.pop()
+        delta = slope(trace, signal)  # (N, *out_l), at a_l
+        if traces:
+            B = feedback[len(traces) - 1] if feedback is not None else None
+            signal = pull(trace, delta, weight=B)  # (N, *out_{l-1}), before W_l changes
+        elif trace.layer.inlet_learns:
+            pull(trace, delta)
+        learn(trace, delta, ready)

@@ -1,0 +1,115 @@
+"""PEPITA with Hebbian updates: what each pass does to a layer is a product of that pass's own two activities.
+
+    first pass    h_l on x,    y_hat;   e = y_hat - t;   second pass   h_l^m on x^m = x + s e F
+    W_l.grad += (h_l^T h_{l-1} - h_l^mT h_{l-1}^m) / M
+    W_L.grad += (y_hat^T h_{L-1} - t^T h_{L-1}^m) / N
+
+For a ReLU the hidden update is half the gradient of |h|^2 - |h^m|^2: the form of Forward-Forward, without its logistic.
+``PEPITALocal`` is local in time as well: each half is an update of its own, made during its pass, and the second pass
+runs with the weights that the first has left.
+
+Reference: Srinivasan et al., ICLR 2024 (arXiv 2302.05440), sections 4 and 6, algorithms "mixed" and "mixed_tl".
+Deviations from the paper:
+    1. ``sign`` s = +1, as PEPITA's; the authors' code has -1.
+    2. Both passes share their dropout masks; the code draws new ones in the local variant.
+    3. Without ``ready`` the two halves of ``PEPITALocal`` are summed, which makes it the other rule.
+Easily confused with: Forward-Forward, which raises what goes up here and lowers what goes down.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
+
+from altprop.core import Claims, Ready, Rule, draw_feedback, learn, slope
+from altprop.rules.pepita.modulation import check, first_pass, infer, modulate, present, products
+
+
+class PEPITAHebbian(Rule):
+    """PEPITA-Hebbian (Srinivasan et al. 2024).
+
+    feedback[0] (C, *in) is F.  sign, normalise, init, scale, seed: as ``PEPITA``."""
+
+    family = "forward-only"
+    claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
+    reference = "srinivasan2024"
+    refuses = (_NormBase,)
+    enters, perturb = 0, "error"
+
+    def __init__(
+        self, net: Any, *, sign: int = 1, normalise: str | None = None, init: str = "he_uniform", scale: float = 0.05,
+        seed: int = 0, **arguments: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(net, **arguments)
+        check(self, 0, sign=sign, normalise=normalise)
+        self.s, self.normalise = sign, normalise
+        shape = (self.classes, *self.shapes[0].x)
+        self.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=self.like)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x) if self.normalise is None else infer(self, x)
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        first = first_pass(self, x)
+        t = self.targets(y, len(x))
+        loss, e = self.output_error(first[-1].h, t)
+        h, _ = modulate(self, x, first, e)  # (N, *in), x^m
+        for index, clean in enumerate(first):
+            modulated = present(self, index, h, like=clean)
+            last = index == len(first) - 1
+            up = slope(clean, (e + t) / len(x)) if last else clean.h / products(clean)
+            down = slope(modulated, t / len(x)) if last else modulated.h / products(clean)
+            learn(clean, up)
+            learn(modulated, -down, ready)
+            h = modulated.h
+        return loss
+
+
+class PEPITALocal(Rule):
+    """PEPITA local in time (Srinivasan et al. 2024).  Arguments: as ``PEPITAHebbian``.
+
+    ``ready`` is called twice for every layer, after either half."""
+
+    family = "forward-only"
+    claims = Claims(
+        weight_transport="none", locking="forward", signal="error", passes=2, updates=2, trains=("synapse",)
+    )
+    reference = "srinivasan2024"
+    refuses = (_NormBase,)
+    enters, perturb = 0, "error"
+
+    def __init__(
+        self, net: Any, *, sign: int = 1, normalise: str | None = None, init: str = "he_uniform", scale: float = 0.05,
+        seed: int = 0, **arguments: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(net, **arguments)
+        check(self, 0, sign=sign, normalise=normalise)
+        self.s, self.normalise = sign, normalise
+        shape = (self.classes, *self.shapes[0].x)
+        self.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=self.like)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x) if self.normalise is None else infer(self, x)
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        first = []
+        h, t = x, self.targets(y, len(x))
+        for index in range(len(self.layers)):
+            first.append(present(self, index, h))
+            trace, h = first[-1], first[-1].h
+            if index < len(self.layers) - 1:
+                learn(trace, h / products(trace), ready)
+        loss, e = self.output_error(h, t)
+        learn(first[-1], slope(first[-1], (e + t) / len(x)), ready)
+        h, _ = modulate(self, x, first, e)  # (N, *in), x^m
+        for index, clean in enumerate(first):
+            trace = present(self, index, h, like=clean)
+            h = trace.h
+            down = slope(trace, t / len(x)) if index == len(first) - 1 else h / products(trace)
+            learn(trace, -down, ready)
+        return loss

@@ -1,0 +1,97 @@
+"""PEPITA: present the input, then present it again modulated by the error; each layer learns from the difference.
+
+    first pass    h_l            on x;               e = y_hat - t                        (N, C)
+    second pass   h_l^m          on x^m = x + s e F                                       (N, *in)
+    W_l.grad += (h_l - h_l^m)^T p_{l-1} / M          p = h^m (modulated) or h (standard)
+    W_L.grad += e^T p_{L-1} / N                      e, or e^m of the second pass
+
+M is the number of products that the weight sums: N in a linear layer, N times the map's positions in a convolution.
+Both passes share their dropout masks.  No signal travels backwards and no derivative is taken.
+
+References: Dellaferrera and Kreiman, ICML 2022, algorithm 1, appendices A and D; Srinivasan et al., ICLR 2024
+(arXiv 2302.05440), for ``normalise`` and ``mirror``.
+Deviations from the paper:
+    1. ``sign`` s = +1 is the paper's; the authors' later code and the derivation of adaptive feedback alignment use -1.
+    2. ``output_error="standard"`` is the paper's; the authors' fully connected code uses the modulated error.
+    3. The paper has no biases; where the net has them they take the mean of h - h^m.
+    4. The authors' convolutional code divides by the batch twice; here it is divided once, as the paper states.
+    5. ``normalise="batch"`` divides by the length of the whole batch, as the published code does; "sample" is meant.
+    6. ``at`` above 0, which no paper has: the layers below hear no modulation and stay as they are.
+Easily confused with: Forward-Forward, whose second input is another sample or label, not an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
+
+from altprop.core import Claims, Feedback, Ready, Rule, draw_feedback, learn, slope
+from altprop.core.layer import is_flat_linear
+from altprop.rules.pepita.mirror import draw_factors, draw_noise, mirror, product
+from altprop.rules.pepita.modulation import check, first_pass, infer, modulate, present, products
+
+
+class PEPITA(Rule):
+    """Present the Error to Perturb the Input To modulate Activity (Dellaferrera and Kreiman 2022).
+
+    feedback[0] (C, *in) is F, drawn as ``init`` at ``scale`` (published: He-uniform times 0.05) from ``seed``.
+    sign, presynaptic, output_error, normalise (hidden activity to length one, a sample or a batch), perturb ("none" is
+    F = 0; "random" adds ``scale`` times uniform noise), mirror (F learns, at ``mirror_lr`` and ``mirror_decay``): see
+    ``CHOICES``, the paper's first.  at: the layer whose input is modulated.  ``Refused`` for anything else."""
+
+    family = "forward-only"
+    claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
+    reference = "dellaferrera2022"
+    refuses = (_NormBase,)
+
+    def __init__(
+        self, net: Any, *, sign: int = 1, presynaptic: str = "modulated", output_error: str = "standard",
+        normalise: str | None = None, mirror: bool = False, perturb: str = "error", at: int = 0,
+        mirror_lr: float = 0.1, mirror_decay: float = 0.5,
+        init: str = "he_uniform", scale: float = 0.05, seed: int = 0, **arguments: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(net, **arguments)
+        options = {"presynaptic": presynaptic, "output_error": output_error, "normalise": normalise, "mirror": mirror}
+        check(self, at, sign=sign, perturb=perturb, **options)
+        self.s, self.modulated_x, self.modulated_e = sign, presynaptic == "modulated", output_error == "modulated"
+        self.normalise, self.perturb, self.enters, self.scale = normalise, perturb, at, scale
+        shape = (self.classes, *self.shapes[at].x)
+        self.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=self.like)
+        self.factors: Feedback | None = None
+        if mirror:
+            self.factors, std = draw_factors(self, scale, seed)
+            self.mirroring = {"lr": mirror_lr, "decay": mirror_decay, "std": std}
+            self.claims = replace(self.claims, changes=("feedback", "factors"))  # type: ignore[misc]
+            self.feedback[0] = -self.s * product(self.factors).T.view(shape)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x) if self.normalise is None else infer(self, x)
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        first = first_pass(self, x, keep=self._low_rank(len(x)))
+        t = self.targets(y, len(x))
+        loss, e = self.output_error(first[-1].h, t)
+        h, a = modulate(self, x, first, e)  # (N, *in), x^m
+        for index in range(self.enters, len(first) - 1):
+            clean, modulated = first[index], present(self, index, h, like=first[index], a=a)
+            learn(modulated if self.modulated_x else clean, (clean.h - modulated.h).div_(products(clean)), ready)
+            h, a = modulated.h, None
+        clean, modulated = first[-1], present(self, len(first) - 1, h, like=first[-1])
+        if self.modulated_e:
+            e = self.output_error(modulated.h, t)[1]
+        delta = slope(modulated if self.modulated_e else clean, e / len(x))  # (N, C)
+        learn(modulated if self.modulated_x else clean, delta, ready)
+        if self.factors is not None and self.training:
+            mirror(self.layers, self.factors, draw_noise(self.factors, len(x)), **self.mirroring)
+            self.feedback[0] = -self.s * product(self.factors).T.view_as(self.feedback[0])
+        return loss
+
+    def _low_rank(self, n: int) -> bool:
+        """Whether W x^m = W x + s e (F W^T) is cheaper: a column a class, not a product of the batch."""
+        plain = self.perturb == "error" and self.enters == 0
+        return plain and is_flat_linear(self.layers[0]) and self.classes < n

@@ -1,0 +1,77 @@
+"""Weight mirrors: between two batches each layer hears noise, and correlating what comes out with what went in draws an
+image of its weights into the feedback.
+
+    delta_l = (delta_{l+1} B_{l+1}) * f'(a_l)                as feedback alignment         (N, n_l)
+    W_l.grad += delta_l^T h_{l-1}
+
+    mirror   xi ~ N(0, sigma^2)                              at the synapse's input        (N, n_{l-1})
+             y  = f(xi W_l^T + b_l)                                                        (N, n_l)
+             B_l.grad -= y^T xi / (M sigma^2)                E = -W_l where f is linear
+
+M counts the products that a weight sums.  B has its own rate eta_B and decay lambda_B: it tends to W / lambda_B where f
+is linear, to about W / 2 lambda_B behind a ReLU, and its angle to W tends to zero either way.
+
+Reference: Akrout, Wilson, Humphreys, Lillicrap and Tweed, NeurIPS 2019.
+Deviations from the paper:
+    1. The noise is Gaussian and divided by its variance, so that the mirror's rate does not depend on it; the authors'
+       code draws it uniformly from 0.1 [-.5, .5) and does not divide.
+    2. B decays at ``mirror_decay``; the code's limit of its norm has no effect.
+    3. One mirror batch for each batch; the epoch of mirroring before training is left to ``mirror``.
+Easily confused with: Kolen-Pollack learning, which needs no noise but the same increment at both synapses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from altprop.core import Claims, Layer, Ready, Rule, accumulate, ascend, correlate, descend, draw_feedback, forward
+from altprop.core.layer import parts
+from altprop.core.steps import bends
+
+
+class WM(Rule):
+    """Weight mirroring (Akrout et al. 2019).
+
+    feedback[l], a parameter of the shape of layer l+1's weight, brings the signal to layer l; it learns at
+    ``mirror_lr`` with ``mirror_decay``, whatever the net's rate is.  noise is sigma; init, scale, seed: how B is drawn
+    at first.  Raises ``Refused`` for a layer above the first that is neither Linear nor a convolution."""
+
+    family = "feedback"
+    claims = Claims(weight_transport="none", locking="backward", signal="layerwise")
+    reference = "akrout2019"
+
+    def __init__(
+        self, net: Any, *, mirror_lr: float = 0.1, mirror_decay: float = 0.5, noise: float = 0.1,
+        init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(net, **arguments)
+        self.mirror_lr, self.mirror_decay, self.noise = mirror_lr, mirror_decay, noise
+        drawn = draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like)
+        self.feedback = nn.ParameterList(drawn)
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        traces = ascend(self.layers, x, reach=1)
+        loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
+        if self.training:
+            self.mirror([self.noise * torch.randn_like(trace.x) for trace in traces[1:]])  # (N, *in_l)
+        descend(traces, e / len(x), ready, self.feedback)
+        return loss
+
+    @torch.no_grad()
+    def mirror(self, noise: Sequence[Tensor]) -> None:
+        """Fill the gradients of the feedback from noise (N, *in_l) of variance ``noise`` squared, one a layer but the
+        first."""
+        for layer, B, xi in zip(self.layers[1:], self.feedback, noise, strict=True):
+            f = nn.Sequential(*(module for module in parts(layer.activation) if bends(module)))
+            trace = forward(Layer(nn.Identity(), layer.synapse, f, layer.name), xi)
+            M = trace.h.numel() // len(B)
+            accumulate(B, correlate(layer.synapse, trace.x, trace.h) / (-M * self.noise**2))
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        own = {"lr": self.mirror_lr, "weight_decay": self.mirror_decay, "momentum": 0.0}
+        return [*super().param_groups(lr), {"params": list(self.feedback), **own}]
