@@ -107,6 +107,10 @@ def train(
     val: Val = None, act: Act = None, dropout: Dropout = None, bias: Bias = None, init: Init = None, loss: Loss = None,
     epochs: Epochs = None, lr: Rate = None, momentum: Momentum = None, batch: Batch = None, schedule: Schedule = None,
     weight_decay: Decay = None, optimizer: Optimizer = None, device: Device = None, threads: Threads = None,
+    nesterov: Annotated[bool | None, typer.Option("--nesterov", help="Of sgd's momentum.")] = None,
+    freeze: Annotated[int | None, typer.Option(help="Layers from the input that stay as drawn [0].")] = None,
+    augment: Annotated[str | None, typer.Option(help="Of images: flip, crop or flip+crop.")] = None,
+    whiten: Annotated[str | None, typer.Option(help="Inputs by the training part: pca or zca.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout and feedback [0].")] = None,
     stream: Annotated[bool | None, typer.Option("--stream", help="Step each layer as soon as it can.")] = None,
     measure: Annotated[bool | None, typer.Option("--measure/--no-measure", help="Angles to bp [measure].")] = None,
@@ -120,7 +124,7 @@ def train(
         rule=rule, data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout,
         bias=bias, init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
         weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, seed=seed, stream=stream,
-        measure=measure,
+        measure=measure, nesterov=nesterov, freeze=freeze, augment=augment, whiten=whiten,
     )  # fmt: skip
     result = commands.train(options, settings or [], config, out, resume, tensorboard)
     _print(result, as_json, show.summary)
@@ -182,6 +186,23 @@ def explain(rule: str) -> None:
 def report(run: Path, out: Annotated[Path | None, typer.Option(help="[RUN/report.html]")] = None) -> None:
     """Write the HTML report of a run or a comparison anew, and print its path."""
     print(commands.write_report(run, out))
+
+
+@app.command()
+def reproduce(
+    targets: Annotated[list[str] | None, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW [all].")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds 0, 1, ... of each row.")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes, of one thread each.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long it takes.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Run nothing; show what has been reached.")] = False,
+    data_dir: DataDir = None, device: Device = None,
+    results: Annotated[Path | None, typer.Option(help="Where finished runs are kept [results].")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Run what a paper's tables still lack, and hold it against the published numbers."""
+    options = _given(data_dir=data_dir, device=device, results=results)
+    table = commands.reproduce(targets or [], seeds, jobs, dry_run, status, options)
+    _print(table, as_json, show.reproduction)
 
 
 @data_app.command("list")

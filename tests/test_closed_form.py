@@ -1,6 +1,8 @@
 """Every rule against a slow NumPy oracle that was written from the equations alone, in float64."""
 
 import oracles
+import oracles_feedback
+import oracles_forward
 import pytest
 import torch
 from helpers import CLASSES, LOSSES, assert_same, by_name, cnn, credit, inputs, labels, make, mlp, oracle_net, strided
@@ -12,8 +14,12 @@ from altprop import RULES
 CONVNETS = {"cnn": cnn, "strided": strided}
 
 
+def numpy_of(matrices):
+    return [matrix.detach().numpy() for matrix in matrices]
+
+
 def feedback(rule):
-    return [matrix.numpy() for matrix in rule.feedback]
+    return numpy_of(rule.feedback)
 
 
 ORACLES = {
@@ -24,7 +30,16 @@ ORACLES = {
     "sdfa": lambda rule, *a: oracles.sdfa(*a, feedback(rule)),
     "drtp": lambda rule, *a: oracles.drtp(*a, feedback(rule)),
     "ifa": lambda rule, *a: oracles.ifa(*a, next(iter(feedback(rule)), None)),
+    "usf": lambda rule, *a: oracles_feedback.usf(*a, 1.0),
+    "frsf": lambda rule, *a: oracles_feedback.frsf(*a, numpy_of(rule.magnitudes)),
+    "brsf": lambda rule, *a: oracles_feedback.frsf(*a, numpy_of(rule.magnitudes)),
+    "kp": lambda rule, *a: oracles_feedback.kp(*a, feedback(rule))[0],
+    "wm": lambda rule, *a: oracles.fa(*a, feedback(rule)),
+    "ssdfa": lambda rule, *a: oracles_feedback.ssdfa(*a, feedback(rule)),
+    "afa": lambda rule, *a: oracles_feedback.afa(*a, feedback(rule)[0], sign=-1),
     "pepita": lambda rule, *a: oracles.pepita(*a, feedback(rule)[0]),
+    "pepita_hebbian": lambda rule, *a: oracles_forward.pepita_hebbian(*a, feedback(rule)[0]),
+    "pepita_local": lambda rule, *a: oracles_forward.pepita_hebbian(*a, feedback(rule)[0]),
 }
 
 

@@ -28,7 +28,8 @@ FULL = {
     "data": "mnist", "data_dir": "/some/where", "label": "kind", "scale": "unit", "val": 0.25, "net": "784-32-10",
     "act": "tanh", "dropout": 0.5, "bias": False, "init": "he_normal", "epochs": 7, "batch": 12, "optimizer": "adam",
     "lr": 3e-05, "momentum": 0.0, "weight_decay": 1e-10, "schedule": "step@2,4", "seed": 2**62, "device": "cpu",
-    "threads": 2, "stream": True, "measure": False,
+    "threads": 2, "stream": True, "measure": False, "nesterov": True, "eps": 0.5, "freeze": 1, "whiten": "pca",
+    "augment": "flip",
 }  # fmt: skip
 
 
@@ -198,8 +199,8 @@ def test_every_rule_and_optimizer_has_defaults():
 
 
 def test_activation_is_that_of_the_rules_source():
-    """tanh for drtp and sdfa, relu for the others."""
-    assert {name for name, default in DEFAULTS.items() if default.act == "tanh"} == {"drtp", "sdfa"}
+    """tanh for drtp, sdfa and ssdfa, relu for the others."""
+    assert {name for name, default in DEFAULTS.items() if default.act == "tanh"} == {"drtp", "sdfa", "ssdfa"}
     assert {default.act for default in DEFAULTS.values()} == {"relu", "tanh"}
 
 
@@ -208,7 +209,8 @@ def test_every_rule_takes_the_defaults_that_it_lists(name):
     """``explain`` shows these; one that is refused, or left out, would mislead."""
     arguments = rule_arguments(name)
     assert not arguments.keys() & {"self", "net", "example", "loss", "cuts", "arguments"}
-    assert make_recipe(rule=name, arguments=arguments).arguments == arguments
+    given = {key: value for key, value in arguments.items() if value is not None}
+    assert make_recipe(rule=name, arguments=arguments).arguments == given
 
 
 def test_nearest_names_one_and_all():

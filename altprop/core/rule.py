@@ -70,6 +70,10 @@ class Rule(nn.Module, ABC):
     def forward(self, x: Tensor) -> Any:
         return self.net(x)
 
+    def exact(self) -> nn.Module:
+        """What the rule computes, as autograd differentiates it; its first parameters are those of the net."""
+        return self
+
     def targets(self, y: Tensor, samples: int) -> Tensor:
         """Labels (N,), or targets (N, C) as they are, as the matrix t (N, C); there must be as many as samples."""
         return targets(y, samples, self.classes, self.like.dtype)

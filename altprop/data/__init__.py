@@ -7,6 +7,7 @@
 torch.Size([64, 1, 8, 8])
 """
 
+from .augment import AUGMENTATIONS
 from .catalogue import DATASETS, Entry, fetch, load
 from .convert import from_torch
 from .dataset import Dataset, as_float, batches
@@ -14,6 +15,6 @@ from .errors import DataError
 from .features import read_features
 
 __all__ = [
-    "DATASETS", "DataError", "Dataset", "Entry", "as_float", "batches", "fetch", "from_torch", "load",
+    "AUGMENTATIONS", "DATASETS", "DataError", "Dataset", "Entry", "as_float", "batches", "fetch", "from_torch", "load",
     "read_features",
 ]  # fmt: skip

@@ -28,11 +28,13 @@ def angles_to_bp(rule: Rule, x: Tensor, y: Tensor) -> dict[str, float | None]:
     with _aside(rule):
         rule.credit(x, y)
         own = {parameter: parameter.grad for parameter in rule.net.parameters()}
+        twin = rule.exact()
         with torch.enable_grad():
-            output = rule.net(x)
+            output = twin(x)
         _, e = rule.output_error(output.detach(), rule.targets(y, len(x)))
-        learning = [p for p in own if p.requires_grad]
-        exact = dict(zip(learning, torch.autograd.grad(output, learning, e / len(x), allow_unused=True), strict=True))
+        pairs = [(p, q) for p, q in zip(own, twin.parameters(), strict=False) if p.requires_grad]
+        gradients = torch.autograd.grad(output, [q for _, q in pairs], e / len(x), allow_unused=True)
+        exact = {p: gradient for (p, _), gradient in zip(pairs, gradients, strict=True)}
         return {layer.name: _angle_of(layer.synapse, own, exact) for layer in rule.layers}
 
 

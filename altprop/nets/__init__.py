@@ -1,5 +1,6 @@
 """Ordinary torch.nn builders, and the spec string that names a net in one word."""
 
+from altprop.nets.residual import Residual, ResidualBlock
 from altprop.nets.spec import ACTIVATIONS, INITIALISERS, NetError, build
 
-__all__ = ["ACTIVATIONS", "INITIALISERS", "NetError", "build"]
+__all__ = ["ACTIVATIONS", "INITIALISERS", "NetError", "Residual", "ResidualBlock", "build"]

@@ -1,7 +1,9 @@
 """The spec string: a net in one word, such as ``784-1024-10`` or ``conv32k5-pool2-conv64k3s2p1-10``.
 
     net  := part ("-" part)*                           the last part is the output layer
+          | "resnet20" | "resnet56" | ...              the residual net of that depth, 6 n + 2, for images
     part := WIDTH                                      a linear layer; as the first part, the number of input features
+          | "res" WIDTH                                x + linear(x), of as many features as come
           | "conv" CHANNELS "k" KERNEL ["s" STRIDE] ["p" PADDING]
           | "pool" SIZE ["s" STRIDE]                   max pooling, stride = size unless given
           | "avgpool" SIZE ["s" STRIDE]
@@ -20,6 +22,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from altprop.nets.residual import Residual, resnet
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -46,11 +50,12 @@ INITIALISERS: dict[str, Callable[[Tensor], Any] | None] = {  # of the weights; b
 }
 
 PART = re.compile(
-    r"(?P<width>\d+)|conv(?P<channels>\d+)k(?P<kernel>\d+)(s(?P<stride>\d+))?(p(?P<padding>\d+))?"
+    r"(?P<res>res)?(?P<width>\d+)|conv(?P<channels>\d+)k(?P<kernel>\d+)(s(?P<stride>\d+))?(p(?P<padding>\d+))?"
     r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?"
 )
 POOLS: dict[str, Callable[..., nn.Module]] = {"pool": nn.MaxPool2d, "avgpool": nn.AvgPool2d}
-EXAMPLES = "expected widths like 1024, conv32k5, conv64k3s2p1, pool2 or avgpool2, joined by '-'"
+RESNET = re.compile(r"resnet(\d+)")
+EXAMPLES = "expected widths like 1024, res1024, conv32k5, conv64k3s2p1, pool2 or avgpool2, joined by '-'"
 
 
 class NetError(ValueError):
@@ -76,15 +81,19 @@ def build(
     known(init, INITIALISERS, "initialiser")
     if not 0 <= dropout < 1:
         raise NetError(f"dropout {dropout} came; expected a fraction of at least 0 and below 1")
-    parts = _parse(spec)
+    resnet_depth = RESNET.fullmatch(spec)
+    parts = [] if resnet_depth else _parse(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            modules = _modules(spec, parts, shape, outputs, ACTIVATIONS[act], dropout, bias)
+            if resnet_depth:
+                modules = _resnet(spec, int(resnet_depth[1]), shape, outputs, ACTIVATIONS[act])
+            else:
+                modules = _modules(spec, parts, shape, outputs, ACTIVATIONS[act], dropout, bias)
         except (RuntimeError, OverflowError, MemoryError) as error:
             raise NetError(f"net '{spec}' does not fit into memory: make it smaller") from error
         initialise = INITIALISERS[init]
-        for module in modules:
+        for module in nn.ModuleList(modules).modules():
             if initialise is not None and isinstance(module, nn.Linear | nn.Conv2d):
                 initialise(module.weight)
                 if module.bias is not None:
@@ -95,6 +104,16 @@ def build(
 def known(name: str, table: dict[str, Any], what: str) -> None:
     if name not in table:
         raise NetError(f"unknown {what} '{name}'; there are {', '.join(table)}")
+
+
+def _resnet(
+    spec: str, depth: int, shape: tuple[int, ...], outputs: int, act: Callable[[], nn.Module]
+) -> list[nn.Module]:
+    if depth < 8 or depth % 6 != 2:
+        raise NetError(f"net '{spec}' has depth {depth}: give 6 n + 2, such as resnet20")
+    if len(shape) != 3:
+        raise NetError(f"net '{spec}' needs images (channels, height, width), but gets shape {_by(shape)}: use widths")
+    return resnet(depth, shape[0], outputs, act)
 
 
 def _parse(spec: str) -> list[dict[str, Any]]:
@@ -146,7 +165,11 @@ def _part(
 ) -> tuple[list[nn.Module], tuple[int, ...]]:
     if "width" in part:
         flatten: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
-        return [*flatten, nn.Linear(prod(shape), part["width"], bias=bias)], (part["width"],)
+        linear: nn.Module = nn.Linear(prod(shape), part["width"], bias=bias)
+        if "res" in part and part["width"] != prod(shape):
+            what = f"net '{spec}': '{part['word']}' adds to its input, which has {prod(shape)} features"
+            raise NetError(f"{what}: write res{prod(shape)}")
+        return [*flatten, Residual(linear) if "res" in part else linear], (part["width"],)
     if len(shape) != 3:
         raise NetError(
             f"net '{spec}': '{part['word']}' needs an image (channels, height, width), but gets shape {_by(shape)}: "

@@ -44,7 +44,7 @@ class KP(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        weights = [layer.synapse.get_parameter("weight") for layer in self.layers]
+        weights = [next(layer.synapse.parameters()) for layer in self.layers]  # the first layer may be any module
         before = [W.grad for W in weights]
         for W in weights:
             W.grad = None  # so that the increment of this batch stands there alone

@@ -23,6 +23,8 @@ from altprop.rules import REFERENCES, RULES
 from altprop.run import experiment
 from altprop.run.compare import compare as run_comparison
 from altprop.run.experiment import evaluate_run
+from altprop.run.published import rows
+from altprop.run.published import status as row_status
 from altprop.run.recipe import (
     REGRESSION_FACTOR,
     Recipe,
@@ -36,12 +38,14 @@ from altprop.run.recipe import (
     rule_arguments,
 )  # fmt: skip
 from altprop.run.report import ReportError, write_report
+from altprop.run.reproduce import Places, missing, plan
+from altprop.run.reproduce import reproduce as run_missing
 from altprop.run.store import RunDirectory, failed_write, write_atomically
 from altprop.run.train import Interrupted
 
 __all__ = [
     "BAD_INPUT", "compare", "data_info", "evaluate_run", "explain", "fetch", "list_data", "list_rules", "predict",
-    "train", "write_csv", "write_report",
+    "reproduce", "train", "write_csv", "write_report",
 ]  # fmt: skip
 
 BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
@@ -127,6 +131,24 @@ def compare(
             return run_comparison(names, numbers, recipes, path, progress=progress)
         except Interrupted:
             raise Interrupted(f"stopped; go on with the same command and --out {path}") from None
+
+
+def reproduce(
+    targets: list[str], seeds: int, jobs: int, dry_run: bool, only_status: bool, options: dict[str, Any]
+) -> dict[str, Any]:
+    """The state of the rows under ``targets``, after what is missing of them has been run."""
+    places = Places(**options)
+    if dry_run:
+        queue = missing(targets, seeds, places)
+        runs = [{"id": job.row.id, "seed": job.seed, "minutes": round(job.minutes, 1)} for job in queue]
+        return {"plan": plan(queue, jobs), "runs": runs}
+    if only_status:
+        return {"rows": [row_status(row, places.results) for row in rows(targets)]}
+    return {"rows": run_missing(targets, seeds=seeds, jobs=jobs, places=places, tell=_say)}
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def predict(run: Path, file: Path) -> tuple[list[str], list[list[Any]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, isfinite, pi, prod
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Layer, Refused, Rule
-from altprop.data import DATASETS, Dataset, as_float, load
+from altprop.core import Layer, Refused, Rule, layers
+from altprop.core.layer import is_dense
+from altprop.data import AUGMENTATIONS, DATASETS, Dataset, as_float, load
+from altprop.measure import fit_whitening
 from altprop.nets import build
 from altprop.rules import RULES
+from altprop.rules.graph import KINDS as ALIGNMENTS
+from altprop.rules.graph import Aligned
 from altprop.run.recipe import (
     OPTIMIZER_RATES,
     REGRESSION_FACTOR,
@@ -28,9 +32,11 @@ from altprop.run.recipe import (
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # (parameter groups, recipe)
-    "sgd": lambda p, r: torch.optim.SGD(p, lr=r.lr, momentum=r.momentum, weight_decay=r.weight_decay),
-    "adam": lambda p, r: torch.optim.Adam(p, lr=r.lr, weight_decay=r.weight_decay),
-    "adamw": lambda p, r: torch.optim.AdamW(p, lr=r.lr, weight_decay=r.weight_decay),
+    "sgd": lambda p, r: torch.optim.SGD(
+        p, lr=r.lr, momentum=r.momentum, weight_decay=r.weight_decay, nesterov=r.nesterov
+    ),
+    "adam": lambda p, r: torch.optim.Adam(p, lr=r.lr, weight_decay=r.weight_decay, eps=r.eps or 1e-8),
+    "adamw": lambda p, r: torch.optim.AdamW(p, lr=r.lr, weight_decay=r.weight_decay, eps=r.eps or 1e-8),
     "rmsprop": lambda p, r: torch.optim.RMSprop(p, lr=r.lr, momentum=r.momentum, weight_decay=r.weight_decay),
 }
 
@@ -52,7 +58,8 @@ class Learner:
     rule: Rule
     optimizers: list[torch.optim.Optimizer]  # one, or with ``stream`` one for each layer
     schedule: Callable[[int], float]  # epoch from 0 -> factor of the learning rate
-    order: torch.Generator  # of the training samples
+    order: torch.Generator  # of the training samples, and of what augmentation does to them
+    augment: Callable[[Tensor, torch.Generator], Tensor]
 
     @property
     def streams(self) -> bool:
@@ -98,16 +105,26 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
     if rule.classes != data.outputs:
         raise RunError(f"the net has {rule.classes} outputs, but the data has {data.outputs}: end it in {data.outputs}")
     schedule = find_schedule(recipe.schedule, recipe.epochs or 1)
+    _freeze(recipe, rule)
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
-    return Learner(recipe, data, net, rule, _optimizers(recipe, rule), schedule, order)
+    augment = _augmentation(recipe, data)
+    return Learner(recipe, data, net, rule, _optimizers(recipe, rule), schedule, order, augment)
 
 
 def load_data(recipe: Recipe) -> Dataset:
-    """The data that the recipe names, split and scaled as it says."""
-    return load(
+    """The data that the recipe names, split, scaled and whitened as it says."""
+    data = load(
         recipe.data, data_dir=recipe.data_dir, label=recipe.label, scale=recipe.scale, val=recipe.val, seed=recipe.seed
     )
+    return data if recipe.whiten is None else whitened(data, recipe.whiten)
+
+
+def whitened(data: Dataset, kind: str) -> Dataset:
+    """The data set with every part whitened by the statistics of its training part."""
+    whitening = fit_whitening(as_float(data.x_train), kind)
+    parts: dict[str, Any] = {f"x_{part}": whitening.apply(as_float(x)).float() for part, x, _ in data.parts()}
+    return replace(data, **parts)
 
 
 def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
@@ -142,10 +159,36 @@ def build_rule(recipe: Recipe, net: nn.Module, example: Tensor) -> Rule:
     arguments: dict[str, Any] = dict(recipe.arguments)
     if "seed" in rule_arguments(recipe.rule):
         arguments.setdefault("seed", recipe.seed)
+    loss = recipe.loss or "cross_entropy"
     try:
-        return RULES[recipe.rule](net, example=example, loss=recipe.loss or "cross_entropy", **arguments)
+        if recipe.rule in ALIGNMENTS and has_blocks(net):
+            return Aligned(net, align=recipe.rule, example=example, loss=loss, **arguments)
+        return RULES[recipe.rule](net, example=example, loss=loss, **arguments)
     except TypeError as error:
         raise Refused(f"rule '{recipe.rule}' does not take {recipe.arguments}: {error}") from error
+
+
+def has_blocks(net: nn.Module) -> bool:
+    """Whether a layer above the first is neither Linear nor a convolution, so that feedback has to reach into it."""
+    return any(not is_dense(layer.synapse) for layer in layers(net)[1:])
+
+
+def _freeze(recipe: Recipe, rule: Rule) -> None:
+    if recipe.freeze >= len(rule.layers):
+        raise RunError(f"freeze = {recipe.freeze} came for a net of {len(rule.layers)} layers: leave one that learns")
+    for layer in rule.layers[: recipe.freeze]:
+        for parameter in layer.parameters():
+            parameter.requires_grad_(False)
+
+
+def _augmentation(recipe: Recipe, data: Dataset) -> Callable[[Tensor, torch.Generator], Tensor]:
+    if recipe.augment is None:
+        return lambda x, generator: x
+    if recipe.augment not in AUGMENTATIONS:
+        raise RunError(f"unknown augmentation '{recipe.augment}'{nearest(recipe.augment, AUGMENTATIONS)}")
+    if len(data.shape) != 3:
+        raise RunError(f"augment = '{recipe.augment}' came for samples of shape {data.shape}: it takes images")
+    return AUGMENTATIONS[recipe.augment]
 
 
 def find_device(name: str) -> torch.device:

@@ -34,11 +34,20 @@ DEFAULTS: dict[str, Default] = {
     "bp": Default(0.01, "relu"),
     "shallow": Default(0.03, "relu"),
     "fa": Default(0.01, "relu"),
+    "usf": Default(0.05, "relu"),
+    "frsf": Default(0.05, "relu"),
+    "brsf": Default(0.05, "relu"),
+    "kp": Default(0.05, "relu"),
+    "wm": Default(0.02, "relu"),
     "dfa": Default(0.01, "relu"),
     "ifa": Default(0.01, "relu"),
     "sdfa": Default(0.02, "tanh"),
+    "ssdfa": Default(0.05, "tanh"),
     "drtp": Default(0.01, "tanh"),
+    "afa": Default(0.1, "relu"),
     "pepita": Default(0.05, "relu"),
+    "pepita_hebbian": Default(0.1, "relu"),
+    "pepita_local": Default(0.005, "relu"),
 }
 
 
@@ -72,11 +81,16 @@ class Recipe(BaseModel):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     bias: bool = True
     init: str = "he_uniform"
+    freeze: int = Field(default=0, ge=0)  # layers, from the input up, that stay as they were drawn
+    whiten: str | None = None
+    augment: str | None = None
     epochs: int | None = Field(default=None, ge=1)
     batch: int = Field(default=64, ge=1)
     optimizer: str = "sgd"
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    eps: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # of adam and adamw
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     schedule: str = "constant"
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -108,6 +122,8 @@ def make_recipe(**values: Any) -> Recipe:
     for key in values:
         if key not in Recipe.model_fields:
             raise RunError(f"unknown recipe key '{key}'{nearest(key, Recipe.model_fields)}")
+    if isinstance(values.get("arguments"), dict):  # None is what an argument is by itself
+        values["arguments"] = {name: value for name, value in values["arguments"].items() if value is not None}
     try:
         recipe = Recipe(**values)
     except pydantic.ValidationError as error:
@@ -161,7 +177,7 @@ def check_arguments(rule: str, arguments: Mapping[str, Any]) -> None:
     for name, value in arguments.items():
         if name not in known:
             raise RunError(f"rule '{rule}' has no argument '{name}'{nearest(name, known)}")
-        wanted = type(known[name])
+        wanted: Any = str if known[name] is None else type(known[name])
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise RunError(
                 f"argument {name}={value!r} of rule '{rule}' came: give {KINDS[wanted]}, such as {known[name]}"

@@ -24,10 +24,10 @@ else:
     import tomli as tomllib
 
 REFERENCE = "bp"
-LAYERWISE = {  # numbers by layer in a line of metrics.jsonl, and what the page calls them
-    "angle_to_bp": "angle to bp (°)",
-    "feedback_angle": "angle of feedback to weights (°)",
-    "weight_norm": "norm of weights",
+LAYERWISE = {  # numbers by layer in a line of metrics.jsonl, what the page calls them, and their unit
+    "angle_to_bp": ("angle to bp", " (°)"),
+    "feedback_angle": ("angle of feedback to weights", " (°)"),
+    "weight_norm": ("norm of weights", ""),
 }
 
 

@@ -38,6 +38,24 @@ def _plain(key: str, value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+UNITS = {"accuracy": "accuracy %", "slowness": "slowness, epochs"}
+
+
+def measured(value: float | None, deviation: float | None, digits: int = 2) -> str:
+    """mean ± deviation, in the unit they come in."""
+    if value is None:
+        return "-"
+    digits = digits if abs(value) >= 10 else digits + 1
+    return f"{value:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+
+
+def signed(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
+    """A difference and its interval."""
+    if value is None:
+        return "-"
+    return f"{value:+.{digits}f}" + ("" if low is None else f" [{low:+.{digits}f}, {high:+.{digits}f}]")
+
+
 Column = tuple[str, Callable[[dict[str, Any]], str]]
 
 COMPARISON: list[Column] = [
@@ -81,11 +99,36 @@ DATA: list[Column] = [
 ]
 
 
+REPRODUCTION: list[Column] = [
+    ("row", lambda r: r["id"]),
+    ("quantity", lambda r: UNITS[r["quantity"]]),
+    ("published", lambda r: measured(r["published"], r["published_std"])),
+    ("ours", lambda r: measured(r["mean"], r["std"])),
+    ("n", lambda r: str(r["n"])),
+    ("difference [95 %]", lambda r: signed(r["difference"], r["difference_low"], r["difference_high"])),
+    ("verdict", lambda r: r["verdict"] if r["n"] or r["needs"] == "cpu" else f"{r['verdict']} (wants a {r['needs']})"),
+]
+
+RUNS: list[Column] = [
+    ("run", lambda r: r["id"]),
+    ("seed", lambda r: str(r["seed"])),
+    ("minutes", lambda r: f"{r['minutes']:.0f}"),
+]
+
+
 def comparison(console: Console, result: dict[str, Any]) -> None:
     seeds = ", ".join(map(str, result["seeds"]))
     title = f"{result['data']}, {result['net']}, {result['epochs']} epochs, seeds {seeds}"
     _table(console, COMPARISON, result["rows"], title)
     console.print(f"report: {result['report']}", soft_wrap=True)
+
+
+def reproduction(console: Console, result: dict[str, Any]) -> None:
+    if "plan" in result:
+        console.print(result["plan"])
+        _table(console, RUNS, result["runs"], None)
+    else:
+        _table(console, REPRODUCTION, result["rows"], None)
 
 
 def rules(console: Console, result: dict[str, Any]) -> None:
@@ -118,8 +161,6 @@ def _accuracy(row: dict[str, Any]) -> str:
 
 
 def _difference(row: dict[str, Any]) -> str:
-    if row["difference_to_bp"] is None:
-        return "-"
-    low, high = row["difference_low"], row["difference_high"]
-    interval = "" if low is None else f" [{100 * low:+.2f}, {100 * high:+.2f}]"
-    return f"{100 * row['difference_to_bp']:+.2f}{interval}"
+    keys = ("difference_to_bp", "difference_low", "difference_high")
+    value, low, high = (None if row[key] is None else 100 * row[key] for key in keys)
+    return signed(value, low, high)

@@ -89,6 +89,7 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
     alone = len(data.x_train) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
     stream = batches(data.x_train, data.y_train, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone)
     for index, (x, y) in enumerate(stream):
+        x = learner.augment(x, learner.order)
         if index < position.batch:
             continue
         loss = learner.step(x, y)

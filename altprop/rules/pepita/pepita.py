@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Feedback, Ready, Rule, draw_feedback, learn, slope
+from altprop.core import Claims, Feedback, Ready, Refused, Rule, draw_feedback, learn, slope
 from altprop.core.layer import is_flat_linear
 from altprop.rules.pepita.mirror import draw_factors, draw_noise, mirror, product
 from altprop.rules.pepita.modulation import check, first_pass, infer, modulate, present, products
@@ -57,6 +57,8 @@ class PEPITA(Rule):
         super().__init__(net, **arguments)
         options = {"presynaptic": presynaptic, "output_error": output_error, "normalise": normalise, "mirror": mirror}
         check(self, at, sign=sign, perturb=perturb, **options)
+        if mirror and (at or perturb != "error"):
+            raise Refused(f"mirror=True came with at={at} and perturb={perturb!r}: F learns where e F enters the input")
         self.s, self.modulated_x, self.modulated_e = sign, presynaptic == "modulated", output_error == "modulated"
         self.normalise, self.perturb, self.enters, self.scale = normalise, perturb, at, scale
         shape = (self.classes, *self.shapes[at].x)

@@ -1,0 +1,200 @@
+"""The papers' tables: a TOML file a table, below ``recipes/<paper>/``, and what of them has been measured.
+
+title = "..."               what the table shows, and where it stands in the paper
+published_runs = 10         how many runs a published mean stands for, if the paper says so
+
+[base.fc-mnist]             settings that several rows share; a base may name another as its own
+data = "mnist"
+
+[row.fc-mnist-pepita]       the id of this row is <paper>/<table>/fc-mnist-pepita
+base = "fc-mnist"
+rule = "pepita"             every key of a recipe, and beside them those of ``ROW``
+published = 98.01
+published_std = 0.09
+minutes = 5                 of one core for a seed, until a run has been timed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from scipy.stats import t as student_t
+
+from altprop.measure import plateau
+from altprop.run.recipe import Recipe, RunError, make_recipe, nearest, read_toml
+
+HERE = Path(__file__).resolve().parents[1]
+ROOT = HERE if (HERE / "recipes").is_dir() else HERE.parent  # installed, the recipes lie in the package
+RECIPES, RESULTS = ROOT / "recipes", ROOT / "results"
+# Of a row beside its recipe's keys: the published mean and deviation in the quantity's unit; the row whose runs it
+# reads, if not its own; the minutes that a seed takes; the device it needs; what there is to say.
+ROW = ("base", "published", "published_std", "quantity", "runs_of", "minutes", "needs", "note")
+
+Curve = list[float | None]
+
+
+def _last(run: dict[str, Any]) -> float:
+    return 100 * run["test_accuracy"][-1]
+
+
+def _slowness(run: dict[str, Any]) -> float:
+    return plateau(run["test_accuracy"], chance=1 / run["classes"]).slowness
+
+
+QUANTITIES: dict[str, Callable[[dict[str, Any]], float]] = {"accuracy": _last, "slowness": _slowness}
+# How far off counts as reproduced where the published deviation is smaller or missing: points, or a share of the value.
+TOLERANCES: dict[str, Callable[[float], float]] = {"accuracy": lambda _: 0.25, "slowness": lambda value: value / 4}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a paper, and the recipe that should give it."""
+
+    id: str  # paper/table/row
+    recipe: Recipe
+    published: float | None
+    published_std: float | None
+    published_runs: int | None
+    quantity: str  # accuracy, in percent; slowness, in epochs
+    runs_of: str  # the id of the row whose runs it reads
+    minutes: float
+    needs: str  # the device without which it would take too long
+    note: str
+
+    @property
+    def paper(self) -> str:
+        return self.id.split("/")[0]
+
+    @property
+    def table(self) -> str:
+        return self.id.split("/")[1]
+
+    @cached_property
+    def hash(self) -> str:
+        """Of what decides the numbers; a result of another hash is not this row's."""
+        return hashlib.sha256(json.dumps(self.recipe.experiment(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def result_path(self, seed: int, results: Path) -> Path:
+        return results / self.runs_of / f"seed{seed}.json"
+
+    def results(self, folder: Path) -> dict[int, dict[str, Any]]:
+        """The finished runs of this recipe, by seed."""
+        runs = {}
+        for path in sorted((folder / self.runs_of).glob("seed*.json")):
+            try:
+                run = json.loads(path.read_text(encoding="utf-8"))
+                if run["recipe_hash"] == self.hash:
+                    runs[int(run["seed"])] = run
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise RunError(f"{path} cannot be read ({error}): remove it, and the run is made anew") from error
+        return runs
+
+
+def tables(recipes: Path = RECIPES) -> dict[str, str]:
+    """The title of every table, by paper/table."""
+    return {_name(path): str(read_toml(path).get("title", "")) for path in _files(recipes)}
+
+
+def rows(targets: Iterable[str] = (), recipes: Path = RECIPES) -> list[Row]:
+    """The rows under each PAPER, PAPER/TABLE or PAPER/TABLE/ROW, or all; raises ``RunError`` for an unknown one."""
+    by_id = {row.id: row for path in _files(recipes) for row in _read_table(path)}
+    for row in by_id.values():
+        if row.runs_of not in by_id:
+            raise RunError(f"{row.id} reads the runs of '{row.runs_of}'{nearest(row.runs_of, by_id)}")
+    everything = [replace(row, recipe=by_id[row.runs_of].recipe) for row in by_id.values()]
+    wanted = [target.strip("/") for target in targets]
+    for target in wanted:
+        if not any(_under(row.id, target) for row in everything):
+            known = {"/".join(row.id.split("/")[: target.count("/") + 1]) for row in everything}
+            raise RunError(f"no recipe for '{target}'{nearest(target, sorted(known))}")
+    return [row for row in everything if not wanted or any(_under(row.id, target) for target in wanted)]
+
+
+def status(row: Row, results: Path = RESULTS) -> dict[str, Any]:
+    """Published value, ours and the verdict; in percent for accuracies."""
+    runs = row.results(results)
+    values = [QUANTITIES[row.quantity](run) for run in runs.values()]
+    known = values and row.published is not None
+    difference = mean(values) - row.published if known else None  # type: ignore[operator]
+    half = _half_width(values, row) if known else None
+    return {
+        "id": row.id, "paper": row.paper, "table": row.table, "rule": row.recipe.rule, "data": row.recipe.data,
+        "net": row.recipe.net, "quantity": row.quantity, "published": row.published,
+        "published_std": row.published_std, "mean": mean(values) if values else None,
+        "std": stdev(values) if len(values) > 1 else None, "n": len(values), "seeds": sorted(runs),
+        "difference": difference, "difference_low": None if half is None else difference - half,  # type: ignore[operator]
+        "difference_high": None if half is None else difference + half,  # type: ignore[operator]
+        "verdict": verdict(row, difference, half) if values else "not run", "needs": row.needs, "note": row.note,
+    }  # fmt: skip
+
+
+def verdict(row: Row, difference: float | None, half: float | None) -> str:
+    """Reproduced: the interval of the difference reaches within two published deviations of 0, or ``TOLERANCES``."""
+    if difference is None or row.published is None:
+        return "run"  # there is no published number to hold it against
+    tolerance = max(2 * (row.published_std or 0.0), TOLERANCES[row.quantity](row.published))
+    if abs(difference) - (half or 0.0) <= tolerance:
+        return "reproduced"
+    return "above" if difference > 0 else "below"
+
+
+def _half_width(values: list[float], row: Row) -> float | None:
+    """Half the 95 % interval of ours - published: Student's t over our seeds, and the published mean's own error.
+
+    None for a single run, whose scatter is not known."""
+    if len(values) < 2:
+        return None
+    own = float(student_t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    theirs = 1.96 * (row.published_std or 0.0) / (row.published_runs or 1) ** 0.5
+    return float((own**2 + theirs**2) ** 0.5)
+
+
+def _under(id: str, target: str) -> bool:
+    return id == target or id.startswith(target + "/")
+
+
+def _files(recipes: Path) -> list[Path]:
+    files = sorted(recipes.glob("*/*.toml"))
+    if not files:
+        raise RunError(f"no recipes below {recipes}: install altprop whole, or work in its checkout")
+    return files
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def _read_table(path: Path) -> list[Row]:
+    table = read_toml(path)
+    bases = table.get("base", {})
+    try:
+        return [_row(f"{_name(path)}/{name}", _merged(row, bases), table) for name, row in table["row"].items()]
+    except (KeyError, TypeError, AttributeError, RunError) as error:
+        raise RunError(f"{path}: {error}") from error
+
+
+def _merged(row: dict[str, Any], bases: dict[str, Any]) -> dict[str, Any]:
+    if "base" not in row:
+        return row
+    base = _merged(bases[row["base"]], bases)
+    arguments = {**base.get("arguments", {}), **row.get("arguments", {})}
+    return {**base, **row, **({"arguments": arguments} if arguments else {})}
+
+
+def _row(id: str, values: dict[str, Any], table: dict[str, Any]) -> Row:
+    own = {key: values.get(key) for key in ROW}
+    recipe = make_recipe(**{key: value for key, value in values.items() if key not in ROW})
+    quantity = own["quantity"] or "accuracy"
+    if quantity not in QUANTITIES:
+        raise RunError(f"{id}: unknown quantity '{quantity}'{nearest(quantity, QUANTITIES)}")
+    return Row(
+        id, recipe, own["published"], own["published_std"], table.get("published_runs"), quantity,
+        own["runs_of"] or id, own["minutes"] or 0.0, own["needs"] or "cpu", own["note"] or "",
+    )  # fmt: skip
