@@ -113,7 +113,9 @@ def train(
     whiten: Annotated[str | None, typer.Option(help="Inputs by the training part: pca or zca.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout and feedback [0].")] = None,
     stream: Annotated[bool | None, typer.Option("--stream", help="Step each layer as soon as it can.")] = None,
-    measure: Annotated[bool | None, typer.Option("--measure/--no-measure", help="Angles to bp [measure].")] = None,
+    measure: Annotated[
+        bool | None, typer.Option("--measure/--no-measure", help="All that can be measured / nothing [angles, norms].")
+    ] = None,
     settings: Settings = None, config: Config = None, out: Out = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events beside the metrics.")] = False,
@@ -124,7 +126,7 @@ def train(
         rule=rule, data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout,
         bias=bias, init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
         weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, seed=seed, stream=stream,
-        measure=measure, nesterov=nesterov, freeze=freeze, augment=augment, whiten=whiten,
+        measure=measure, probe=measure, nesterov=nesterov, freeze=freeze, augment=augment, whiten=whiten,
     )  # fmt: skip
     result = commands.train(options, settings or [], config, out, resume, tensorboard)
     _print(result, as_json, show.summary)

@@ -59,8 +59,11 @@ def labels(n=4, seed=2):
     return torch.randint(CLASSES, (n,), generator=torch.Generator().manual_seed(seed))
 
 
+OPTIONS = {"ff": {"peer": 0.0}}  # whose means move from one credit to the next
+
+
 def make(name, net, x, **options):
-    return RULES[name](net, example=x[:1], **options)
+    return RULES[name](net, example=x[:1], **{**OPTIONS.get(name, {}), **options})
 
 
 def gradients(module):

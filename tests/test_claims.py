@@ -147,6 +147,7 @@ def test_without_locking_a_layer_needs_nothing_above(name):
     rule.zero_grad(set_to_none=True)
     net[7] = Broken()  # the identity after the last synapse
     rule.layers = layers(net)
+    torch.manual_seed(0)  # of the first credit
     with pytest.raises(ArithmeticError):
         rule.credit(x, y)
     got = {key: p.grad for key, p in net.named_parameters()}
@@ -199,14 +200,15 @@ def test_labels(name):
 
 
 def test_passes(name):
-    """How often the whole batch goes through the first layer; a column a class is no pass."""
+    """How many batches of rows go through the first layer; a column a class is no pass."""
     events = []
     x, y = batch()
     rule = make(name, net_of(events), x)
-    for level in (0, 2):
+    for level in (0, 1):
         events.clear()
         credit(rule, x, y)
-        assert events.count(("forward", level, N)) == rule.claims.passes
+        rows = [count for kind, at, count in events if (kind, at) == ("forward", level) and count >= N]
+        assert sum(rows) == N * rule.claims.passes
 
 
 def test_updates(name):

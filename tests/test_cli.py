@@ -106,11 +106,21 @@ def test_every_option_reaches_the_recipe(capsys):
         "threads": torch.get_num_threads(), "seed": 9, "freeze": 1, "whiten": "zca",
     }  # fmt: skip
     options = [text for key, value in given.items() for text in (f"--{key.replace('_', '-')}", str(value))]
-    options += ["--no-bias", "--nesterov", "--stream", "--no-measure", "--set", "sign=-1", "--set", "presynaptic=standard"]
+    options += [
+        "--no-bias",
+        "--nesterov",
+        "--stream",
+        "--no-measure",
+        "--set",
+        "sign=-1",
+        "--set",
+        "presynaptic=standard",
+    ]
     outcome = run_cli(capsys, "train", "pepita", *options, "--out", "run")
     assert outcome.status == 0, outcome.err
     given |= {"data": str(Path("toy.npz").resolve())}  # so that the run can be read from elsewhere
     expected = {**given, "rule": "pepita", "bias": False, "nesterov": True, "stream": True, "measure": False,
+                "probe": False,
                 "arguments": {"sign": -1, "presynaptic": "standard"}}  # fmt: skip
     assert tomllib.loads(Path("run/recipe.toml").read_text()) == expected
 

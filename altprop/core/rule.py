@@ -52,8 +52,7 @@ class Rule(nn.Module, ABC):
         self.net = net
         self.layers = layers(net) if cuts is None else _checked(net, list(cuts))
         self.loss = find_loss(loss, self.layers[-1].last)
-        like = next(net.parameters())
-        x = example[:1].clone().to(like.device, example.dtype if example.dtype == torch.int64 else like.dtype)
+        x = example[:1].clone().to(self.like if example.dtype != torch.int64 else self.like.device)
         self.integer_input = not x.is_floating_point()
         self.shapes = _dry_run(self, x, handmade=cuts is not None)
         self.feedback = Feedback()

@@ -6,6 +6,7 @@ from altprop.rules.backprop import Backprop
 from altprop.rules.direct import DFA, SDFA
 from altprop.rules.drtp import DRTP
 from altprop.rules.feedback_alignment import FA
+from altprop.rules.forward_forward import ForwardForward
 from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP
 from altprop.rules.pepita import PEPITA, PEPITAHebbian, PEPITALocal
@@ -33,9 +34,10 @@ RULES: dict[str, type[Rule]] = {
     "pepita": PEPITA,
     "pepita_hebbian": PEPITAHebbian,
     "pepita_local": PEPITALocal,
+    "ff": ForwardForward,
 }
 
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA", "SSDFA", "USF",
-    "WM", "Backprop", "PEPITAHebbian", "PEPITALocal", "Shallow",
+    "WM", "Backprop", "ForwardForward", "PEPITAHebbian", "PEPITALocal", "Shallow",
 ]  # fmt: skip

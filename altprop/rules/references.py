@@ -39,4 +39,8 @@ REFERENCES: dict[str, str] = {
   author = {Crafton, Brian and Parihar, Abhinav and Gebhardt, Evan and Raychowdhury, Arijit},
   title = {Direct feedback alignment with sparse connections for local learning},
   journal = {Frontiers in Neuroscience}, volume = {13}, pages = {525}, year = {2019}}""",
+    "hinton2022": """@article{hinton2022,
+  author = {Hinton, Geoffrey},
+  title = {The forward-forward algorithm: Some preliminary investigations},
+  journal = {arXiv preprint arXiv:2212.13345}, year = {2022}}""",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from altprop.core import Rule
 from altprop.data import Dataset, as_float, batches, from_torch
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
+from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
-from altprop.run.store import RunDirectory, check_free, describe
+from altprop.run.store import RunDirectory, check_free, describe, write_atomically
 from altprop.run.train import EVALUATION_BATCH, Position, Progress, evaluate, resume, train
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
@@ -143,6 +145,9 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
         train(learner, position, run, progress, report)
         if run is not None:
             run.finish(learner.net.state_dict(), learner.rule.state_dict())
+            if learner.recipe.probe:
+                measures = probe(learner.rule, learner.data, position.rows)
+                write_atomically(run.path / "measures.json", json.dumps(measures))
     finally:
         if run is not None and not (run.checkpoint / "state.json").exists():
             run.remove()  # it failed before its first checkpoint: nothing in it could be used

@@ -47,7 +47,7 @@ def learning_curves(
     curves: the runs of each name, one curve a seed, in the unit that `quantity` names, such as "test accuracy (%)".
     reference: the name to draw in black, such as "bp".  log: logarithmic values; those not above 0 are left out.
     """
-    with _style():
+    with style():
         figure = Figure(figsize=(5.4, 3.7), layout="constrained")
         axes = figure.subplots()
         others = [name for name in curves if name != reference]
@@ -81,7 +81,7 @@ def alignment(angles: Mapping[str, Mapping[str, Sequence[Curve]]], *, columns: i
     panels = max(len(angles), 1)
     columns = min(columns, panels)
     rows = math.ceil(panels / columns)
-    with _style():
+    with style():
         width = 5.4 if columns == 1 else 2.8 * columns
         figure = Figure(figsize=(width, (3.2 if rows == 1 else 2.3 * rows) + 0.5), layout="constrained")
         figure.subplots(rows, columns, sharex=True, sharey=True)
@@ -104,7 +104,7 @@ def alignment(angles: Mapping[str, Mapping[str, Sequence[Curve]]], *, columns: i
 
 def to_svg(figure: Figure) -> str:
     """The figure as an SVG document, its text kept as text, the same for the same figure at any time."""
-    with _style():
+    with style():
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
         return buffer.getvalue()
@@ -134,13 +134,13 @@ def save(figure: Figure, path: str | Path) -> Path:
     if path.suffix == ".svg":
         path.write_text(to_svg(figure), encoding="utf-8")
     else:
-        with _style():
+        with style():
             figure.savefig(path, dpi=200, facecolor="white")
     return path
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     """The user's own settings (dark styles, TeX) would make figures that the report cannot show: begin from none."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()

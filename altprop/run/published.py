@@ -25,14 +25,16 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from pydantic import BaseModel, Field
 from scipy.stats import t as student_t
 
 from altprop.measure import plateau
 from altprop.run.recipe import Recipe, RunError, make_recipe, nearest, read_toml
 
-HERE = Path(__file__).resolve().parents[1]
-ROOT = HERE if (HERE / "recipes").is_dir() else HERE.parent  # installed, the recipes lie in the package
-RECIPES, RESULTS = ROOT / "recipes", ROOT / "results"
+PACKAGE = Path(__file__).resolve().parents[1]
+INSTALLED = (PACKAGE / "recipes").is_dir()  # a wheel carries the recipes; a checkout has them beside the package
+RECIPES = (PACKAGE if INSTALLED else PACKAGE.parent) / "recipes"
+RESULTS = Path("results") if INSTALLED else PACKAGE.parent / "results"  # never into an installed package
 # Of a row beside its recipe's keys: the published mean and deviation in the quantity's unit; the row whose runs it
 # reads, if not its own; the minutes that a seed takes; the device it needs; what there is to say.
 ROW = ("base", "published", "published_std", "quantity", "runs_of", "minutes", "needs", "note")
@@ -51,6 +53,16 @@ def _slowness(run: dict[str, Any]) -> float:
 QUANTITIES: dict[str, Callable[[dict[str, Any]], float]] = {"accuracy": _last, "slowness": _slowness}
 # How far off counts as reproduced where the published deviation is smaller or missing: points, or a share of the value.
 TOLERANCES: dict[str, Callable[[float], float]] = {"accuracy": lambda _: 0.25, "slowness": lambda value: value / 4}
+
+
+class Finished(BaseModel):
+    """What of a result file is read, whatever else stands in it."""
+
+    recipe_hash: str
+    seed: int
+    seconds: float
+    classes: int
+    test_accuracy: list[float | None] = Field(min_length=1)  # fractions, one an epoch
 
 
 @dataclass(frozen=True)
@@ -85,15 +97,17 @@ class Row:
         return results / self.runs_of / f"seed{seed}.json"
 
     def results(self, folder: Path) -> dict[int, dict[str, Any]]:
-        """The finished runs of this recipe, by seed."""
+        """The finished runs of this recipe, by seed; raises ``RunError`` for a file that is damaged."""
         runs = {}
         for path in sorted((folder / self.runs_of).glob("seed*.json")):
             try:
                 run = json.loads(path.read_text(encoding="utf-8"))
-                if run["recipe_hash"] == self.hash:
-                    runs[int(run["seed"])] = run
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise RunError(f"{path} cannot be read ({error}): remove it, and the run is made anew") from error
+                Finished.model_validate(run)
+            except (OSError, ValueError) as error:
+                what = " ".join(str(error).split())[:120]
+                raise RunError(f"{path} cannot be read ({what}): remove it, and the run is made anew") from error
+            if run["recipe_hash"] == self.hash:
+                runs[run["seed"]] = run
         return runs
 
 
@@ -108,6 +122,10 @@ def rows(targets: Iterable[str] = (), recipes: Path = RECIPES) -> list[Row]:
     for row in by_id.values():
         if row.runs_of not in by_id:
             raise RunError(f"{row.id} reads the runs of '{row.runs_of}'{nearest(row.runs_of, by_id)}")
+        if by_id[row.runs_of].runs_of != row.runs_of:
+            raise RunError(
+                f"{row.id} reads the runs of {row.runs_of}, which has none of its own: name the row that has"
+            )
     everything = [replace(row, recipe=by_id[row.runs_of].recipe) for row in by_id.values()]
     wanted = [target.strip("/") for target in targets]
     for target in wanted:

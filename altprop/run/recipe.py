@@ -48,6 +48,7 @@ DEFAULTS: dict[str, Default] = {
     "pepita": Default(0.05, "relu"),
     "pepita_hebbian": Default(0.1, "relu"),
     "pepita_local": Default(0.005, "relu"),
+    "ff": Default(0.003, "relu"),
 }
 
 
@@ -57,7 +58,7 @@ def defaults(rule: str) -> Default:
 
 
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
-BESIDE = {"seed", "device", "threads", "data_dir", "measure"}
+BESIDE = {"seed", "device", "threads", "data_dir", "measure", "probe"}
 REGRESSION_FACTOR = 0.03  # of these rates for regression, whose error is not bounded as that of a class is
 OPTIMIZER_RATES = {"sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's own
 RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
@@ -97,7 +98,8 @@ class Recipe(BaseModel):
     device: str = "cpu"
     threads: int | None = Field(default=None, ge=1, le=1024)
     stream: bool = False
-    measure: bool = True
+    measure: bool = True  # angles and norms after every epoch
+    probe: bool = False  # and at the end weights, receptive fields, hidden activity and robustness
 
     def with_(self, **changes: Any) -> Recipe:
         return make_recipe(**{**self.model_dump(), **changes})

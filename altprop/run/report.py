@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,66 +13,34 @@ from jinja2 import Environment, PackageLoader, Undefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from altprop.run import plots
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from altprop.run import plots, probe_plots
+from altprop.run.records import (
+    LAYERWISE,
+    ReportError,
+    RunRecord,
+    has_numbers,
+    numbers,
+    read_json,
+    read_run,
+    read_text,
+    unreadable,
+)
 
 REFERENCE = "bp"
-LAYERWISE = {  # numbers by layer in a line of metrics.jsonl, what the page calls them, and their unit
-    "angle_to_bp": ("angle to bp", " (°)"),
-    "feedback_angle": ("angle of feedback to weights", " (°)"),
-    "weight_norm": ("norm of weights", ""),
+PROBED: dict[str, tuple[str, Callable[[Mapping[str, Any]], Figure]]] = {  # of measures.json, and how it is drawn
+    "weights": ("quantiles", probe_plots.quantiles),
+    "receptive_fields": ("fields", probe_plots.fields),
+    "activity": ("activity", probe_plots.activity),
+    "robustness": ("robustness", probe_plots.robustness),
 }
-
-
-class ReportError(ValueError):
-    """What cannot be reported. The message is one line: what came, what was expected, what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A run directory as read: `epochs` holds the lines of metrics.jsonl by epoch, of one that came twice the last."""
-
-    name: str
-    recipe: Mapping[str, Any]
-    text: str
-    environment: Mapping[str, Any]
-    epochs: Mapping[int, Mapping[str, Any]]
-
-    @property
-    def rule(self) -> str:
-        return str(self.recipe.get("rule") or re.sub(r"-seed\d+$", "", self.name))
-
-    @property
-    def last(self) -> Mapping[str, Any]:
-        return self.epochs[max(self.epochs)] if self.epochs else {}
-
-    @property
-    def done(self) -> int:
-        return max(self.epochs, default=0)
-
-    @property
-    def unfinished(self) -> bool:
-        planned = self.recipe.get("epochs")
-        return isinstance(planned, int) and self.done < planned
-
-    def curve(self, key: str, scale: float = 1.0) -> dict[int, float | None]:
-        """The numbers under `key` by epoch, times `scale`."""
-        return {epoch: _scaled(line.get(key), scale) for epoch, line in self.epochs.items()}
-
-    def layerwise(self, key: str) -> dict[str, dict[int, float | None]]:
-        """By layer, in the net's order, the numbers under one of `LAYERWISE` by epoch."""
-        layers: dict[str, dict[int, float | None]] = {}
-        for epoch, line in self.epochs.items():
-            for layer, value in (line.get(key) or {}).items():
-                layers.setdefault(layer, {})[epoch] = value
-        return {layer: curve for layer, curve in layers.items() if _has_numbers([curve])}
+CAPTIONS = {
+    "feedback": "Line chart: angle between feedback and weights in degrees over epochs, by layer",
+    "norms": "Line chart: norm of the weights over epochs, by layer",
+    "quantiles": "Quantile plots of the weights, by layer",
+    "fields": "Pictures of the first layer's weights",
+    "activity": "Scatter plot of hidden activity by class",
+    "robustness": "Line chart: accuracy over the strength of each attack",
+}
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
@@ -99,60 +64,6 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     return out
 
 
-def read_run(folder: Path) -> RunRecord:
-    """The run in `folder`; metrics.jsonl and environment.json may be missing, as when it stopped early.
-
-    Raises `ReportError` for a file that is there and cannot be read.  A last line that was being written is left out.
-    """
-    text = _read(folder / "recipe.toml")
-    try:
-        recipe = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _unreadable(folder / "recipe.toml", error, "TOML") from error
-    environment, metrics = folder / "environment.json", folder / "metrics.jsonl"
-    facts = _json(environment, _read(environment)) if environment.is_file() else {}
-    epochs = _epochs(metrics, _read(metrics)) if metrics.is_file() else {}
-    return RunRecord(folder.resolve().name, recipe, text, facts, epochs)
-
-
-def _epochs(path: Path, text: str) -> dict[int, dict[str, Any]]:
-    epochs = {}  # behind the last line break is a line that a run is writing, or was when it was stopped
-    for number, line in enumerate(text.split("\n")[:-1], start=1):
-        if line.strip():
-            entry = _json(path, line, f"line {number}: ")
-            layerwise = [entry.get(key) or {} for key in LAYERWISE]
-            if not isinstance(entry.get("epoch"), int) or not all(isinstance(part, dict) for part in layerwise):
-                problem = "needs a whole number as epoch, and angles by layer if any"
-                raise _unreadable(path, f"line {number} {problem}", "metrics")
-            plain = {key: value for key, value in entry.items() if key not in LAYERWISE}
-            for key, value in (item for part in (plain, *layerwise) for item in part.items()):
-                if value is not None and not isinstance(value, int | float):
-                    raise _unreadable(path, f"line {number}: {key} is {value!r:.60}", "numbers or null")
-            epochs[entry["epoch"]] = entry
-    return epochs
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error, "a text file in UTF-8") from error
-
-
-def _json(path: Path, text: str, where: str = "") -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise _unreadable(path, f"{where}{error}", "JSON") from error
-    if isinstance(content, dict):
-        return content
-    raise _unreadable(path, f"{where}{type(content).__name__}", "a JSON object")
-
-
-def _unreadable(path: Path, came: object, expected: str) -> ReportError:
-    return ReportError(f"{path}: unreadable ({came}); expected {expected}; write it again by running it again")
-
-
 def _single(run: RunRecord) -> dict[str, Any]:
     parts = (("train", "train_", ""), ("validation", "val_", "val_"), ("test", "test_", "test_"))
     accuracy = {name: [run.curve(f"{prefix}accuracy", 100)] for name, prefix, _ in parts}
@@ -165,7 +76,7 @@ def _single(run: RunRecord) -> dict[str, Any]:
         "title": run.rule,
         "run": run,
         "settings": settings,
-        "figures": _figures(("accuracy", accuracy), ("loss", loss), {run.rule: angles}),
+        "figures": _figures(("accuracy", accuracy), ("loss", loss), {run.rule: angles}) | _looked_at(run),
         "runs": [run],
         "environment": {key: _text(value) for key, value in run.environment.items()},
     }
@@ -173,10 +84,10 @@ def _single(run: RunRecord) -> dict[str, Any]:
 
 def _comparison(folder: Path) -> dict[str, Any]:
     path = folder / "comparison.json"
-    content = _json(path, _read(path))
+    content = read_json(path, read_text(path))
     rows = content.get("rows")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _unreadable(path, "no list of objects under 'rows'", "a row for each rule")
+        raise unreadable(path, "no list of objects under 'rows'", "a row for each rule")
     runs = [read_run(child) for child in sorted(folder.iterdir()) if (child / "recipe.toml").is_file()]
     order = {str(row.get("rule")): place for place, row in enumerate(rows)}
     runs.sort(key=lambda run: (order.get(run.rule, len(order)), run.rule, _natural(run.name)))
@@ -185,7 +96,7 @@ def _comparison(folder: Path) -> dict[str, Any]:
         by_rule.setdefault(run.rule, []).append(run)
     accuracy = {rule: [run.curve("test_accuracy", 100) for run in group] for rule, group in by_rule.items()}
     # A regression has no accuracy; its loss on unseen samples then says how good a rule is.
-    unseen = not any(map(_has_numbers, accuracy.values())) and any(_has_numbers([r.curve("test_loss")]) for r in runs)
+    unseen = not any(map(has_numbers, accuracy.values())) and any(has_numbers([r.curve("test_loss")]) for r in runs)
     key = "test_loss" if unseen else "loss"
     loss = {rule: [run.curve(key) for run in group] for rule, group in by_rule.items()}
     angles: dict[str, dict[str, list[plots.Curve]]] = {rule: {} for rule in by_rule}
@@ -213,9 +124,9 @@ def _figures(
     figures = {}
     angles = {rule: layers for rule, layers in angles.items() if layers}
     for key, unit, (what, named) in (("accuracy", " (%)", accuracy), ("loss", "", loss)):
-        curves = {name: runs for name, runs in named.items() if _has_numbers(runs)}
+        curves = {name: runs for name, runs in named.items() if has_numbers(runs)}
         if curves:
-            values = [value for runs in curves.values() for run in runs for value in _numbers(run)]
+            values = [value for runs in curves.values() for run in runs for value in numbers(run)]
             # Rules whose losses lie far apart share a figure only on a logarithmic axis.
             log = key == "loss" and min(values) > 0 and max(values) > 30 * min(values)
             figure = plots.learning_curves(curves, quantity=what + unit, reference=REFERENCE, log=log)
@@ -226,22 +137,25 @@ def _figures(
     return figures
 
 
+def _looked_at(run: RunRecord) -> dict[str, Markup]:
+    """The figures of what one run has measured beside its learning curves."""
+    drawn: dict[str, Figure] = {}
+    feedback = {layer: [curve] for layer, curve in run.layerwise("feedback_angle").items()}
+    norms = {f"layer {layer}": [curve] for layer, curve in run.layerwise("weight_norm").items()}
+    if feedback:
+        drawn["feedback"] = plots.alignment({"feedback to weights": feedback})
+    if norms:
+        drawn["norms"] = plots.learning_curves(norms, quantity="norm of weights")
+    for name, (key, draw) in PROBED.items():
+        measured = run.measures.get(name)
+        if measured and "refused" not in measured:
+            drawn[key] = draw(measured)
+    return {key: _inline(figure, key, CAPTIONS[key], [run.rule]) for key, figure in drawn.items()}
+
+
 def _inline(figure: Figure, name: str, label: str, shown: Iterable[str]) -> Markup:
     # The text in the figure was escaped by matplotlib, its label is by `to_html`.
     return Markup(plots.to_html(figure, name, f"{label}; shown: {', '.join(shown)}"))
-
-
-def _numbers(curve: plots.Curve) -> list[float]:
-    values = curve.values() if isinstance(curve, Mapping) else curve
-    return [value for value in values if value is not None and abs(value) < 1e100]
-
-
-def _has_numbers(runs: Iterable[plots.Curve]) -> bool:
-    return any(_numbers(run) for run in runs)
-
-
-def _scaled(value: Any, scale: float) -> float | None:
-    return value * scale if isinstance(value, int | float) else None
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -7,18 +7,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
-from multiprocessing import get_context
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryFile
+from threading import Thread, current_thread, main_thread
 from typing import Any, NamedTuple
 
 from altprop.data import DataError
 from altprop.run.experiment import Result, resume_run, run_recipe
-from altprop.run.published import RESULTS, Row, rows, status
+from altprop.run.published import RECIPES, RESULTS, Row, rows, status
 from altprop.run.recipe import RunError
-from altprop.run.report import LAYERWISE
+from altprop.run.records import LAYERWISE
 from altprop.run.store import RunDirectory, environment, write_atomically
 from altprop.run.train import Interrupted
 
@@ -41,6 +44,7 @@ class Places(NamedTuple):
     runs: Path = RUNS
     data_dir: str | None = None
     device: str = "cpu"
+    recipes: Path = RECIPES
 
 
 PLACES = Places()
@@ -48,9 +52,9 @@ PLACES = Places()
 
 def missing(targets: Iterable[str], seeds: int, places: Places = PLACES) -> list[Job]:
     """The runs that the rows under ``targets`` lack of that many seeds; each once, though several rows read it."""
-    everything = {row.id: row for row in rows()}
+    everything = {row.id: row for row in rows((), places.recipes)}
     jobs: dict[tuple[str, int], Job] = {}
-    for row in rows(targets):
+    for row in rows(targets, places.recipes):
         source = everything.get(row.runs_of, row)
         done = source.results(places.results)
         minutes = median(run["seconds"] for run in done.values()) / 60 if done else source.minutes
@@ -71,26 +75,32 @@ def reproduce(
     """Run what is missing and return the status of every row; what stands in ``places.results`` is not run again.
 
     Raises ``Interrupted`` when it was stopped: every run under way has written its checkpoint, and the same call goes
-    on.  Raises ``RunError`` at the end for runs that failed."""
+    on.  Raises ``RunError`` before anything runs where its result could not be kept, and at the end for runs that
+    failed."""
     targets = list(targets)
     queue = missing(targets, seeds, places)
+    if queue:
+        _check_writable(places.results, "choose another folder with --results, or allow writing there")
+        _check_writable(places.runs, "start in a folder where checkpoints can be written")
     tell(plan(queue, jobs))
     failed = _Pool(queue, jobs, places, tell).work()
     if failed:
         raise RunError(f"{len(failed)} of {len(queue)} runs failed: {', '.join(failed)}; the reasons stand above")
-    return [status(row, places.results) for row in rows(targets)]
+    return [status(row, places.results) for row in rows(targets, places.recipes)]
 
 
 def plan(queue: list[Job], jobs: int) -> str:
     """How much there is to do, in a line."""
     if not queue:
-        return "nothing to run: every result is there"
+        return "nothing to run: every result that this device can bring is there"
     minutes = max(sum(job.minutes for job in queue) / jobs, max(job.minutes for job in queue))
     processes = "one process" if jobs == 1 else f"{jobs} processes"
     return f"{len(queue)} runs to make, about {duration(minutes)} with {processes}"
 
 
 def duration(minutes: float) -> str:
+    if minutes < 1:
+        return "less than a minute"
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
@@ -105,18 +115,17 @@ class _Pool:
 
     def work(self) -> list[str]:
         """Until everything has run; returns those that failed."""
-        before = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
         try:
-            while self.waiting or self.running:
-                while self.waiting and len(self.running) < self.jobs:
-                    self._start(self.waiting.pop(0))
-                time.sleep(POLL)
-                for process in [process for process in self.running if process.exitcode is not None]:
-                    self._end(process)
+            with _kill_as_ctrl_c():
+                while self.waiting or self.running:
+                    while self.waiting and len(self.running) < self.jobs:
+                        self._start(self.waiting.pop(0))
+                    time.sleep(POLL)
+                    for process in [process for process in self.running if process.exitcode is not None]:
+                        self._end(process)
         except KeyboardInterrupt:
             raise Interrupted("stopped; go on with the same command") from None
         finally:
-            signal.signal(signal.SIGTERM, before)
             for process in self.running:
                 process.terminate()  # which lets it write its checkpoint
             for process in self.running:
@@ -125,13 +134,16 @@ class _Pool:
 
     def _start(self, job: Job) -> None:
         process = get_context("spawn").Process(target=work, args=(job.row, job.seed, self.places), daemon=True)
-        process.start()
-        self.running[process] = (job, time.perf_counter())
+        with _deaf_to_ctrl_c():
+            process.start()
+            self.running[process] = (job, time.perf_counter())
 
     def _end(self, process: BaseProcess) -> None:
         job, start = self.running.pop(process)
         if process.exitcode:
             self.failed.append(f"{job.row.id} seed {job.seed}")
+            if process.exitcode < 0:  # it had no time to say anything
+                self.tell(f"{job.row.id} seed {job.seed}: killed by signal {-process.exitcode}")
         else:
             run = job.row.results(self.places.results)[job.seed]
             minutes = (time.perf_counter() - start) / 60
@@ -140,10 +152,47 @@ class _Pool:
             self.tell(f"{job.row.id} seed {job.seed}: {reached} after {duration(minutes)}, {left} left")
 
 
+@contextmanager
+def _kill_as_ctrl_c() -> Iterator[None]:
+    """A polite kill stops as Ctrl-C does, even where Ctrl-C is ignored, as in the background of a script."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """A process that is started in here never hears Ctrl-C, not even while it imports: the parent hears it, after this,
+    and asks every process once."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # whose start would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _check_writable(folder: Path, remedy: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RunError(f"cannot write in {folder}: {error.strerror or error}; {remedy}") from error
+
+
 def work(row: Row, seed: int, places: Places) -> None:
     """One run, new or gone on with, and its result; a process ends here."""
     if hasattr(os, "setpgrp"):
-        os.setpgrp()  # Ctrl-C reaches the parent alone, which then asks once
+        os.setpgrp()  # a signal to the group reaches the parent alone, which then asks once
+    _stop_with_parent()
     path = places.runs / row.id / f"seed{seed}-{row.hash}"
     recipe = row.recipe.with_(seed=seed, threads=1, data_dir=places.data_dir, device=places.device)
     try:
@@ -159,6 +208,18 @@ def work(row: Row, seed: int, places: Places) -> None:
     except (RunError, DataError, ValueError, OSError) as error:
         print(f"altprop: {row.id} seed {seed}: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _stop_with_parent() -> None:
+    """Ask this process to stop as soon as its parent is gone, so that no run goes on that nobody waits for."""
+    parent = parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=follow, daemon=True).start()
 
 
 def record(row: Row, seed: int, result: Result, places: Places) -> None:

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from altprop.core import Rule
 from altprop.data import as_float, batches
-from altprop.measure import angles_to_bp, feedback_angles
+from altprop.measure import angles_to_bp, feedback_angles, norms
 from altprop.run.learner import Learner
 from altprop.run.recipe import RunError
 from altprop.run.store import RunDirectory
@@ -136,6 +136,7 @@ def _measure(learner: Learner, position: Position) -> dict[str, Any]:
     if learner.recipe.measure:
         row["angle_to_bp"] = angles_to_bp(rule, as_float(data.x_train[:PROBE], rule.like.dtype), data.y_train[:PROBE])
         row["feedback_angle"] = feedback_angles(rule)
+        row["weight_norm"] = norms(rule)
     return row
 
 

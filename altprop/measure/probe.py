@@ -1,0 +1,43 @@
+"""What the probes share: finding a layer, and leaving a net as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from altprop.core import Layer, Refused, Rule, layers
+
+
+def layers_of(rule: nn.Module) -> list[Layer]:
+    """The layers of a rule, or of a net that can be cut; raises ``Refused`` for a net that cannot."""
+    return rule.layers if isinstance(rule, Rule) else layers(rule)
+
+
+def position(cuts: list[Layer], layer: int | str) -> int:
+    """Where a layer stands, given its index, from the end if negative, or its name; ``Refused`` where there is none."""
+    names = [cut.name for cut in cuts]
+    if isinstance(layer, str) and layer in names:
+        return names.index(layer)
+    if isinstance(layer, int) and -len(cuts) <= layer < len(cuts):
+        return layer % len(cuts)
+    what = f"there is no layer {layer!r}; give an index below {len(cuts)}"
+    raise Refused(f"{what}, or one of the names {', '.join(map(repr, names))}")
+
+
+@contextmanager
+def undisturbed(rule: nn.Module) -> Iterator[None]:
+    """The rule or net in eval mode, and afterwards its modes and the random state as they were.
+
+    ``.grad`` is safe as long as nobody inside calls ``backward``: ask ``torch.autograd.grad`` for what is wanted."""
+    modes = {module: module.training for module in rule.modules()}
+    devices = {parameter.device for parameter in rule.parameters() if parameter.device.type == "cuda"}
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
+            rule.eval()
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,115 @@
+"""Forward-Forward: each layer by itself learns to be active on positive samples and quiet on negative ones.  It hands
+on its activity divided by its length, so that the next layer cannot read the verdict off and has to find its own.
+
+    h_l = f_l(W_l u_{l-1} + b_l),  u_l = h_l / rms(h_l)       of N positives, then N negatives          (2N, *out_l)
+    g = sum_j h_j^2,  p = sigmoid(g - theta)                  theta = n_l, the number of units          (2N, 1, ...)
+    delta_l = (p - 1) h / N * f'(a_l) on positives, p h / N * f'(a_l) on negatives                      (2N, *out_l)
+    delta_l += peer .1 * 2 (m - mean_j m) / (N n_l)           on positives;  m <- .9 m + .1 mean h      (*out_l)
+    W_l.grad += delta_l^T u_{l-1}                             l < L
+    z = W_L u_{L-1} + sum_{l=2}^{L-2} R_l u_l                 of neutral samples;  R_l (C, n_l)         (N, C)
+    W_L.grad += (e / N)^T u_{L-1},  R_l.grad += (e / N)^T u_l                                           e = y_hat - t
+
+With goodness="mean" u = h / |h|, g = mean_j h_j^2, theta = 2, and delta_l's h / N is h / (N n_l).  The first C entries
+of a sample are its label: the true class in positives, a wrong one in negatives, 0.1 each in neutral samples.  With
+negatives="images" real images are positive and neutral, patchworks of two negative; labels teach the readout alone.
+The rate that fits falls with the width, and a bounded f such as tanh cannot lift the sum above theta: use ReLU.
+
+Reference: Hinton, arXiv 2212.13345, 2022.
+Deviations from the paper:
+    1. The peer term is that of published code of the sum: weight 0.03, past f, so that silent units learn.  One default
+       serves both goodnesses, though published code of the mean has no such term.  m moves in train mode only.
+    2. Initial weights are the net builder's (published: normal, variance 1 / n_out); one optimizer serves all layers.
+    3. The net's last layer is the part of the readout that reads the top, and keeps its bias; R starts at zero, and
+       what it reads is added to that layer's output.
+    4. Published code of the mean writes the label as the batch's largest entry, and takes for negatives a permutation
+       of the labels, in which some stay true; here it is ``label``, and always wrong.
+Easily confused with: PEPITA, whose second input carries the error; local losses, where each layer has a classifier.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from altprop.core import Claims, Feedback, Ready, Rule, forward, learn, slope
+from altprop.core.product import outer
+from altprop.core.steps import accumulate
+from altprop.rules.forward_forward.hybrid import GOODNESS, Readout, Samples, check, embed, peer_signal
+
+
+class ForwardForward(Rule):
+    """Forward-Forward (Hinton 2022).
+
+    goodness, negatives, inference: see ``hybrid.CHOICES``.  inference="goodness" takes a pass a class and scores it by
+    its goodness, summed over the hidden layers, for "sum" without the first of several.  peer: weight of the peer
+    term; means[l] (*out_l) is its m.  label: the entry of a class that is told.  blurs: of the masks of "images".
+    R[l] (C, n_l): see above.  Raises ``Refused`` where arguments, net and example do not fit."""
+
+    family = "forward-only"
+    claims = Claims(
+        weight_transport="none", locking="none", signal="target", passes=3,
+        changes=("means",), trains=("synapse", "activation"),
+    )  # fmt: skip
+    reference = "hinton2022"
+    refuses = (_NormBase,)  # positives, negatives and neutral samples have statistics of their own
+
+    def __init__(
+        self, net: Any, *, goodness: str = "sum", negatives: str = "labels", inference: str = "readout",
+        peer: float = 0.03, label: float = 1.0, blurs: int = 6, **arguments: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(net, **arguments)
+        check(self, peer, goodness=goodness, negatives=negatives, inference=inference)
+        self.goodness, self.peer, self.by_goodness = GOODNESS[goodness], peer, inference == "goodness"
+        self.samples = Samples(negatives == "images", label, blurs, self.classes)
+        self.means = Feedback(self.like.new_full(shapes.h, 0.5) for shapes in self.shapes[:-1])
+        self.R = nn.ParameterList(self.like.new_zeros(self.classes, s.h.numel()) for s in self.shapes[1:-2])
+        last = self.layers[-1]
+        self.layers[-1] = Readout(last.inlet, last.synapse, last.activation, last.name, self.R)
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        return [{**group, "params": [*group["params"], *self.R]} for group in super().param_groups(lr)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.by_goodness:
+            return torch.stack([self._score(embed(x, label)) for label in self.samples.labels(x).split(1)], 1)
+        u = [self.goodness.unit(self.samples.neutral(x))]
+        for layer in self.layers[:-1]:
+            u.append(self.goodness.unit(layer(u[-1])))
+        return self._read(self.layers[-1](u[-1]), u)
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        G, N, t = self.goodness, len(x), self.targets(y, len(x))
+        h, u = self.samples.pairs(x, t.argmax(1)), [G.unit(self.samples.neutral(x))]
+        for layer, m in zip(self.layers, self.means, strict=False):
+            trace = forward(layer, G.unit(h))
+            u.append(G.unit(forward(layer, u[-1]).h))  # before ``ready`` may step the layer
+            h = trace.h
+            p = (G.of(h) - G.theta(h)).sigmoid_()
+            p[:N] -= 1
+            delta = slope(trace, h * p.mul_(G.share(h) / N))
+            if self.peer:
+                delta[:N] += self.peer * peer_signal(m, h[:N], moves=self.training)
+            learn(trace, delta, ready)
+        trace = forward(self.layers[-1], u[-1])
+        loss, e = self.output_error(self._read(trace.h, u), t)
+        for R, u_l in zip(self.R, u[2:], strict=False):
+            if R.requires_grad:
+                accumulate(R, outer(e / N, u_l.flatten(1)))
+        learn(trace, slope(trace, e / N), ready)
+        return loss
+
+    def _read(self, z: Tensor, u: list[Tensor]) -> Tensor:
+        return sum((u_l.flatten(1) @ R.T for R, u_l in zip(self.R, u[2:], strict=False)), z)
+
+    def _score(self, x: Tensor) -> Tensor:
+        """(N,): the goodness of x in the layers that count."""
+        first = not self.goodness.mean and len(self.means) > 1
+        scores = []
+        for layer in self.layers[:-1]:
+            x = layer(self.goodness.unit(x))
+            scores.append(self.goodness.of(x).flatten())
+        return torch.stack(scores[first:]).sum(0)

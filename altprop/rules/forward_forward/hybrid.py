@@ -1,0 +1,138 @@
+"""The parts of Forward-Forward that assign no credit: its samples, its two goodnesses, peer term, readout and checks.
+
+Deviations from Hinton, arXiv 2212.13345, 2022: the noise behind a mask is uniform, not bits, so that no entry can stand
+exactly at the threshold, and its blur runs around the edges, so that both images are as likely there as elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from altprop.core import Layer, Refused, Rule
+
+MOMENTUM = 0.9  # of the running mean in the peer term
+NEUTRAL = 0.1  # every label entry of a sample whose class is not told
+
+
+class Goodness(NamedTuple):
+    """How the activity h (N, *out) of n units a sample is scored, and what of it the next layer sees."""
+
+    mean: bool  # over the units; else their sum
+    epsilon: float  # added to what a sample is divided by
+
+    def of(self, h: Tensor) -> Tensor:
+        """g (N, 1, ...): sum h^2 or mean h^2."""
+        return h.square().sum(tuple(range(1, h.dim())), keepdim=True) * self.share(h)
+
+    def unit(self, h: Tensor) -> Tensor:
+        """h / rms(h) for the sum, h / |h| for the mean; a sample of zeros stays zero."""
+        length = torch.linalg.vector_norm(h, dim=tuple(range(1, h.dim())), keepdim=True)
+        return h / (length * (1 if self.mean else h[0].numel() ** -0.5) + self.epsilon)
+
+    def share(self, h: Tensor) -> float:
+        """dg / d |h|^2."""
+        return 1 / h[0].numel() if self.mean else 1.0
+
+    def theta(self, h: Tensor) -> float:
+        """The g at which p is 1/2."""
+        return 2.0 if self.mean else float(h[0].numel())
+
+
+GOODNESS = {"sum": Goodness(False, 1e-8), "mean": Goodness(True, 1e-4)}
+CHOICES = {"goodness": (*GOODNESS,), "negatives": ("labels", "images"), "inference": ("readout", "goodness")}
+
+
+def peer_signal(m: Tensor, h: Tensor, moves: bool) -> Tensor:
+    """The gradient (*out) at every h (N, *out) of mean_j (mean(m) - m_j)^2, m the running mean with h in it.
+
+    ``moves``: m becomes that mean."""
+    now = torch.lerp(h.mean(0), m, MOMENTUM)
+    if moves:
+        m.copy_(now)
+    return (now - now.mean()) * (2 * (1 - MOMENTUM) / (len(h) * m.numel()))
+
+
+@dataclass(frozen=True, eq=False)
+class Readout(Layer):
+    """The net's last layer and, beside it, the rule's own R, so that one ``ready`` announces both."""
+
+    R: nn.ParameterList = field(default_factory=nn.ParameterList)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Those of the layer, then R."""
+        yield from super().parameters()
+        yield from self.R
+
+
+class Samples(NamedTuple):
+    """What becomes of a batch x (N, *in).  Draws come from the global random stream."""
+
+    images: bool  # negatives are patchworks; else samples with a wrong label
+    label: float  # the entry of the class that is told
+    blurs: int
+    classes: int
+
+    def pairs(self, x: Tensor, true: Tensor) -> Tensor:
+        """(2N, *in): the positives, then the negatives.  true (N,): their classes."""
+        if self.images:
+            other = wrong(torch.arange(len(x), device=x.device), len(x))
+            return torch.cat((x, torch.where(blobs(x, self.blurs), x, x[other])))
+        labels = self.labels(x)
+        return torch.cat((embed(x, labels[true]), embed(x, labels[wrong(true, self.classes)])))
+
+    def neutral(self, x: Tensor) -> Tensor:
+        """(N, *in): samples that tell no class."""
+        return x if self.images else embed(x, x.new_full((1, self.classes), NEUTRAL))
+
+    def labels(self, x: Tensor) -> Tensor:
+        """(C, C): a row a class, what tells it."""
+        return self.label * torch.eye(self.classes, dtype=x.dtype, device=x.device)
+
+
+def embed(x: Tensor, label: Tensor) -> Tensor:
+    """x (N, *in) with ``label`` (N or 1, C) in place of each sample's first C entries; differentiable in x."""
+    rest = x.flatten(1)[:, label.shape[1] :]
+    return torch.cat((label.expand(len(x), -1), rest), 1).view(x.shape)
+
+
+def wrong(true: Tensor, n: int) -> Tensor:
+    """For each of true (N,) another number below n, all equally likely; where n is 1 there is no other."""
+    return (true + torch.randint(1, max(n, 2), true.shape, device=true.device)) % n
+
+
+def blobs(x: Tensor, blurs: int) -> Tensor:
+    """Masks of large patches for x (N, *in), half of each True on average: (N, 1, height, width) for (N, C, height,
+    width), (N, n) for flat samples.  ``blurs`` times [1/4, 1/2, 1/4] in each direction, then a threshold."""
+    sides = x.shape[1:][-2:]
+    noise = torch.rand(len(x), *(1 for _ in x.shape[1:-2]), *sides, dtype=x.dtype, device=x.device)
+    for dim in blurs * [*range(-len(sides), 0)]:
+        noise = noise / 2 + (noise.roll(1, dim) + noise.roll(-1, dim)) / 4
+    return noise > 0.5
+
+
+def check(rule: Rule, peer: float, **choices: Any) -> None:
+    """Raises ``Refused`` for one of ``choices`` that is not in ``CHOICES``, or where they, net and input do not fit."""
+    for name, value in choices.items():
+        if value not in CHOICES[name]:
+            raise Refused(f"{name}={value!r} came; ForwardForward takes {' or '.join(map(repr, CHOICES[name]))}")
+    entries, images = rule.shapes[0].x.numel(), choices["negatives"] == "images"
+    bent = [str(layer) for layer, s in zip(rule.layers, rule.shapes[:-1], strict=False) if peer and s.a != s.h]
+    few = f"{entries} inputs came for {rule.classes} classes, but a label of at least 2 classes stands over the first "
+    flaws = {
+        "ForwardForward divides by lengths, but integers came: give the net a real-valued input": rule.integer_input,
+        "the net has one layer, which ForwardForward makes the readout: add a hidden layer": len(rule.layers) == 1,
+        few + "inputs: give longer inputs, or negatives='images'": not images and not 1 < rule.classes <= entries,
+        "inference='goodness' came with negatives='images', which teach no label: use inference='readout'": (
+            images and choices["inference"] == "goodness"
+        ),
+        f"peer={peer} came, but the activation of {bent} changes the shape, so that no unit has its peer term: "
+        "move what changes it into the next layer's inlet, or use peer=0": bool(bent),
+    }
+    for flaw, holds in flaws.items():
+        if holds:
+            raise Refused(flaw)
