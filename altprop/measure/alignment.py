@@ -15,7 +15,7 @@ from altprop.core.layer import is_flat_linear
 
 def angle(u: Tensor, v: Tensor) -> float:
     """Degrees between two tensors of one shape, taken as vectors; 90 is chance; nan where one of them is zero."""
-    u, v = u.flatten().double(), v.flatten().double()
+    u, v = u.detach().flatten().double(), v.detach().flatten().double()
     norms = float(u.norm() * v.norm())
     return math.degrees(math.acos(max(-1.0, min(1.0, float(u @ v) / norms)))) if norms else math.nan
 
