@@ -2,8 +2,25 @@
 
 from altprop.core import Claims, Layer, Refused, Rule, layers
 from altprop.rules import (
-    AFA, BRSF, DFA, DRTP, FA, FRSF, IFA, KP, PEPITA, RULES, SDFA, SSDFA, USF, WM, Backprop, ForwardForward,
-    PEPITAHebbian, PEPITALocal, Shallow,
+    AFA,
+    BRSF,
+    DFA,
+    DRTP,
+    FA,
+    FRSF,
+    IFA,
+    KP,
+    PEPITA,
+    RULES,
+    SDFA,
+    SSDFA,
+    USF,
+    WM,
+    Backprop,
+    ForwardForward,
+    PEPITAHebbian,
+    PEPITALocal,
+    Shallow,
 )  # fmt: skip
 from altprop.rules.graph import align, feedback, report, restore
 from altprop.run.experiment import Result, fit, load
