@@ -3,21 +3,50 @@
 python docs/generate.py                     write them anew
 python docs/generate.py --check             fail if one of them is stale
 python docs/generate.py --record RUNS       first take the comparison in RUNS over into results/demo
+
+README.md holds the comparison in results/demo, docs/results.md what altprop reproduce has left in results/.
 """
 
 import argparse
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 from altprop.run.plots import learning_curves, to_svg
+from altprop.run.published import RECIPES, rows, status, tables
 from altprop.run.report import read_run
-from altprop.run.show import COMPARISON
+from altprop.run.show import COMPARISON, measured, signed
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = ROOT / "results" / "demo" / "comparison.json"
+RESULTS = ROOT / "results"
+DEMO = RESULTS / "demo" / "comparison.json"
 MARKS = re.compile(r"(<!-- table: results/demo -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+HEAD = """# Published numbers and ours
+
+Written by `python docs/generate.py` from the finished runs in `results/` and from nothing else; the published numbers
+stand in the recipes. Accuracies are in percent, a slowness is in epochs; *ours* is mean ± standard deviation (number of
+seeds), the difference is ours - published with its 95 % interval: Student's t over our seeds, and the published mean's
+own error. A single seed has no interval.
+
+- **reproduced**: that interval, or the difference of a single seed, reaches within two published standard deviations of
+  zero, or within 0.25 points (of a slowness: a quarter) where that is more. Few seeds make a wide interval: see n.
+- **above**, **below**: it does not, and ours is the larger, the smaller number.
+- **run**: there is no published number to hold it against. **not run**: no finished run of this recipe yet.
+
+{recipes} rows have a recipe, {run} of them a run. `altprop reproduce PAPER/TABLE` makes what is missing.
+"""
+PUBLISHED = [
+    ("row", lambda r: r["id"].split("/")[2]),
+    ("rule", lambda r: r["rule"]),
+    ("published", lambda r: measured(r["published"], r["published_std"])),
+    ("ours (n)", lambda r: f"{measured(r['mean'], r['std'])} ({r['n']})" if r["n"] else "-"),
+    ("difference [95 %]", lambda r: difference(r)),
+    ("verdict", lambda r: r["verdict"] if r["n"] or r["needs"] == "cpu" else f"{r['verdict']} (wants a {r['needs']})"),
+]
 
 
 def record(folder):
@@ -36,15 +65,62 @@ def record(folder):
     DEMO.write_text(json.dumps(comparison, indent=1) + "\n")
 
 
+def markdown(columns, rows):
+    lines = [[name for name, _ in columns], ["---"] * len(columns)]
+    lines += [[cell(row) for _, cell in columns] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def table(comparison):
-    rows = [[name for name, _ in COMPARISON], ["---"] * len(COMPARISON)]
-    rows += [[cell(row) for _, cell in COMPARISON] for row in comparison["rows"]]
-    text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    text = markdown(COMPARISON, comparison["rows"])
     environment, seeds = comparison["environment"], ", ".join(map(str, comparison["seeds"]))
     return (
         f"{text}\nData: {comparison['data']}, net {comparison['net']}, {comparison['epochs']} epochs, seeds {seeds}; "
         f"{environment['cpu']}, {environment['threads']} thread, torch {environment['torch']}.\n"
     )
+
+
+def difference(row):
+    """With the digits of the means beside it."""
+    digits = 2 if row["mean"] is None or abs(row["mean"]) >= 10 else 3
+    return signed(row["difference"], row["difference_low"], row["difference_high"], digits)
+
+
+def published(recipes=RECIPES, results=RESULTS):
+    """docs/results.md: every row that has a recipe, by table, and where its runs were made."""
+    everything = [(row, status(row, results)) for row in rows((), recipes)]
+    run = sum(reached["n"] > 0 for _, reached in everything)
+    parts = [HEAD.format(recipes=len(everything), run=run)]
+    for name, title in tables(recipes).items():
+        mine = [(row, reached) for row, reached in everything if f"{row.paper}/{row.table}" == name]
+        paper = name.split("/")[0]
+        parts.append(f"## {name}\n\n{title}. Settings and deviations: [{paper}](../recipes/{paper}/README.md).\n")
+        parts.append(markdown(PUBLISHED, [reached for _, reached in mine]))
+        lines = [
+            *grouped((reached["note"], reached["id"].split("/")[2]) for _, reached in mine),
+            *machines(mine, results),
+        ]
+        parts.append("".join(f"- {line}\n" for line in lines))
+    return "\n".join(part for part in parts if part)
+
+
+def grouped(pairs):
+    """Each note once, behind the rows that it speaks of."""
+    notes = {}
+    for note, row in pairs:
+        notes.setdefault(note, []).append(row)
+    return [f"{', '.join(each)}: {note}" for note, each in notes.items() if note]
+
+
+def machines(mine, results):
+    """Each machine and version that the runs come from, and how many."""
+    runs = {(row.runs_of, seed): run for row, _ in mine for seed, run in row.results(results).items()}
+    count = Counter(
+        f"{e['cpu']}, {e['threads']} thread{'s' * (e['threads'] > 1)}, "
+        f"{e['device']}; torch {e['torch']}, Python {e['python']}, altprop {e['altprop']}"
+        for e in (run["environment"] for run in runs.values())
+    )
+    return [f"{n} run{'s' * (n > 1)}: {where}" for where, n in sorted(count.items())]
 
 
 def files():
@@ -59,6 +135,7 @@ def files():
     return {
         ROOT / "README.md": MARKS.sub(lambda match: match[1] + table(comparison) + match[2], readme),
         ROOT / "docs" / "demo.svg": to_svg(figure),
+        ROOT / "docs" / "results.md": published(),
     }
 
 
@@ -71,7 +148,7 @@ def main():
         record(arguments.record)
     generated = files()
     if arguments.check:
-        stale = [path.name for path, content in generated.items() if path.read_text() != content]
+        stale = [path.name for path, content in generated.items() if not path.exists() or path.read_text() != content]
         sys.exit(f"stale: {', '.join(stale)}; run python docs/generate.py" if stale else 0)
     for path, content in generated.items():
         path.write_text(content)

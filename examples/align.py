@@ -1,4 +1,4 @@
-"""Kolen-Pollack learning in a net that is no sequence: the feedback finds the weights, and an ordinary loop trains it."""
+"""Kolen-Pollack learning in a net that is no sequence: feedback finds the weights, and an ordinary loop trains it."""
 
 import torch
 from torch import nn

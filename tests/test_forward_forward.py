@@ -9,8 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from altprop import layers
-from altprop.rules.forward_forward import hybrid
-from altprop.rules.forward_forward import ForwardForward
+from altprop.rules.forward_forward import ForwardForward, hybrid
 
 N = 4
 both = pytest.mark.parametrize("goodness", ["sum", "mean"])

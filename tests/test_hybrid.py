@@ -8,8 +8,7 @@ from helpers import CLASSES, cnn, credit, inputs, labels, mlp
 from torch import nn
 
 from altprop import Refused, layers
-from altprop.rules.forward_forward import hybrid
-from altprop.rules.forward_forward import ForwardForward
+from altprop.rules.forward_forward import ForwardForward, hybrid
 
 
 def told(x, y, label):

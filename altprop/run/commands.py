@@ -143,7 +143,7 @@ def reproduce(
         runs = [{"id": job.row.id, "seed": job.seed, "minutes": round(job.minutes, 1)} for job in queue]
         return {"plan": plan(queue, jobs), "runs": runs}
     if only_status:
-        return {"rows": [row_status(row, places.results) for row in rows(targets)]}
+        return {"rows": [row_status(row, places.results) for row in rows(targets, places.recipes)]}
     return {"rows": run_missing(targets, seeds=seeds, jobs=jobs, places=places, tell=_say)}
 
 

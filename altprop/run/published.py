@@ -54,10 +54,17 @@ def _angle(run: dict[str, Any]) -> float:
     return max(curve[-1] for curve in run["feedback_angle"].values())
 
 
-QUANTITIES: dict[str, Callable[[dict[str, Any]], float]] = {"accuracy": _last, "slowness": _slowness, "angle": _angle}
+def _loss(run: dict[str, Any]) -> float:
+    return run["test_loss"][-1]
+
+
+QUANTITIES: dict[str, Callable[[dict[str, Any]], float]] = {
+    "accuracy": _last, "slowness": _slowness, "angle": _angle, "loss": _loss,
+}  # fmt: skip
 # How far off counts as reproduced where the published deviation is smaller or missing: points, or a share of the value.
 TOLERANCES: dict[str, Callable[[float], float]] = {
     "accuracy": lambda value: 0.25, "slowness": lambda value: value / 4, "angle": lambda value: 5.0,
+    "loss": lambda value: value / 4,
 }  # fmt: skip
 
 
@@ -80,7 +87,7 @@ class Row:
     published: float | None
     published_std: float | None
     published_runs: int | None
-    quantity: str  # accuracy, in percent; slowness, in epochs; angle of feedback to weights, the largest, in degrees
+    quantity: str  # accuracy (percent), slowness (epochs), loss, or the largest angle of feedback to weights (degrees)
     runs_of: str  # the id of the row whose runs it reads
     minutes: float
     needs: str  # the device without which it would take too long

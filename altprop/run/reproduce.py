@@ -95,7 +95,7 @@ def plan(queue: list[Job], jobs: int) -> str:
         return "nothing to run: every result that this device can bring is there"
     minutes = max(sum(job.minutes for job in queue) / jobs, max(job.minutes for job in queue))
     processes = "one process" if jobs == 1 else f"{jobs} processes"
-    return f"{len(queue)} runs to make, about {duration(minutes)} with {processes}"
+    return f"{len(queue)} run{'s' * (len(queue) > 1)} to make, about {duration(minutes)} with {processes}"
 
 
 def duration(minutes: float) -> str:
@@ -108,7 +108,7 @@ class _Pool:
     """So many processes, each with one run at a time."""
 
     def __init__(self, queue: list[Job], jobs: int, places: Places, tell: Callable[[str], None]) -> None:
-        self.waiting, self.total = list(queue), len(queue)
+        self.waiting = list(queue)
         self.jobs, self.places, self.tell = jobs, places, tell
         self.running: dict[BaseProcess, tuple[Job, float]] = {}
         self.failed: list[str] = []

@@ -38,7 +38,7 @@ def _plain(key: str, value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-UNITS = {"accuracy": "accuracy %", "slowness": "slowness, epochs", "angle": "angle, degrees"}
+UNITS = {"accuracy": "accuracy %", "slowness": "slowness, epochs", "angle": "angle, degrees", "loss": "loss"}
 
 
 def measured(value: float | None, deviation: float | None, digits: int = 2) -> str:

@@ -1,0 +1,242 @@
+"""The papers' tables: every row is a recipe that builds, and a verdict says what the finished runs say."""
+
+import json
+import runpy
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from reproduce_helpers import places, pretend, row
+from run_helpers import run_cli
+from scipy import stats
+
+from altprop.data import DATASETS, Dataset
+from altprop.run import learner
+from altprop.run.published import RECIPES, rows, status
+from altprop.run.recipe import RunError
+from altprop.run.reproduce import missing
+
+ROWS = rows()
+TABLE1 = [f"{net}-{data}" for net in ("fc", "conv") for data in ("mnist", "cifar10", "cifar100")]
+HEAVY = {"100x240", "conv64", "resnet56"}  # too large to build in a moment
+MINI = """
+title = "Two rows that share a base"
+published_runs = 4
+[base.digits]
+data = "digits"
+net = "64-8-10"
+lr = 0.05
+minutes = 6
+[row]
+a = { base = "digits", rule = "bp", published = 97.0, published_std = 0.5 }
+b = { base = "digits", rule = "pepita", arguments = { sign = -1 }, note = "as the code has it" }
+"""
+
+
+def sample():
+    """One row of each table, rule, arguments and kind of net."""
+    kinds = {}
+    for each in ROWS:
+        recipe = each.recipe
+        shape = (recipe.net[:5], recipe.freeze, recipe.whiten, recipe.augment, recipe.optimizer)
+        if not any(word in each.id + recipe.net for word in HEAVY):
+            kinds.setdefault((each.table, recipe.rule, str(recipe.arguments), shape), each)
+    return list(kinds.values())
+
+
+def stand_in(name, **options):
+    """Four samples of noise in the shape of a published data set."""
+    entry, generator = DATASETS[name], torch.Generator().manual_seed(0)
+    x, y = torch.rand(4, *entry.shape, generator=generator), torch.arange(4)
+    return Dataset(name, x, y, x, y, tuple(map(str, range(entry.outputs))))
+
+
+@pytest.mark.parametrize("each", sample(), ids=lambda each: each.id)
+def test_a_recipe_builds_and_learns_from_a_batch(each, monkeypatch):
+    """A key, net or argument that the rule or the data refuse would show only after hours in the queue."""
+    monkeypatch.setattr(learner, "load", stand_in)
+    built = learner.prepare(each.recipe)
+    before = [p.detach().clone() for p in built.net.parameters()]
+    built.rule.train()
+    assert np.isfinite(built.step(built.data.x_train, built.data.y_train))
+    assert any(not torch.equal(p, old) for p, old in zip(built.net.parameters(), before, strict=True))
+
+
+def test_ids_of_table_1():
+    """A renamed row would leave the ids that others ask for."""
+    wanted = {f"pepita/table1/{cell}-{rule}" for cell in TABLE1 for rule in ("bp", "fa", "drtp", "pepita")}
+    assert {each.id for each in ROWS if each.id.startswith("pepita/table1/")} == wanted
+
+
+def test_every_row_names_what_a_reader_needs():
+    """Two rows of one id, a row without net, a deviation without a mean, a folder without its README."""
+    assert len({each.id for each in ROWS}) == len(ROWS)
+    for each in ROWS:
+        assert each.recipe.net and each.minutes >= 0 and each.needs in ("cpu", "gpu"), each.id
+        assert each.published_std is None or each.published is not None, each.id
+    for paper in {each.paper for each in ROWS}:
+        assert f"altprop reproduce {paper}" in (RECIPES / paper / "README.md").read_text()
+
+
+def test_rows_are_found_by_paper_table_and_row(tmp_path):
+    """A prefix of a name that takes its neighbours along."""
+    where = places(
+        tmp_path, {"p/t": MINI, "p/t2": '[row]\naa = { net = "64-10" }', "pp/t": '[row]\na = { net = "64-10" }'}
+    )
+    find = lambda *targets: [each.id for each in rows(targets, where.recipes)]  # noqa: E731
+    assert find("p/t") == find("p/t/") == ["p/t/a", "p/t/b"] and find("p/t/a") == ["p/t/a"]
+    assert find("p/t2", "pp") == ["p/t2/aa", "pp/t/a"] and len(find()) == 4
+    with pytest.raises(RunError, match="no recipe for 'p/t/aa'"):
+        find("p/t/aa")
+
+
+def test_status_is_one_object_in_percent(tmp_path, capsys):
+    """A key that is gone, a fraction where percent are expected, or something that is not JSON."""
+    where = places(tmp_path)
+    pretend(where, "pepita/table1/fc-mnist-bp", [[0.9, 0.95, 0.98], [0.9, 0.95, 0.99]])
+    answer = run_cli(capsys, "reproduce", "pepita", "--status", "--json", "--results", where.results).json
+    found = {each["id"]: each for each in answer["rows"]}
+    assert set(found) == {each.id for each in ROWS if each.paper == "pepita"}
+    for each in found.values():
+        assert all(type(each[key]) is str for key in ("id", "paper", "table", "rule", "data", "net", "verdict"))
+        assert all(isinstance(each[key], float | None) for key in ("published", "published_std", "mean", "std"))
+        assert type(each["n"]) is int
+    one = found["pepita/table1/fc-mnist-bp"]
+    assert (one["paper"], one["table"], one["rule"], one["n"]) == ("pepita", "table1", "bp", 2)
+    assert one["mean"] == pytest.approx(98.5) and one["std"] == pytest.approx(0.5**0.5)
+    assert one["published"] == 98.63 and one["verdict"] == "reproduced"
+    other = found["pepita/table1/fc-mnist-fa"]
+    assert (other["mean"], other["std"], other["n"], other["verdict"]) == (None, None, 0, "not run")
+
+
+def expected(values, published, deviation, runs):
+    """(difference, low, high, verdict), written down anew with numpy and scipy."""
+    if published is None:
+        return None, None, None, "run"
+    d, half = np.mean(values) - published, 0.0
+    if len(values) > 1:
+        ours = stats.sem(values) * stats.t(len(values) - 1).isf(0.025)
+        half = np.hypot(ours, 1.96 * (deviation or 0) / np.sqrt(runs or 1))
+    limit = max(0.25, 2 * deviation if deviation else 0)
+    inside = d - half <= limit and d + half >= -limit
+    bounds = (d - half, d + half) if len(values) > 1 else (None, None)
+    return d, *bounds, "reproduced" if inside else ("below", "above")[int(d > 0)]
+
+
+SCATTERS = [[0.0], [-0.1, 0.1], [-0.3, 0.0, 0.3], [-0.02, -0.01, 0.0, 0.01, 0.02]]
+
+
+@pytest.mark.parametrize("runs", [None, 10])
+@pytest.mark.parametrize(("published", "deviation"), [(None, None), (50.0, None), (50.0, 0.05), (50.0, 0.4)])
+def test_verdict_by_textbook(tmp_path, published, deviation, runs):
+    """A wrong quantile, a tolerance of one deviation, a difference the wrong way round."""
+    extra = "".join(
+        f", {k} = {v}" for k, v in (("published", published), ("published_std", deviation)) if v is not None
+    )
+    head = f"published_runs = {runs}\n" if runs else ""
+    where = places(tmp_path, {"p/t": f'{head}[row]\na = {{ net = "64-10"{extra} }}'})
+    verdicts = set()
+    for shift, scatter in product((-3, -0.9, -0.5, -0.24, 0, 0.26, 0.7, 0.82, 3), SCATTERS):
+        values = [50.0 + shift + s for s in scatter]
+        for old in where.results.glob("p/t/a/*"):
+            old.unlink()
+        pretend(where, "p/t/a", [[0.1, value / 100] for value in values])
+        found = status(row(where, "p/t/a"), where.results)
+        d, low, high, word = expected(values, published, deviation, runs)
+        assert found["verdict"] == word and found["n"] == len(values), (shift, scatter)
+        for key, value in (("difference", d), ("difference_low", low), ("difference_high", high)):
+            assert found[key] == (None if value is None else pytest.approx(value, abs=1e-9)), (key, shift, scatter)
+        verdicts.add(word)
+    assert verdicts == ({"run"} if published is None else {"reproduced", "above", "below"})
+
+
+def test_hash_knows_what_decides_the_numbers_and_nothing_else(tmp_path):
+    """A hash that moved with the seed would run everything anew; one blind to lr would count another experiment."""
+    base = 'net = "64-10", rule = "pepita", lr = 0.1'
+    same = ["seed = 3", 'device = "cuda"', "threads = 4", 'data_dir = "elsewhere"', "measure = false", "momentum = 0.9",
+            "val = 0.0", 'data = "digits"', "minutes = 9", "published = 3.0", 'needs = "gpu"']  # fmt: skip
+    other = ["epochs = 3", "momentum = 0.8", "arguments = { sign = -1 }", "dropout = 0.1", "bias = false", "val = 0.1",
+             'data = "mnist"', 'init = "torch"', "batch = 32", 'schedule = "linear"', 'act = "tanh"', 'loss = "mse"',
+             "weight_decay = 0.1", "freeze = 1", 'whiten = "pca"', "stream = true", "nesterov = true"]  # fmt: skip
+    changed = ['net = "64-9-10", rule = "pepita", lr = 0.1', 'net = "64-10", rule = "bp", lr = 0.1',
+               'net = "64-10", rule = "pepita", lr = 0.2']  # fmt: skip
+    lines = [base, *(f"{base}, {more}" for more in same + other), *changed]
+    text = "[row]\n" + "".join(f"r{k} = {{ {line} }}\n" for k, line in enumerate(lines))
+    hashes = [each.hash for each in rows((), places(tmp_path, {"p/t": text}).recipes)]
+    assert set(hashes[: len(same) + 1]) == {hashes[0]}
+    assert len(set(hashes[len(same) :])) == 1 + len(other) + len(changed)
+
+
+def test_a_result_of_another_recipe_is_not_counted(tmp_path):
+    """A rate that was changed since: the old run must be made anew, not be shown as the new one."""
+    where = places(tmp_path, {"p/t": MINI})
+    pretend(where, "p/t/a", [[0.97], [0.98]])
+    (tmp_path / "recipes" / "p" / "t.toml").write_text(MINI.replace("lr = 0.05", "lr = 0.06"))
+    assert status(row(where, "p/t/a"), where.results)["n"] == 0
+    assert [job.seed for job in missing(["p/t/a"], 2, where)] == [0, 1]
+
+
+def test_slowness_is_fitted_to_the_runs_of_table_1(tmp_path):
+    """A slowness of the wrong runs, without chance at epoch 0, or of more than 60 epochs."""
+    where = places(tmp_path)
+    x = np.arange(61)
+    y = np.append(0.5 * x / (2 + x), [0.9] * 40)
+    y[0] = 0.1  # the chance of ten classes
+    pretend(where, "pepita/table1/fc-cifar10-bp", [y[1:].tolist()])
+    slow = row(where, "pepita/slowness/fc-cifar10-bp")
+    grid = np.linspace(0.01, 4, 40001)[:, None]
+    fit = y[:61].max() * x / (grid + x)
+    best = float(grid[((fit - y[:61]) ** 2).sum(1).argmin(), 0])
+    found = status(slow, where.results)
+    assert found["n"] == 1 and found["rule"] == "bp" and found["net"] == "3072-1024-10"
+    assert found["mean"] == pytest.approx(best, abs=2e-4)
+    assert found["verdict"] == "above" and found["published"] == 0.659
+    for each in ROWS:
+        if each.table == "slowness":
+            assert each.runs_of == each.id.replace("slowness", "table1")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('c = { runs_of = "p/t/z" }', ("p/t/z", "there is p/t/a")),
+        ('c = { runs_of = "p/t/d" }\nd = { runs_of = "p/t/a" }', ("p/t/d", "none of its own")),
+        ('c = { rule = "bp", quantity = "slownes" }', ("slownes", "did you mean 'slowness'")),
+        ('c = { rule = "pepitta" }', ("pepitta", "did you mean 'pepita'", "t.toml")),
+        ('c = { base = "digit" }', ("t.toml", "digit")),
+    ],
+)
+def test_a_wrong_table_says_where(tmp_path, line, words):
+    """A typo in a recipe that would show as a traceback, or as a run of something else."""
+    where = places(tmp_path, {"p/t": MINI + line})
+    with pytest.raises(RunError) as refused:
+        rows((), where.recipes)
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_page_of_results_says_what_the_files_say(tmp_path):
+    """A number under the wrong row, a row left out, a machine or a note forgotten, an order that changes."""
+    page = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "generate.py"))["published"]
+    where = places(tmp_path, {"p/t": MINI, "p/s": '[row]\nc = { net = "64-10", runs_of = "p/t/b" }'})
+    pretend(where, "p/t/a", [[0.97], [0.98]])
+    text = page(where.recipes, where.results)
+    assert text == page(where.recipes, where.results)
+    half = np.hypot(stats.t(1).isf(0.025) * 0.5, 1.96 * 0.5 / 2)
+    assert (
+        f"| a | bp | 97.00 ± 0.50 | 97.50 ± 0.71 (2) | +0.50 [{0.5 - half:+.2f}, {0.5 + half:+.2f}] | reproduced |"
+        in text
+    )
+    assert "| b | pepita | - | - | - | not run |" in text and "| c | pepita | - | - | - | not run |" in text
+    assert "- b: as the code has it" in text and "- 2 runs: abacus, 1 thread, cpu; torch 2" in text
+    assert text.index("## p/s") < text.index("## p/t") and "3 rows have a recipe, 1 of them a run" in text
+
+
+def test_a_result_in_the_repository_is_small_and_whole():
+    """A run that somebody cannot judge: without its recipe, machine or curve, or as large as a checkpoint."""
+    for path in sorted(Path(__file__).parents[1].glob("results/*/*/*/seed*.json")):
+        run = json.loads(path.read_text())
+        assert path.stat().st_size < 50_000 and f"seed{run['seed']}" == path.stem
+        assert {"recipe", "recipe_hash", "seconds", "environment", "test_accuracy", "loss"} <= run.keys(), path
+        assert {"torch", "altprop", "cpu", "threads", "device"} <= run["environment"].keys(), path
