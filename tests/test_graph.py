@@ -492,7 +492,7 @@ REFUSALS = {
     "recurrent": lambda: nn.LSTM(2, 2), "products": lambda: nn.GRUCell(2, 2),
     "two inputs": lambda: nn.Bilinear(2, 2, 2),
     "Upsample": lambda: nn.ConvTranspose2d(2, 2, 2), "shape is not known": lambda: nn.LazyLinear(3),
-    "of its own": lambda: Table(3, 2), "weight_norm": lambda: weight_norm(nn.Conv1d(2, 2, 2)),
+    "'table' of shape (3, 2)": lambda: Table(3, 2), "weight_norm": lambda: weight_norm(nn.Conv1d(2, 2, 2)),
     "forward is not torch's": lambda: Own(2, 2), "add_bias_kv": lambda: nn.MultiheadAttention(4, 2, add_bias_kv=True),
     "add_zero_attn": lambda: nn.MultiheadAttention(4, 2, add_zero_attn=True),
     "real numbers": lambda: nn.Linear(2, 2, dtype=torch.complex64),

@@ -26,8 +26,8 @@ else:
 FULL = {
     "rule": "pepita", "arguments": {"sign": -1, "presynaptic": "standard", "scale": 0.125}, "loss": "mse",
     "data": "mnist", "data_dir": "/some/where", "label": "kind", "scale": "unit", "val": 0.25, "net": "784-32-10",
-    "act": "tanh", "dropout": 0.5, "bias": False, "init": "he_normal", "epochs": 7, "batch": 12, "optimizer": "adam",
-    "lr": 3e-05, "momentum": 0.0, "weight_decay": 1e-10, "schedule": "step@2,4", "seed": 2**62, "device": "cpu",
+    "act": "tanh", "dropout": 0.5, "bias": False, "init": "he_normal", "epochs": 7, "batch": 12, "optimizer": "sgd",
+    "lr": 3e-05, "momentum": 0.5, "weight_decay": 1e-10, "schedule": "step@2,4", "seed": 2**62, "device": "cpu",
     "threads": 2, "stream": True, "measure": False, "nesterov": True, "eps": 0.5, "freeze": 1, "whiten": "pca",
     "augment": "flip", "probe": True,
 }  # fmt: skip
@@ -76,7 +76,7 @@ def test_floats_survive_to_the_bit(tmp_path, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("scale", math.inf), ("scale", -math.inf), ("scale", 3), ("scale", 3.0), ("init", "3"), ("seed", 3)],
+    [("scale", 3), ("scale", 3.0), ("init", "3"), ("seed", 3)],
 )
 def test_arguments_keep_their_type(tmp_path, name, value):
     """``seed=1`` and ``init="1"`` are different things."""

@@ -16,7 +16,7 @@ HAS_ONEDNN: bool = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_p
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., n) W^T (n, m) + b -> (..., m)."""
-    large = HAS_ONEDNN and x.numel() * len(weight) >= WORTHWHILE
+    large = HAS_ONEDNN and x.numel() * len(weight) >= WORTHWHILE and not torch.is_grad_enabled()  # it has no autograd
     if large and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" == weight.device.type:
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)

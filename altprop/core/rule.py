@@ -118,7 +118,7 @@ class Rule(nn.Module, ABC):
                 learns = any(p.requires_grad for p in module.parameters(recurse=False))
                 what = f"{type(self).__name__} cannot work with {type(module).__name__} in the {part} of {layer}"
                 if isinstance(module, self.refuses):
-                    raise Refused(f"{what}: remove it, or use a rule that can, such as 'bp'")
+                    raise Refused(f"{what}: remove it, or use a rule that can, such as 'fa'")
                 if part in self.claims.trains:
                     continue
                 if learns:

@@ -71,10 +71,11 @@ def _products(rule: Rule) -> dict[int, Tensor]:
 def _angle_of(
     synapse: nn.Module, own: dict[nn.Parameter, Tensor | None], exact: dict[nn.Parameter, Tensor]
 ) -> float | None:
-    pairs = [(own[p], exact[p]) for p in synapse.parameters() if p in exact and own[p] is not None]
+    both = [(own[p], exact.get(p)) for p in synapse.parameters()]
+    pairs = [(g, h) for g, h in both if g is not None and h is not None]
     if not pairs:
         return None
-    degrees = angle(*(torch.cat([g.flatten() for g in side if g is not None]) for side in zip(*pairs, strict=True)))
+    degrees = angle(*(torch.cat([g.flatten() for g in side]) for side in zip(*pairs, strict=True)))
     return None if math.isnan(degrees) else degrees
 
 

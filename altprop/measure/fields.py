@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Refused, Rule
+from altprop.core import Refused, Rule, layers
 from altprop.core.layer import Layer, is_convolution, is_flat_linear
 from altprop.measure.probe import position, undisturbed
 
@@ -37,8 +37,10 @@ def receptive_fields(
     x = torch.randn(units, *rule.shapes[0].x, generator=generator, dtype=rule.like.dtype).to(rule.like.device)
     x = _scaled(x, 0.1 * radius)  # weak, so that what remains of the noise is nothing beside the field
     with undisturbed(rule):
+        twin = rule.exact()
+        exact = rule.layers if twin is rule else layers(twin)
         for _ in range(steps):
-            x = x + STEP * radius * _scaled(_uphill(rule.layers[: index + 1], x), 1.0)
+            x = x + STEP * radius * _scaled(_uphill(exact[: index + 1], x), 1.0)
             x = x * (radius / _norms(x)).clamp(max=1.0)
     return x
 

@@ -150,10 +150,11 @@ def accuracy_under(
 def _uphill(rule: Rule, x: Tensor, y: Tensor) -> Tensor:
     """(N, *in): each sample's own gradient of the loss at its input, but for a positive factor a sample."""
     gradients: list[Tensor] = []
+    exact = rule.exact()
     for part, labels in _chunks(x, y):
         with torch.enable_grad():
             part = part.detach().requires_grad_()
-            output = rule(part.clone())  # a module that works in place may not write into a leaf
+            output = exact(part.clone())  # a module that works in place may not write into a leaf
         e = _direction(rule, output.detach().double(), rule.targets(labels, len(part)).double())
         gradient = None
         if output.requires_grad:

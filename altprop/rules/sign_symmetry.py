@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import INITIALISERS, Claims, Feedback, Ready, Rule, ascend, descend, draw_feedback
+from altprop.core import INITIALISERS, Claims, Feedback, Ready, Refused, Rule, ascend, descend, draw_feedback
 
 CLAIMS: dict[str, Any] = {"weight_transport": "signs", "locking": "backward", "signal": "layerwise"}
 
@@ -40,6 +40,8 @@ class USF(Rule):
 
     def __init__(self, net: Any, *, scale: float = 1.0, **arguments: Any) -> None:
         super().__init__(net, **arguments)
+        if not scale > 0:
+            raise Refused(f"scale={scale} came; USF takes one above 0, or its signs are not those of the weights")
         self.magnitudes = Feedback(self.like.new_full(s, scale * _glorot(s)) for s in self.layerwise_shapes)
         self.feedback = Feedback(map(torch.zeros_like, self.magnitudes))
         _take_signs(self)

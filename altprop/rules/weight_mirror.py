@@ -30,7 +30,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Claims, Layer, Ready, Rule, accumulate, ascend, correlate, descend, draw_feedback, forward
+from altprop.core import (
+    Claims,
+    Layer,
+    Ready,
+    Refused,
+    Rule,
+    accumulate,
+    ascend,
+    correlate,
+    descend,
+    draw_feedback,
+    forward,
+)  # fmt: skip
 from altprop.core.layer import parts
 from altprop.core.steps import bends
 
@@ -51,6 +63,9 @@ class WM(Rule):
         init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
+        if not (noise > 0 and mirror_lr > 0 and mirror_decay >= 0):
+            what = f"noise={noise}, mirror_lr={mirror_lr}, mirror_decay={mirror_decay} came"
+            raise Refused(f"{what}; WM takes a noise and a rate above 0 and a decay of at least 0")
         self.mirror_lr, self.mirror_decay, self.noise = mirror_lr, mirror_decay, noise
         drawn = draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like)
         self.feedback = nn.ParameterList(drawn)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from altprop.core import Rule
 from altprop.data import Dataset, as_float, batches, from_torch
-from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
+from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare, whitened
 from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
 from altprop.run.store import RunDirectory, check_free, describe, write_atomically
@@ -197,6 +197,10 @@ def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
     themselves for a regression."""
     directory = RunDirectory.open(Path(path))
     description, recipe = directory.data(), directory.recipe()
+    if recipe.whiten is not None:
+        raise RunError(
+            f"{path} was trained on whitened inputs, which predict cannot make of others: train without whiten"
+        )
     rule = load(path).rule
     if list(x.shape[1:]) != description["shape"]:
         raise RunError(
@@ -234,4 +238,4 @@ def _dataset(data: Any, recipe: Recipe) -> Dataset:
     if not isinstance(data, Dataset):
         train, test = (data["train"], data.get("test")) if isinstance(data, dict) else (data, None)
         data = from_torch(train, test, seed=recipe.seed)
-    return data.split_validation(recipe.val, recipe.seed).scaled(recipe.scale)
+    return whitened(data.split_validation(recipe.val, recipe.seed).scaled(recipe.scale), recipe.whiten)

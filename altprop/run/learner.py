@@ -117,11 +117,13 @@ def load_data(recipe: Recipe) -> Dataset:
     data = load(
         recipe.data, data_dir=recipe.data_dir, label=recipe.label, scale=recipe.scale, val=recipe.val, seed=recipe.seed
     )
-    return data if recipe.whiten is None else whitened(data, recipe.whiten)
+    return whitened(data, recipe.whiten)
 
 
-def whitened(data: Dataset, kind: str) -> Dataset:
-    """The data set with every part whitened by the statistics of its training part."""
+def whitened(data: Dataset, kind: str | None) -> Dataset:
+    """The data set with every part whitened by the statistics of its training part; None leaves it as it is."""
+    if kind is None:
+        return data
     whitening = fit_whitening(as_float(data.x_train), kind)
     parts: dict[str, Any] = {f"x_{part}": whitening.apply(as_float(x)).float() for part, x, _ in data.parts()}
     return replace(data, **parts)

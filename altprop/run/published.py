@@ -143,7 +143,9 @@ def rows(targets: Iterable[str] = (), recipes: Path = RECIPES) -> list[Row]:
     wanted = [target.strip("/") for target in targets]
     for target in wanted:
         if not any(_under(row.id, target) for row in everything):
-            known = {"/".join(row.id.split("/")[: target.count("/") + 1]) for row in everything}
+            depth, above = target.count("/") + 1, target.rpartition("/")[0]
+            near = [row for row in everything if not above or _under(row.id, above)] or everything
+            known = {"/".join(row.id.split("/")[:depth]) for row in near}
             raise RunError(f"no recipe for '{target}'{nearest(target, sorted(known))}")
     return [row for row in everything if not wanted or any(_under(row.id, target) for target in wanted)]
 

@@ -125,7 +125,8 @@ def make_recipe(**values: Any) -> Recipe:
         if key not in Recipe.model_fields:
             raise RunError(f"unknown recipe key '{key}'{nearest(key, Recipe.model_fields)}")
     if isinstance(values.get("arguments"), dict):  # None is what an argument is by itself
-        values["arguments"] = {name: value for name, value in values["arguments"].items() if value is not None}
+        given = values["arguments"].items()
+        values["arguments"] = {name: value for name, value in given if value not in (None, "None")}
     try:
         recipe = Recipe(**values)
     except pydantic.ValidationError as error:
@@ -135,6 +136,10 @@ def make_recipe(**values: Any) -> Recipe:
         raise RunError(f"{where} = {first['input']!r} came: {message}") from None
     check_rule(recipe.rule)
     check_arguments(recipe.rule, recipe.arguments)
+    if recipe.nesterov and (recipe.optimizer != "sgd" or not recipe.momentum):
+        raise RunError(
+            f"nesterov came with optimizer '{recipe.optimizer}', momentum {recipe.momentum:g}: it is of sgd's momentum"
+        )
     if recipe.optimizer not in OPTIMIZER_RATES:
         raise RunError(f"unknown optimizer '{recipe.optimizer}'{nearest(recipe.optimizer, OPTIMIZER_RATES)}")
     return recipe
@@ -183,6 +188,10 @@ def check_arguments(rule: str, arguments: Mapping[str, Any]) -> None:
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise RunError(
                 f"argument {name}={value!r} of rule '{rule}' came: give {KINDS[wanted]}, such as {known[name]}"
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RunError(
+                f"argument {name}={value} of rule '{rule}' came: give a finite number, such as {known[name]}"
             )
         if name == "seed" and not 0 <= value < 2**63:
             raise RunError(f"argument seed={value} of rule '{rule}' came: give a whole number from 0 to 2**63 - 1")

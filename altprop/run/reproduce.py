@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from altprop.data import DataError
 from altprop.run.experiment import Result, resume_run, run_recipe
+from altprop.run.learner import find_device
 from altprop.run.published import RECIPES, RESULTS, Row, rows, status
 from altprop.run.recipe import RunError
 from altprop.run.records import LAYERWISE
@@ -78,6 +79,7 @@ def reproduce(
     on.  Raises ``RunError`` before anything runs where its result could not be kept, and at the end for runs that
     failed."""
     targets = list(targets)
+    find_device(places.device)
     queue = missing(targets, seeds, places)
     if queue:
         _check_writable(places.results, "choose another folder with --results, or allow writing there")

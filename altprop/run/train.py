@@ -78,6 +78,8 @@ def train(
             if position.epoch == epochs or time.perf_counter() - written > CHECKPOINT_SECONDS:
                 _checkpoint(learner, position, run, learner.order.get_state())
                 written = time.perf_counter()
+        if stop.is_set():  # during the last epoch's measures
+            raise Interrupted
 
 
 def _epoch(learner: Learner, position: Position, stop: threading.Event, progress: Progress | None) -> None:

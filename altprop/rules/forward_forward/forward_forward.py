@@ -37,7 +37,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from altprop.core import Claims, Feedback, Ready, Rule, forward, learn, slope
 from altprop.core.product import outer
 from altprop.core.steps import accumulate
-from altprop.rules.forward_forward.hybrid import GOODNESS, Readout, Samples, check, embed, peer_signal
+from altprop.rules.forward_forward.hybrid import GOODNESS, Readout, Samples, check, classes_of, embed, peer_signal
 
 
 class ForwardForward(Rule):
@@ -61,7 +61,7 @@ class ForwardForward(Rule):
         peer: float = 0.03, label: float = 1.0, blurs: int = 6, **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
-        check(self, peer, goodness=goodness, negatives=negatives, inference=inference)
+        check(self, peer, {"label": label, "blurs": blurs}, goodness=goodness, negatives=negatives, inference=inference)
         self.goodness, self.peer, self.by_goodness = GOODNESS[goodness], peer, inference == "goodness"
         self.samples = Samples(negatives == "images", label, blurs, self.classes)
         self.means = Feedback(self.like.new_full(shapes.h, 0.5) for shapes in self.shapes[:-1])
@@ -83,7 +83,7 @@ class ForwardForward(Rule):
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         G, N, t = self.goodness, len(x), self.targets(y, len(x))
-        h, u = self.samples.pairs(x, t.argmax(1)), [G.unit(self.samples.neutral(x))]
+        h, u = self.samples.pairs(x, classes_of(y, t)), [G.unit(self.samples.neutral(x))]
         for layer, m in zip(self.layers, self.means, strict=False):
             trace = forward(layer, G.unit(h))
             u.append(G.unit(forward(layer, u[-1]).h))  # before ``ready`` may step the layer

@@ -115,15 +115,27 @@ def blobs(x: Tensor, blurs: int) -> Tensor:
     return noise > 0.5
 
 
-def check(rule: Rule, peer: float, **choices: Any) -> None:
+def classes_of(y: Tensor, t: Tensor) -> Tensor:
+    """(N,): the class of each row of t; raises ``Refused`` for targets that are no classes."""
+    if y.is_floating_point() and not bool(((t == 1).sum(1) == 1).logical_and(t.abs().sum(1) == 1).all()):
+        raise Refused(
+            "ForwardForward learns classes, but targets came that are not one-hot: use 'fa' or 'dfa' for them"
+        )
+    return t.argmax(1)
+
+
+def check(rule: Rule, peer: float, numbers: dict[str, float], **choices: Any) -> None:
     """Raises ``Refused`` for one of ``choices`` that is not in ``CHOICES``, or where they, net and input do not fit."""
     for name, value in choices.items():
         if value not in CHOICES[name]:
             raise Refused(f"{name}={value!r} came; ForwardForward takes {' or '.join(map(repr, CHOICES[name]))}")
     entries, images = rule.shapes[0].x.numel(), choices["negatives"] == "images"
     bent = [str(layer) for layer, s in zip(rule.layers, rule.shapes[:-1], strict=False) if peer and s.a != s.h]
+    label, blurs = numbers["label"], numbers["blurs"]
     few = f"{entries} inputs came for {rule.classes} classes, but a label of at least 2 classes stands over the first "
     flaws = {
+        f"label={label}, peer={peer} came: give a label above 0 and a peer of at least 0": label <= 0 or peer < 0,
+        f"blurs={blurs} came: give a number of blurs from 0 to 100": not 0 <= blurs <= 100,
         "ForwardForward divides by lengths, but integers came: give the net a real-valued input": rule.integer_input,
         "the net has one layer, which ForwardForward makes the readout: add a hidden layer": len(rule.layers) == 1,
         few + "inputs: give longer inputs, or negatives='images'": not images and not 1 < rule.classes <= entries,

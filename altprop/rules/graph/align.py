@@ -50,7 +50,7 @@ REFUSED: dict[type, str] = {
     nn.Bilinear: "a product of two inputs has no feedback: write it with nn.Linear",
     _ConvTransposeNd: "it has no feedback: use nn.Upsample and a convolution",
 }
-UNKNOWN = "how it uses a weight of its own is unknown: hold that in an nn.Linear or a convolution"
+UNKNOWN = "hold a weight in an nn.Linear or a convolution, and give a table that is added the shape (1, ...)"
 GROUPS: dict[str, dict[str, float]] = {"kp": {}, "wm": {"lr": 0.1, "weight_decay": 1.0, "momentum": 0.0}}
 """Of an optimizer, by the rules that learn their feedback; what is not given is as for the model's parameters."""
 
@@ -71,7 +71,8 @@ def align(
 
     Outputs, class, parameters and state_dict of the model stay as they are; the feedback follows ``.to``, copies and
     pickles of the whole model.  rule: fa, usf, frsf, brsf, kp or wm.  init, scale, seed: how B is drawn; noise: of wm's
-    mirror.  keep: paths, or classes, of modules whose own parameters are to keep their exact backward.
+    mirror.  keep: paths, or classes, of modules whose own parameters are to keep their exact backward; of a container,
+    everything in it.  Two modules that share a weight have a B each, so that with kp neither follows W exactly.
     Raises ``Refused`` with nothing changed for a module that is neither converted nor exact by definition (``report``
     names them), unless ``strict=False`` leaves its backward as it is."""
     if rule not in KINDS:
@@ -202,12 +203,15 @@ def _judge(model: nn.Module, keep: list[str | type[nn.Module]]) -> dict[str, Jud
     for kept in keep:
         if not any(_is(kept, path, module) for path, module in modules.items()):
             raise Refused(f"keep names '{kept}', but no module of the model is it: give paths or classes of modules")
+    # A container has nothing of its own to keep, so that everything in it is meant.
+    whole = [f"{path}." for path, module in modules.items() if path and any(_is(kept, path, module) for kept in keep)
+             and not list(module.parameters(recurse=False))]  # fmt: skip
     judged: dict[str, Judged] = {}
     inside: dict[nn.Module, Judged] = {}  # an attention reads the weight of its out_proj by itself, unless converted
     for path, module in modules.items():
         own = list(module.parameters(recurse=False))
         if own:
-            exact = any(_is(kept, path, module) for kept in keep)
+            exact = path.startswith(tuple(whole)) or any(_is(kept, path, module) for kept in keep)
             judged[path] = inside.get(module) or (Judged(module, "kept") if exact else _judge_own(module, own))
             if isinstance(module, nn.MultiheadAttention) and judged[path].verdict != "converted":
                 inside[module.out_proj] = judged[path]._replace(module=module.out_proj)
@@ -228,7 +232,9 @@ def _judge_own(module: nn.Module, own: list[nn.Parameter]) -> Judged:
             return Judged(module, "refused" if why else "converted", why)
     if isinstance(module, EXACT) or all(_elementwise(p) for p in own):
         return Judged(module, "kept")
-    return Judged(module, "refused", UNKNOWN)
+    name, weight = next((n, p) for n, p in module.named_parameters(recurse=False) if not _elementwise(p))
+    what = f"how it uses its parameter '{name}' of shape {tuple(weight.shape)} is unknown"
+    return Judged(module, "refused", f"{what}: {UNKNOWN}")
 
 
 def _obstacle(module: nn.Module, own: list[nn.Parameter]) -> str:
@@ -239,7 +245,7 @@ def _obstacle(module: nn.Module, own: list[nn.Parameter]) -> str:
     ):  # fmt: skip
         return "its forward is not torch's: call an nn.Linear, a convolution or an attention in it instead"
     if not _weights(module):
-        return "its weight is computed by something else (weight_norm, pruning): remove that first"
+        return "its weight is computed by something else (weight_norm, spectral_norm, pruning): remove that first"
     if getattr(module, "bias_k", None) is not None or getattr(module, "add_zero_attn", False):
         return "add_bias_kv and add_zero_attn have no feedback: build it without them"
     return "" if all(p.is_floating_point() for p in own) else "its parameters are not real numbers: use real ones"
