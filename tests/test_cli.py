@@ -102,7 +102,7 @@ def test_every_option_reaches_the_recipe(capsys):
     given = {
         "data": "toy.npz", "net": "6-4-3", "data_dir": "somewhere", "label": "kind", "scale": "unit", "val": 0.2,
         "act": "tanh", "dropout": 0.1, "init": "he_normal", "loss": "mse", "epochs": 1, "lr": 0.02, "momentum": 0.5,
-        "batch": 7, "schedule": "cosine", "weight_decay": 0.001, "optimizer": "rmsprop", "device": "cpu",
+        "batch": 7, "schedule": "cosine", "weight_decay": 0.001, "optimizer": "sgd", "device": "cpu",
         "threads": torch.get_num_threads(), "seed": 9, "freeze": 1, "whiten": "zca",
     }  # fmt: skip
     options = [text for key, value in given.items() for text in (f"--{key.replace('_', '-')}", str(value))]
