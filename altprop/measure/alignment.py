@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from altprop.core import Rule
 from altprop.core.layer import is_flat_linear
+from altprop.measure.probe import undisturbed
 
 
 def angle(u: Tensor, v: Tensor) -> float:
@@ -82,17 +83,12 @@ def _angle_of(
 @contextmanager
 def _aside(rule: Rule) -> Iterator[None]:
     """The rule in eval mode without gradients, and afterwards everything as it was."""
-    modes = {module: module.training for module in rule.modules()}
     gradients = {parameter: parameter.grad for parameter in rule.parameters()}
-    random = torch.get_rng_state()
     try:
-        rule.eval()
         for parameter in gradients:
             parameter.grad = None
-        yield
+        with undisturbed(rule):
+            yield
     finally:
-        torch.set_rng_state(random)
         for parameter, gradient in gradients.items():
             parameter.grad = gradient
-        for module, mode in modes.items():
-            module.training = mode

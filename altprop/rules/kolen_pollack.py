@@ -44,6 +44,8 @@ class KP(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        traces = ascend(self.layers, x, reach=1)
+        loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
         weights = [next(layer.synapse.parameters()) for layer in self.layers]  # the first layer may be any module
         before = [W.grad for W in weights]
         for W in weights:
@@ -61,8 +63,6 @@ class KP(Rule):
             if ready is not None:
                 ready(layer)
 
-        traces = ascend(self.layers, x, reach=1)
-        loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
         descend(traces, e / len(x), share, self.feedback)
         return loss
 

@@ -17,6 +17,7 @@ gradient.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from typing import Any
 
@@ -42,9 +43,7 @@ class USF(Rule):
         super().__init__(net, **arguments)
         if not scale > 0:
             raise Refused(f"scale={scale} came; USF takes one above 0, or its signs are not those of the weights")
-        self.magnitudes = Feedback(self.like.new_full(s, scale * _glorot(s)) for s in self.layerwise_shapes)
-        self.feedback = Feedback(map(torch.zeros_like, self.magnitudes))
-        _take_signs(self)
+        _equip(self, (self.like.new_full(s, scale * _glorot(s)) for s in self.layerwise_shapes))
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
@@ -64,10 +63,7 @@ class FRSF(Rule):
         self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
     ) -> None:
         super().__init__(net, **arguments)
-        drawn = draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like)
-        self.magnitudes = Feedback(matrix.abs() for matrix in drawn)
-        self.feedback = Feedback(map(torch.zeros_like, self.magnitudes))
-        _take_signs(self)
+        _equip(self, draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like))
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
@@ -80,16 +76,14 @@ class BRSF(Rule):
     family = "feedback"
     claims = Claims(**CLAIMS, changes=("feedback", "magnitudes"))
     reference = "liao2016"
+    magnitudes: Feedback
 
     def __init__(
         self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
     ) -> None:
         super().__init__(net, **arguments)
-        drawn = draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like)
         self.init, self.scale = init, scale
-        self.magnitudes = Feedback(matrix.abs() for matrix in drawn)
-        self.feedback = Feedback(map(torch.zeros_like, self.magnitudes))
-        _take_signs(self)
+        _equip(self, draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like))
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
@@ -98,6 +92,12 @@ class BRSF(Rule):
     def _redraw(self) -> None:
         for M in self.magnitudes if self.training else ():
             INITIALISERS[self.init](M).mul_(self.scale).abs_()
+
+
+def _equip(rule: Any, matrices: Iterable[Tensor]) -> None:
+    rule.magnitudes = Feedback(matrix.abs() for matrix in matrices)
+    rule.feedback = Feedback(map(torch.zeros_like, rule.magnitudes))
+    _take_signs(rule)
 
 
 def _come_down(rule: Any, x: Tensor, y: Tensor, ready: Ready | None, redraw: Any = lambda: None) -> Tensor:
@@ -112,7 +112,7 @@ def _come_down(rule: Any, x: Tensor, y: Tensor, ready: Ready | None, redraw: Any
 @torch.no_grad()
 def _take_signs(rule: Any) -> None:
     for layer, M, B in zip(rule.layers[1:], rule.magnitudes, rule.feedback, strict=True):
-        torch.mul(M, layer.synapse.weight.sign(), out=B)
+        torch.sign(layer.synapse.weight, out=B).mul_(M)
 
 
 def _glorot(shape: torch.Size) -> float:

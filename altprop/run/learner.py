@@ -61,11 +61,6 @@ class Learner:
     order: torch.Generator  # of the training samples, and of what augmentation does to them
     augment: Callable[[Tensor, torch.Generator], Tensor]
 
-    @property
-    def streams(self) -> bool:
-        """Each layer is stepped as soon as it can be; a rule of several updates a batch means to be."""
-        return self.recipe.stream or self.rule.claims.updates > 1
-
     def anneal(self, epoch: int) -> None:
         """Set the learning rate of an epoch, counted from 0."""
         for optimizer in self.optimizers:
@@ -75,7 +70,7 @@ class Learner:
     def step(self, x: Tensor, y: Tensor) -> float:
         """One batch: credit, then the optimizer's step unless the loss is not finite; with ``stream`` each layer's step
         as soon as it can.  Returns the loss."""
-        if self.streams:
+        if streams(self.recipe, self.rule):
             return self.rule.credit(x, y, ready=self._update).item()
         self.optimizers[0].zero_grad()
         loss = self.rule.credit(x, y).item()
@@ -87,6 +82,11 @@ class Learner:
         optimizer = self.optimizers[self.rule.layers.index(layer)]
         optimizer.step()
         optimizer.zero_grad()
+
+
+def streams(recipe: Recipe, rule: Rule) -> bool:
+    """Whether each layer is stepped as soon as it can be: as asked, or since a rule updates more than once a batch."""
+    return recipe.stream or rule.claims.updates > 1
 
 
 def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None = None) -> Learner:
@@ -217,7 +217,7 @@ def find_schedule(text: str, epochs: int) -> Callable[[int], float]:
 
 def _optimizers(recipe: Recipe, rule: Rule) -> list[torch.optim.Optimizer]:
     groups = [rule.param_groups(recipe.lr or 0.0)]
-    if recipe.stream or rule.claims.updates > 1:
+    if streams(recipe, rule):
         if len(groups[0]) > 1:
             what = f"rule '{recipe.rule}' learns parameters of its own, which belong to no layer"
             raise RunError(f"stream came, but {what}: leave --stream out")

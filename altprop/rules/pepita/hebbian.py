@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Ready, Rule, draw_feedback, learn, slope
-from altprop.rules.pepita.modulation import check, first_pass, infer, modulate, present, products
+from altprop.core import Claims, Ready, Rule, learn, slope
+from altprop.rules.pepita.modulation import equip, first_pass, infer, modulate, present, products
 
 
 class PEPITAHebbian(Rule):
@@ -37,20 +37,14 @@ class PEPITAHebbian(Rule):
     claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
     reference = "srinivasan2024"
     refuses = (_NormBase,)
-    enters, perturb = 0, "error"
+    enters, perturb, forward = 0, "error", infer
 
     def __init__(
         self, net: Any, *, sign: int = 1, normalise: str | None = None, init: str = "he_uniform", scale: float = 0.05,
         seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
-        check(self, 0, sign=sign, normalise=normalise)
-        self.s, self.normalise = sign, normalise
-        shape = (self.classes, *self.shapes[0].x)
-        self.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=self.like)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.net(x) if self.normalise is None else infer(self, x)
+        equip(self, sign=sign, normalise=normalise, init=init, scale=scale, seed=seed)
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
@@ -80,20 +74,14 @@ class PEPITALocal(Rule):
     )
     reference = "srinivasan2024"
     refuses = (_NormBase,)
-    enters, perturb = 0, "error"
+    enters, perturb, forward = 0, "error", infer
 
     def __init__(
         self, net: Any, *, sign: int = 1, normalise: str | None = None, init: str = "he_uniform", scale: float = 0.05,
         seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
-        check(self, 0, sign=sign, normalise=normalise)
-        self.s, self.normalise = sign, normalise
-        shape = (self.classes, *self.shapes[0].x)
-        self.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=self.like)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.net(x) if self.normalise is None else infer(self, x)
+        equip(self, sign=sign, normalise=normalise, init=init, scale=scale, seed=seed)
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:

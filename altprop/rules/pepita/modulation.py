@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Refused, Rule, Trace, forward, project, push
+from altprop.core import Refused, Rule, Trace, draw_feedback, forward, project, push
 from altprop.core.layer import is_linear
 
 CHOICES: dict[str, tuple[object, ...]] = {
@@ -57,6 +57,14 @@ def check(rule: Rule, at: int, **options: object) -> None:
             )
 
 
+def equip(rule: Any, *, sign: int, normalise: str | None, init: str, scale: float, seed: int) -> None:
+    """What a variant has of PEPITA: its options, checked, and F."""
+    check(rule, 0, sign=sign, normalise=normalise)
+    rule.s, rule.normalise = sign, normalise
+    shape = (rule.classes, *rule.shapes[0].x)
+    rule.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=rule.like)
+
+
 def present(rule: Any, index: int, h: Tensor, like: Trace | None = None, **known: Any) -> Trace:
     """Layer ``index`` on h, its activity normalised unless it is the output; ``like`` replays dropout masks."""
     trace = forward(rule.layers[index], h, like, **known)
@@ -82,7 +90,9 @@ def modulate(rule: Any, x: Tensor, first: list[Trace], e: Tensor) -> tuple[Tenso
 
 
 def infer(rule: Any, x: Tensor) -> Tensor:
-    """The net's output with the activity of its hidden layers normalised as in training."""
+    """The forward of the family: the net's output, the activity of hidden layers normalised as in training."""
+    if rule.normalise is None:
+        return rule.net(x)
     *hidden, last = rule.layers
     for layer in hidden:
         x = NORMALISE[rule.normalise](layer(x))

@@ -47,6 +47,7 @@ class PEPITA(Rule):
     claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
     reference = "dellaferrera2022"
     refuses = (_NormBase,)
+    forward = infer
 
     def __init__(
         self, net: Any, *, sign: int = 1, presynaptic: str = "modulated", output_error: str = "standard",
@@ -69,9 +70,6 @@ class PEPITA(Rule):
             self.mirroring = {"lr": mirror_lr, "decay": mirror_decay, "std": std}
             self.claims = replace(self.claims, changes=("feedback", "factors"))  # type: ignore[misc]
             self.feedback[0] = -self.s * product(self.factors).T.view(shape)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.net(x) if self.normalise is None else infer(self, x)
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:

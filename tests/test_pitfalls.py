@@ -1,4 +1,4 @@
-"""What first users and reviewers ran into, each against what it should have been."""
+"""Mistakes that are easily made, by a user or in the code: each is refused in words, or comes out right."""
 
 import pytest
 import torch
