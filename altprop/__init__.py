@@ -1,6 +1,7 @@
 """Train neural networks without backpropagation."""
 
 from altprop.core import Claims, Layer, Refused, Rule, layers
+from altprop.optim import NormSGD
 from altprop.rules import (
     AFA,
     BRSF,
@@ -8,26 +9,34 @@ from altprop.rules import (
     DRTP,
     FA,
     FRSF,
+    GHA,
     IFA,
     KP,
     PEPITA,
     RULES,
     SDFA,
+    SOM,
     SSDFA,
+    STDP,
     USF,
     WM,
     Backprop,
     ForwardForward,
+    HardWTA,
+    Hebb,
+    Oja,
     PEPITAHebbian,
     PEPITALocal,
     Shallow,
+    SoftHebb,
 )  # fmt: skip
 from altprop.rules.graph import align, feedback, report, restore
 from altprop.run.experiment import Result, fit, load
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SSDFA", "USF", "WM",
-    "Backprop", "Claims", "ForwardForward", "Layer", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule",
-    "Shallow", "align", "feedback", "fit", "layers", "load", "report", "restore",
+    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
+    "USF", "WM", "Backprop", "Claims", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian",
+    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "align", "feedback", "fit", "layers", "load",
+    "report", "restore",
 ]  # fmt: skip

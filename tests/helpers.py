@@ -59,7 +59,17 @@ def labels(n=4, seed=2):
     return torch.randint(CLASSES, (n,), generator=torch.Generator().manual_seed(seed))
 
 
-OPTIONS = {"ff": {"peer": 0.0}}  # whose means move from one credit to the next
+UNTAUGHT = [name for name, rule in RULES.items() if not rule.claims.labels]  # hidden layers learn without labels
+
+
+def without_gradient(rule):
+    """The names of the parameters that a rule leaves alone: hidden layers, or hidden biases, to which nothing comes."""
+    if rule.claims.signal != "none":
+        return set()
+    return {key for key in hidden(rule.net) if rule.claims.labels or key.endswith("bias")}
+
+
+OPTIONS = {"ff": {"peer": 0.0}, "stdp": {"adapt": 0.0}}  # whose means and thresholds move from one credit to the next
 
 
 def make(name, net, x, **options):

@@ -199,7 +199,7 @@ def test_list_json_covers_every_rule(capsys):
         assert entry["reference"] in REFERENCES
         assert entry["claims"]["weight_transport"] == rule.claims.weight_transport
         assert entry["claims"]["trains"] == list(rule.claims.trains)
-        assert (entry["lr"], entry["activation"]) == DEFAULTS[entry["name"]]
+        assert (entry["lr"], entry["activation"]) == DEFAULTS[entry["name"]][:2]
 
 
 def test_list_shows_the_table_of_rates(capsys):

@@ -16,7 +16,7 @@ from altprop.run.compare import paired_difference
 from altprop.run.recipe import DEFAULTS, read_recipe
 
 ROW_KEYS = {"rule", "activation", "lr", "test_accuracy_mean", "test_accuracy_std", "n", "seconds_per_epoch",
-            "step_ratio_to_bp", "peak_activation_bytes", "claims"}  # fmt: skip
+            "step_ratio_to_bp", "peak_activation_bytes", "claims", "net", "readout"}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +48,21 @@ def test_rows_are_the_runs_on_disk(capsys, tmp_path):
             pairs = [a - line["test_accuracy"] for a, line in zip(accuracies, last["bp"], strict=True)]
             assert row["difference_to_bp"] == pytest.approx(np.mean(pairs))
             assert row["difference_low"] <= row["difference_to_bp"] <= row["difference_high"]
-        assert (row["lr"], row["activation"]) == DEFAULTS[row["rule"]]
+        assert (row["lr"], row["activation"]) == DEFAULTS[row["rule"]][:2]
         assert row["seconds_per_epoch"] > 0 and row["step_ratio_to_bp"] > 0 and row["peak_activation_bytes"] > 0
         claims = RULES[row["rule"]].claims
         assert row["claims"]["weight_transport"] == claims.weight_transport and row["claims"]["passes"] == claims.passes
     bp = result["rows"][1]
     assert bp["step_ratio_to_bp"] == 1 and not bp["difference_to_bp"] and not bp["difference_low"]
+
+
+def test_a_row_says_what_its_readout_saw(capsys):
+    """Labels that only the last layer sees are no labels of the rule, but the number rests on them."""
+    result = compare(capsys, "--rules", "softhebb,dfa", "--seeds", "1", "--json").json
+    softhebb, dfa = result["rows"]
+    assert "all training labels" in softhebb["readout"] and not softhebb["claims"]["labels"]
+    assert dfa["readout"] is None and dfa["claims"]["labels"]
+    assert "readout" in compare(capsys, "--rules", "softhebb", "--seeds", "1", "--out", "d").out
 
 
 def test_files_of_a_comparison(capsys, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import assert_same, credit, inputs, labels, make, mlp
+from helpers import UNTAUGHT, assert_same, credit, inputs, labels, make, mlp
 from torch import nn
 from torch.nn import functional as F
 
@@ -261,7 +261,10 @@ def test_closed_form_and_graph_agree(known, graph, shape):
     assert products(results[0][0]) == products(results[1][0])
 
 
-@pytest.mark.parametrize("name", [n for n, rule in RULES.items() if n == "bp" or rule.claims.signal != "layerwise"])
+SERVES = [n for n, rule in RULES.items() if n == "bp" or (rule.claims.signal != "layerwise" and n not in UNTAUGHT)]
+
+
+@pytest.mark.parametrize("name", SERVES)
 def test_a_subclass_learns_as_its_parent_does(name):
     """A rule that scales a hidden layer by something only the closed form knows."""
     twins = []
@@ -271,6 +274,14 @@ def test_a_subclass_learns_as_its_parent_does(name):
         x = inputs(net)
         twins.append(credit(make(name, net, x), x, labels()))
     assert_same(*twins, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", UNTAUGHT)
+def test_a_subclass_is_refused_where_only_the_closed_form_will_do(name):
+    """What its own forward does to the weight, no Hebbian rule could know."""
+    net = nn.Sequential(GraphLinear(5, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+    with pytest.raises(Refused, match=r"layer '0'.*use Linear or convolutions"):
+        make(name, net, inputs(net))
 
 
 def test_pull_through_a_feedback_matrix():

@@ -39,6 +39,24 @@ def test_to_moves_every_part():
         assert all(t.is_cuda for _, x, y in split.to("cuda").parts() for t in (x, y))
 
 
+def test_unlabelled_samples_are_moved_and_rescaled_but_not_split(monkeypatch):
+    """Left behind on another device, or in another scale than the samples that the net was trained on."""
+    free = torch.arange(15.0).reshape(5, 3)
+    split = make(x_unlabelled=free).split_validation(0.2, seed=0)
+    assert split.x_unlabelled is free and len(split.x_train) == 16
+    assert [name for name, _ in split.inputs()] == ["x_train", "x_test", "x_val", "x_unlabelled"]
+    assert [name for name, _ in make().inputs()] == ["x_train", "x_test"]
+    offset, spread = split.x_train.mean(0), split.x_train.std(0, correction=0)
+    assert torch.equal(split.scaled("standard").x_unlabelled, (free - offset) / spread)
+    assert torch.equal(free, torch.arange(15.0).reshape(5, 3))
+    pixels = torch.arange(60, dtype=torch.uint8).reshape(20, 3)
+    scaled = make(x_train=pixels, x_test=pixels[:4], x_unlabelled=pixels[5:8]).scaled("unit")
+    assert torch.equal(scaled.x_unlabelled, scaled.x_train[5:8])
+    assert pixels.flatten().tolist() == list(range(60))
+    monkeypatch.setattr(torch.Tensor, "to", lambda x, device: x + 100 if x.is_floating_point() else x)
+    assert torch.equal(split.to("there").x_unlabelled, free + 100)
+
+
 def test_as_float_scales_bytes_only():
     pixels = torch.arange(256, dtype=torch.uint8)
     scaled = as_float(pixels)
@@ -189,6 +207,10 @@ NAN[7, 2] = math.nan
         ({"classes": (), "y_train": torch.zeros(20, 2), "y_test": torch.zeros(4, 3)}, ["y_test", "(4, 3)", "alike"]),
         ({"classes": (), "y_train": NAN, "y_test": torch.zeros(4, 3)}, ["y_train is nan", "row 7, column 2"]),
         ({"x_val": torch.zeros(2, 3)}, ["x_val and y_val", "both or neither"]),
+        ({"x_unlabelled": NAN}, ["x_unlabelled is nan", "row 7, column 2"]),
+        ({"x_unlabelled": torch.zeros(4, 2)}, ["x_unlabelled", "(2,)", "(3,)", "as x_train"]),
+        ({"x_unlabelled": torch.zeros(4, 3, dtype=torch.uint8)}, ["x_unlabelled", "uint8", "float32"]),
+        ({"x_unlabelled": torch.zeros(0, 3)}, ["x_unlabelled is empty", "at least one sample"]),
     ],
 )
 def test_unsound_data_sets_are_refused(changes, words):

@@ -2,16 +2,11 @@
 
 import gc
 import gzip
-import hashlib
-import io
-import tarfile
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import torch
-from data_helpers import cifar10_files, idx_files, refused
+from data_helpers import archive, cifar10_files, idx_files, refused, registered, serve, serving
 
 from altprop.data import DATASETS, fetch, load
 from altprop.data.download import SOURCES, data_folder, retrieve
@@ -20,53 +15,12 @@ from altprop.data.images import cifar10, mnist
 
 @pytest.fixture
 def server():
-    """(address, files, asked): `files` are served; an int is a status, (bytes, length) claims that length."""
-    files, asked = {}, []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            content = files.get(self.path, 404)
-            if isinstance(content, int):
-                self.send_error(content)
-                return
-            body, length = content if isinstance(content, tuple) else (content, len(content))
-            self.send_response(200)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    httpd = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield f"http://127.0.0.1:{httpd.server_port}", files, asked
-    httpd.shutdown()
-    httpd.server_close()
-
-
-def archive(folder: str, files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"{folder}/{name}")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def registered(name: str, content: dict[str, bytes]):
-    """The source of `name` with the checksums of `content` in place of the published ones."""
-    return replace(SOURCES[name], sha256={file: hashlib.sha256(data).hexdigest() for file, data in content.items()})
+    with serving() as served:
+        yield served
 
 
 MNIST = {f"{name}.gz": gzip.compress(content) for name, content in idx_files().items()}
 CIFAR = {"cifar-10-python.tar.gz": archive("cifar-10-batches-py", {**cifar10_files(), "readme.html": b"not wanted"})}
-
-
-def serve(files, name, content):
-    files.update({f"/{name}/{file}": data for file, data in content.items()})
 
 
 def test_idx_files_come_once_and_whole(server, tmp_path):

@@ -9,6 +9,7 @@ from altprop import RULES
 from altprop.run.recipe import (
     DEFAULTS,
     OPTIMIZER_RATES,
+    Readout,
     Recipe,
     RunError,
     make_recipe,
@@ -33,6 +34,16 @@ FULL = {
 }  # fmt: skip
 
 
+PHASED = {  # what only rules take whose hidden layers learn without labels
+    "rule": "softhebb", "arguments": {"inverse_temperature": [1.0, 0.5]}, "rates": [0.08, 0.005], "power": 0.75,
+    "layerwise": True, "optimizer": "norm_sgd", "init": "radius25", "act": "triangle0.7,triangle",
+    "readout": {
+        "epochs": 50, "batch": 32, "optimizer": "adam", "lr": 0.001, "momentum": 0.5, "weight_decay": 1e-5,
+        "schedule": "halve@20%,35%", "dropout": 0.5, "augment": "flip", "dtype": "float16", "memory": 2.5,
+    },
+}  # fmt: skip
+
+
 def written(folder, text):
     path = folder / "recipe.toml"
     path.write_text(text, encoding="utf-8")
@@ -41,10 +52,12 @@ def written(folder, text):
 
 def test_toml_there_and_back(tmp_path):
     """A resumed run would otherwise go on by another recipe than the one it began with."""
-    assert FULL.keys() == Recipe.model_fields.keys(), "a new key belongs into this test"
-    recipe = make_recipe(**FULL)
-    assert tomllib.loads(recipe.toml()) == FULL
-    assert read_recipe(written(tmp_path, recipe.toml())) == recipe
+    assert {*FULL, *PHASED} == set(Recipe.model_fields), "a new key belongs into this test"
+    assert PHASED["readout"].keys() == Readout.model_fields.keys(), "a new key belongs into this test"
+    for given in (FULL, PHASED):
+        recipe = make_recipe(**given)
+        assert tomllib.loads(recipe.toml()).items() >= given.items()
+        assert read_recipe(written(tmp_path, recipe.toml())) == recipe
 
 
 def test_defaults_there_and_back(tmp_path):
@@ -101,7 +114,14 @@ BAD = {
     "argument that the recipe gives": ({"rule": "fa", "arguments": {"loss": "mse"}}, ["'loss'"]),
     "argument of a rule without any": ({"rule": "bp", "arguments": {"scale": 1}}, ["'bp'", "'scale'", "none"]),
     "arguments no table": ({"arguments": [1]}, ["arguments"]),
-    "argument a list": ({"rule": "fa", "arguments": {"scale": [1]}}, ["arguments.scale"]),
+    "argument a list": ({"rule": "fa", "arguments": {"scale": [1.0]}}, ["argument scale=[1.0]", "give a number"]),
+    "argument a table": ({"rule": "fa", "arguments": {"scale": {"a": 1}}}, ["arguments.scale"]),
+    "rates of a rule with labels": ({"rates": [0.1]}, ["rates came", "'bp'", "softhebb"]),
+    "layers one after another with labels": ({"layerwise": True}, ["layerwise came", "'bp'"]),
+    "layers one after another alone": ({"rule": "softhebb", "layerwise": True}, ["epochs of the readout"]),
+    "readout where all learn by labels": ({"readout": {"epochs": 3}}, ["readout came", "'bp'", "leave it out"]),
+    "readout key": ({"rule": "softhebb", "readout": {"epoch": 3}}, ["readout.epoch = 3"]),
+    "readout optimizer": ({"rule": "softhebb", "readout": {"optimizer": "adm"}}, ["unknown optimizer 'adm'", "adam"]),
     "optimizer": ({"optimizer": "sdg"}, ["unknown optimizer 'sdg'", "'sgd'"]),
     "lr 0": ({"lr": 0}, ["lr = 0", "greater than 0"]),
     "lr negative": ({"lr": -0.1}, ["lr = -0.1"]),
@@ -195,13 +215,14 @@ def test_every_rule_and_optimizer_has_defaults():
     """A rule without a row in the table would fail only when somebody trains it."""
     assert DEFAULTS.keys() == RULES.keys()
     assert all(default.lr > 0 for default in DEFAULTS.values())
-    assert set(OPTIMIZER_RATES) == {"sgd", "adam", "adamw", "rmsprop"}
+    assert set(OPTIMIZER_RATES) == {"sgd", "norm_sgd", "adam", "adamw", "rmsprop"}
 
 
 def test_activation_is_that_of_the_rules_source():
-    """tanh for drtp, sdfa and ssdfa, relu for the others."""
+    """tanh for drtp, sdfa and ssdfa, triangle where units compete, relu for the others."""
     assert {name for name, default in DEFAULTS.items() if default.act == "tanh"} == {"drtp", "sdfa", "ssdfa"}
-    assert {default.act for default in DEFAULTS.values()} == {"relu", "tanh"}
+    assert {name for name, default in DEFAULTS.items() if default.act == "triangle"} == {"hard_wta", "softhebb", "som"}
+    assert {default.act for default in DEFAULTS.values()} == {"relu", "tanh", "triangle"}
 
 
 @pytest.mark.parametrize("name", RULES)

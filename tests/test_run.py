@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from helpers import UNTAUGHT
 from run_helpers import CLASSES, FEATURES, rows, same_bits, toy, toy_recipe, toy_tensors
 from torch import nn
 from torch.nn import functional as F
@@ -36,11 +37,15 @@ def fit(rule="bp", **settings):
     return altprop.fit(rule, data=toy_data(), **{"net": "6-5-3", "epochs": 3, "batch": 16, **settings})
 
 
+BARS = {"shallow": 0.7, "sdfa": 0.55, "pepita_local": 0.3, "ff": 0.7, "stdp": 0.65}
+BARS |= {"oja": 0.25}  # whose units all say the same
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_learns_digits(rule):
     """Chance is 10 %; the bars stand below what 12 epochs reach, but well above an untrained net."""
     result = altprop.fit(rule, epochs=12)
-    assert result.test_accuracy >= {"shallow": 0.7, "sdfa": 0.55, "pepita_local": 0.3, "ff": 0.7}.get(rule, 0.82)
+    assert result.test_accuracy >= BARS.get(rule, 0.82)
     losses = [row["loss"] for row in result.metrics]
     assert losses[-1] < 0.9 * losses[0]
     assert len(result.metrics) == 12
@@ -202,7 +207,8 @@ def cosines():
     return load("drtp_regression")
 
 
-REGRESSION = [rule for rule in RULES if rule not in ("shallow", "ff")]  # ff learns classes
+BLIND = ("shallow", "ff", *UNTAUGHT)  # ff learns classes, the others do not show hidden layers what is to be fitted
+REGRESSION = [rule for rule in RULES if rule not in BLIND]
 
 
 @pytest.mark.parametrize("rule", REGRESSION)
@@ -290,7 +296,7 @@ def test_all_rules_see_the_same_weights_and_batches(monkeypatch):
 
     monkeypatch.setattr(Learner, "step", spy)
     for rule in RULES:
-        fit(rule, seed=2)
+        fit(rule, seed=2, init="he_uniform")
     assert seen.keys() == RULES.keys()
     for log in seen.values():
         assert len(log) == 1 + 3 * 4 and all(map(torch.equal, log, seen["bp"]))

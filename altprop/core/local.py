@@ -53,7 +53,7 @@ def forward(
     if is_dense(module):
         x, synapse = _pad(module, x, reach)
         fresh = a is None and not keep
-        a = _synapse(module, x, module.weight, module.bias) if a is None else a
+        a = drive(module, x, module.weight, module.bias) if a is None else a
     else:
         (a, synapse), fresh = run(module, x), False
     h, activation = run_all(layer.activation, a, like.activation if like else None, fresh=fresh)
@@ -119,10 +119,11 @@ def push(trace: Trace, tangent_x: Tensor) -> Tensor:
         return jvp(trace.synapse, tangent_x)
     if trace.synapse.saved:
         tangent_x = jvp(trace.synapse, tangent_x)
-    return _synapse(module, tangent_x, module.weight, None)
+    return drive(module, tangent_x, module.weight)
 
 
-def _synapse(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def drive(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(N, *x) -> (N, *out): what a Linear or a convolution with that weight in its place makes of a trace's x."""
     if not is_convolution(module):
         return linear(x, weight, bias)
     convolution = CONVOLUTIONS[weight.dim()]

@@ -13,6 +13,8 @@ from .dataset import Dataset
 from .download import SOURCES, data_folder, retrieve
 from .errors import DataError, suggest
 from .files import read_file
+from .imagenette import imagenette
+from .stl10 import stl10
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ DATASETS: dict[str, Entry] = {
         images.cifar10, "small colour photographs", (3, 32, 32), 10, 10, 50000, 10000, "3072-1024-10", _CIFAR, True),
     "cifar100": Entry(
         images.cifar100, "the same of 100 classes", (3, 32, 32), 100, 100, 50000, 10000, "3072-1024-100", _CIFAR, True),
+    "stl10": Entry(
+        stl10, "photographs, 100000 more unlabelled (2.6 GB)", (3, 96, 96), 10, 10, 5000, 8000,
+        "27648-256-10", "Coates, Lee and Ng: An analysis of single-layer networks. AISTATS, 2011", True),
+    "imagenette": Entry(
+        imagenette, "ten easy classes of ImageNet (99 MB)", (3, 160, 160), 10, 10, 9469, 3925,
+        "76800-256-10", "Howard: Imagenette. https://github.com/fastai/imagenette, 2019", True),
 }  # fmt: skip
 
 

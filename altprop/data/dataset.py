@@ -18,7 +18,8 @@ class Dataset:
     """Train, test and perhaps validation tensors. One that exists is sound: its checks run when it is made.
 
     Shapes: x (N, *shape) uint8, scaled to [0, 1] at batch time, or float32, used as is;
-    y (N,) int64 class labels, or (N, K) float32 targets (regression, `classes` is empty).
+    y (N,) int64 class labels, or (N, K) float32 targets (regression, `classes` is empty);
+    x_unlabelled (M, *shape), samples of no known class, perhaps a strided view of a file.
     Raises `DataError` for lengths, shapes or types that do not fit, empty parts, NaN or infinity, fewer than two
     classes, labels out of range.
     """
@@ -33,18 +34,18 @@ class Dataset:
     y_val: Tensor | None = field(default=None, repr=False)
     net: str = ""
     scaling: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # (offset, spread) that was applied to x
+    x_unlabelled: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if (self.x_val is None) != (self.y_val is None):
             raise DataError(f"{self.name}: one of x_val and y_val is missing; give both or neither")
         for part, x, y in self.parts():
             check_samples(f"{self.name}: x_{part}", x, y)
-            if x.shape[1:] != self.x_train.shape[1:] or x.dtype != self.x_train.dtype:
-                came, expected = (f"{tuple(t.shape[1:])} {t.dtype}" for t in (x, self.x_train))
-                raise DataError(
-                    f"{self.name}: x_{part} has samples {came}; expected {expected}, as x_train; convert them"
-                )
+            _check_alike(f"{self.name}: x_{part}", x, self.x_train)
             (_check_labels if self.classes else _check_targets)(f"{self.name}: y_{part}", y, self)
+        if self.x_unlabelled is not None:
+            check_inputs(f"{self.name}: x_unlabelled", self.x_unlabelled)
+            _check_alike(f"{self.name}: x_unlabelled", self.x_unlabelled, self.x_train)
 
     def parts(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(part, x, y) for "train", "test" and, where there is one, "val"."""
@@ -52,6 +53,12 @@ class Dataset:
         yield "test", self.x_test, self.y_test
         if self.x_val is not None and self.y_val is not None:
             yield "val", self.x_val, self.y_val
+
+    def inputs(self) -> Iterator[tuple[str, Tensor]]:
+        """(field, x) of every x there is: "x_train", "x_test", perhaps "x_val" and "x_unlabelled"."""
+        yield from ((f"x_{part}", x) for part, x, _ in self.parts())
+        if self.x_unlabelled is not None:
+            yield "x_unlabelled", self.x_unlabelled
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -70,15 +77,15 @@ class Dataset:
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data set with every tensor on `device`."""
-        moved: dict[str, Any] = {}
-        for part, x, y in self.parts():
-            moved |= {f"x_{part}": x.to(device), f"y_{part}": y.to(device)}
+        moved: dict[str, Any] = {name: x.to(device) for name, x in self.inputs()}
+        moved |= {f"y_{part}": y.to(device) for part, _, y in self.parts()}
         return replace(self, **moved)
 
     def scaled(self, scale: str | None) -> "Dataset":
         """Inputs rescaled by statistics of the training part: "unit" to [0, 1], "standard" to mean 0, deviation 1.
 
         Per feature, or per channel of (C, H, W); a constant one is only shifted. None leaves all as it is.
+        Everything is float32 then, x_unlabelled too: 4 bytes a pixel of memory, even where it was a view of a file.
         Raises `DataError` for an unknown `scale`.
         """
         if scale is None:
@@ -91,7 +98,7 @@ class Dataset:
         # Rounding gives a constant feature a tiny deviation, and dividing by that would turn it into noise.
         constant = x.amax(axes, keepdim=True) == x.amin(axes, keepdim=True)
         spread = spread.masked_fill(constant, 1.0)
-        rescaled: dict[str, Any] = {f"x_{part}": as_float(x).sub(offset).div_(spread) for part, x, _ in self.parts()}
+        rescaled: dict[str, Any] = {name: _rescale(x, offset, spread) for name, x in self.inputs()}
         return replace(self, scaling=(offset, spread), **rescaled)
 
     def split_validation(self, fraction: float, seed: int) -> "Dataset":
@@ -108,6 +115,12 @@ class Dataset:
         keep, held = holdout(self.y_train, fraction, seed)
         x, y = self.x_train, self.y_train
         return replace(self, x_train=x[keep], y_train=y[keep], x_val=x[held], y_val=y[held])
+
+
+def _rescale(x: Tensor, offset: Tensor, spread: Tensor) -> Tensor:
+    floats = as_float(x)
+    shifted = floats - offset if floats is x else floats.sub_(offset)  # in place, as floats may be 11 GB
+    return shifted.div_(spread)
 
 
 def _unit(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -142,8 +155,10 @@ def holdout(y: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 scaled to [0, 1]; any other type only cast, and not copied where it is `dtype` already."""
-    return x.to(dtype).mul_(1 / 255) if x.dtype == torch.uint8 else x.to(dtype)
+    """uint8 scaled to [0, 1], contiguous; any other type only cast, and not copied where it is `dtype` already."""
+    if x.dtype == torch.uint8:
+        return x.to(dtype, memory_format=torch.contiguous_format).mul_(1 / 255)
+    return x.to(dtype)
 
 
 def batches(
@@ -174,27 +189,40 @@ def batches(
 
 
 def check_samples(where: str, x: Tensor, y: Tensor) -> None:
-    """Raises `DataError` unless x is (N, ...) with N > 0, finite, uint8 or float32, and y as long."""
-    if x.dim() < 2:
-        raise DataError(f"{where} has shape {tuple(x.shape)}; expected (N, features) or (N, C, H, W); reshape it")
+    """Raises `DataError` unless x is as `check_inputs` demands, and y as long."""
+    check_inputs(where, x)
     if y.dim() < 1 or len(x) != len(y):
         came = f"{len(x)} samples and {len(y) if y.dim() else 1} labels or targets"
         raise DataError(f"{where} has {came}; give each sample exactly one")
+
+
+def check_inputs(where: str, x: Tensor) -> None:
+    """Raises `DataError` unless x is (N, ...) with N > 0, finite, uint8 or float32."""
+    if x.dim() < 2:
+        raise DataError(f"{where} has shape {tuple(x.shape)}; expected (N, features) or (N, C, H, W); reshape it")
     if x.numel() == 0:
         raise DataError(f"{where} is empty, of shape {tuple(x.shape)}; expected at least one sample; add some")
-    if x.dtype not in (torch.uint8, torch.float32):
+    if x.dtype not in (torch.uint8, torch.float32, torch.float16, torch.bfloat16):
         raise DataError(f"{where} is {x.dtype}; expected uint8 (pixels) or float32; convert it")
     check_finite(where, x)
 
 
 def check_finite(where: str, values: Tensor) -> None:
-    """Raises `DataError` with the row and column of the first NaN or infinity."""
+    """Raises `DataError` with the row and column of the first NaN or infinity; whole numbers are not even read."""
+    if not values.is_floating_point():
+        return
     finite = values.isfinite()
     if not finite.all():
         row, *column = (~finite).nonzero()[0].tolist()
         at = f"row {row}, column {column[0] if len(column) == 1 else tuple(column)} (counted from 0)"
         came = values[(row, *column)].item()
         raise DataError(f"{where} is {came} at {at}; expected finite numbers; remove or fill it")
+
+
+def _check_alike(where: str, x: Tensor, x_train: Tensor) -> None:
+    if x.shape[1:] != x_train.shape[1:] or x.dtype != x_train.dtype:
+        came, expected = (f"{tuple(t.shape[1:])} {t.dtype}" for t in (x, x_train))
+        raise DataError(f"{where} has samples {came}; expected {expected}, as x_train; convert them")
 
 
 def _check_labels(where: str, y: Tensor, dataset: Dataset) -> None:

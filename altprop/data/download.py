@@ -9,19 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import DataError, reading
+from .imagenette import CLASSES as IMAGENETTE
 from .images import find
 
 
 @dataclass(frozen=True)
 class Source:
-    """A published data set: its folder below the data folder (torchvision's), files there, address, checksums."""
+    """A published data set: its folder below the data folder (torchvision's), files there, address, checksums.
+
+    `folders` are wanted there whole, and `optional` files only where the archive has them.
+    """
 
     folder: str
     files: tuple[str, ...]
     url: str
     sha256: dict[str, str]
+    folders: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
+_ARCHIVES = (".tar.gz", ".tgz")
 _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 SOURCES: dict[str, Source] = {
@@ -59,6 +66,20 @@ SOURCES: dict[str, Source] = {
         "https://www.cs.toronto.edu/~kriz",
         {"cifar-100-python.tar.gz": "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"},
     ),
+    "stl10": Source(
+        "stl10_binary",
+        ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "class_names.txt"),
+        "https://ai.stanford.edu/~acoates/stl10",
+        {"stl10_binary.tar.gz": "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866"},
+        optional=("unlabeled_X.bin",),
+    ),
+    "imagenette": Source(
+        "imagenette2-160",
+        (),
+        "https://s3.amazonaws.com/fast-ai-imageclas",
+        {"imagenette2-160.tgz": "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5"},
+        folders=tuple(f"{part}/{wnid}" for part in ("train", "val") for wnid in IMAGENETTE),
+    ),
 }
 
 
@@ -76,7 +97,12 @@ def locate(source: Source, base: Path) -> Path | None:
     foreign = {other.folder.split("/")[0] for other in SOURCES.values()} - {own}
     here = () if foreign & {base.name, base.absolute().parent.name} else (base / "raw", base)
     folders = (base / source.folder, *here)
-    return next((f for f in folders if all(find(f, file).is_file() for file in source.files)), None)
+    return next((folder for folder in folders if not _missing(source, folder)), None)
+
+
+def _missing(source: Source, folder: Path) -> list[str]:
+    files = [file for file in source.files if not find(folder, file).is_file()]
+    return files + [inner for inner in source.folders if not (folder / inner).is_dir()]
 
 
 def retrieve(name: str, source: Source, base: Path, mirror: str | None = None, progress: bool = True) -> Path:
@@ -96,13 +122,14 @@ def retrieve(name: str, source: Source, base: Path, mirror: str | None = None, p
         with tempfile.TemporaryDirectory(dir=base, prefix=f".{name}-") as scratch:
             for file, sha256 in source.sha256.items():
                 _download(f"{url}/{file}", sha256, Path(scratch), progress)
-                if file.endswith(".tar.gz"):
+                if file.endswith(_ARCHIVES):
                     _unpack(Path(scratch) / file, source)
+                    (Path(scratch) / file).unlink()
             folder = base / source.folder
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in source.files:
-                fetched = find(Path(scratch), file)
-                os.replace(fetched, folder / fetched.name)
+            for fetched in sorted(path for path in Path(scratch).rglob("*") if path.is_file()):
+                target = folder / fetched.relative_to(scratch)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(fetched, target)
     except OSError as error:
         came = f"{name} cannot be stored there ({error})"
         raise DataError(f"{base}: {came}; expected a writable folder; set ALTPROP_DATA to one") from error
@@ -129,11 +156,35 @@ def _download(url: str, sha256: str, folder: Path, progress: bool) -> None:
 
 
 def _unpack(path: Path, source: Source) -> None:
-    """Copies the wanted members out one by one: an archive cannot choose where its files land."""
+    """Copies the wanted members out one by one, in one pass: an archive cannot choose where its files land.
+
+    Raises `DataError` for a member that would leave the folder, one that is wanted but no file (a link may lead
+    anywhere), and an archive without the files.
+    """
     with reading(path, f"an archive with {source.folder}/"), tarfile.open(path) as archive:
-        for file in source.files:
-            member = archive.extractfile(f"{source.folder}/{file}")
-            if member is None:
-                raise DataError(f"{path}: {source.folder}/{file} is no file in it; expected one; get the archive again")
-            with member, open(path.parent / file, "wb") as out:
-                shutil.copyfileobj(member, out)
+        for member in archive:
+            file = _within(path, member, source)
+            content = archive.extractfile(member) if file else None
+            if content is not None:
+                (path.parent / file).parent.mkdir(parents=True, exist_ok=True)
+                with content, open(path.parent / file, "wb") as out:
+                    shutil.copyfileobj(content, out)
+    missing = _missing(source, path.parent)
+    if missing:
+        raise DataError(f"{path}: {source.folder}/{missing[0]} is not in it; expected it; get the archive again")
+
+
+def _within(path: Path, member: tarfile.TarInfo, source: Source) -> str:
+    """Where a wanted member lies below the folder of `source`; empty for one that is not wanted."""
+    base = os.path.abspath(path.parent)
+    target = os.path.normpath(os.path.join(base, member.name))  # as this system reads the name: drives, backslashes
+    if os.path.commonpath((base, target)) != base:
+        came = f"holds {member.name!r}, which would leave the folder"
+        raise DataError(f"{path}: {came}; expected {source.folder}/ alone; do not trust it, get the archive again")
+    file = Path(os.path.relpath(target, os.path.join(base, source.folder))).as_posix()
+    whole = any(file.startswith(f"{inner}/") for inner in source.folders)
+    if not (whole or file in (*source.files, *source.optional)) or member.isdir():
+        return ""
+    if not member.isfile():
+        raise DataError(f"{path}: {member.name!r} is a link or a device; expected a file; get the archive again")
+    return file

@@ -1,6 +1,7 @@
 """The one error of this package, and the two helpers that every reader words its errors with."""
 
 import difflib
+import errno
 import pickle
 import struct
 import tarfile
@@ -22,6 +23,7 @@ class DataError(ValueError):
 _DAMAGE = (OSError, EOFError, ValueError, TypeError, AttributeError, ImportError, LookupError, SyntaxError,
            OverflowError, NotImplementedError, struct.error, zlib.error, zipfile.BadZipFile, tarfile.TarError,
            pickle.UnpicklingError)  # fmt: skip
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of the folder written to meanwhile, not of the file that is read
 
 
 @contextmanager
@@ -38,6 +40,8 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read; expected {kind}; allow it with chmod u+r") from error
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
         came = f"{type(error).__name__}: {error}"
         raise DataError(f"{path}: unreadable ({came}); expected {kind}; damaged or misnamed, get it again") from error
 

@@ -150,13 +150,14 @@ def read_folder(path: Path, *, seed: int = 0) -> Dataset:
     """
     train = path / "train" if (path / "train").is_dir() else path
     tested = train != path and (path / "test").is_dir()
-    classes = tuple(_class_folders(train))
+    classes = tuple(class_folders(train))
     pair = _read_classes(train, classes)
     test = _read_classes(path / "test", classes) if tested else None
     return assemble(path.name, pair, test, seed=seed, classes=classes)
 
 
-def _class_folders(path: Path) -> list[str]:
+def class_folders(path: Path) -> list[str]:
+    """The names of the folders in `path`, sorted, hidden ones left out; raises `DataError` where there are none."""
     with reading(path, "a folder of images by class"):
         names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
@@ -164,10 +165,14 @@ def _class_folders(path: Path) -> list[str]:
     return names
 
 
-def _read_classes(path: Path, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    images: list[np.ndarray] = []
+def class_files(path: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
+    """The image files below the class folders of `path`, in the order of their names, and each one's class number.
+
+    Raises `DataError` for a folder that is none of `classes` and one without images.
+    """
+    images: list[Path] = []
     labels: list[int] = []
-    for name in _class_folders(path):
+    for name in class_folders(path):
         if name not in classes:
             raise DataError(f"{path / name}: class {name!r} has no training images; expected {suggest(name, classes)}")
         with reading(path / name, "a folder of images"):
@@ -176,9 +181,15 @@ def _read_classes(path: Path, classes: Sequence[str]) -> tuple[np.ndarray, np.nd
             raise DataError(
                 f"{path / name}: has no PNG or JPEG files; expected images of the class; add some or remove it"
             )
-        for file in files:
-            images.append(read_image(file, images[0].shape if images else None))
-            labels.append(classes.index(name))
+        images += files
+        labels += [classes.index(name)] * len(files)
+    return images, labels
+
+
+def _read_classes(path: Path, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    files, labels = class_files(path, classes)
+    images = [read_image(files[0], None)]
+    images += [read_image(file, images[0].shape) for file in files[1:]]
     return np.stack(images), np.array(labels)
 
 

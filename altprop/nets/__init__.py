@@ -1,6 +1,7 @@
 """Ordinary torch.nn builders, and the spec string that names a net in one word."""
 
+from altprop.nets.activations import RePU, Triangle
 from altprop.nets.residual import Residual, ResidualBlock
 from altprop.nets.spec import ACTIVATIONS, INITIALISERS, NetError, build
 
-__all__ = ["ACTIVATIONS", "INITIALISERS", "NetError", "Residual", "ResidualBlock", "build"]
+__all__ = ["ACTIVATIONS", "INITIALISERS", "NetError", "RePU", "Residual", "ResidualBlock", "Triangle", "build"]

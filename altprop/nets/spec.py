@@ -4,12 +4,14 @@
           | "resnet20" | "resnet56" | ...              the residual net of that depth, 6 n + 2, for images
     part := WIDTH                                      a linear layer; as the first part, the number of input features
           | "res" WIDTH                                x + linear(x), of as many features as come
-          | "conv" CHANNELS "k" KERNEL ["s" STRIDE] ["p" PADDING]
-          | "pool" SIZE ["s" STRIDE]                   max pooling, stride = size unless given
-          | "avgpool" SIZE ["s" STRIDE]
+          | "conv" CHANNELS "k" KERNEL ["s" STRIDE] ["p" PADDING | "r" REFLECTED]
+          | "pool" SIZE ["s" STRIDE] ["p" PADDING]     max pooling, stride = size unless given
+          | "avgpool" SIZE ["s" STRIDE] ["p" PADDING]
+          | "norm"                                     batch norm without parameters
 
 Every hidden layer is followed by the activation; every hidden linear layer by dropout as well.  A Flatten stands
-wherever an image meets a linear layer.  ``conv32k5`` has stride 1 and no padding.
+wherever an image meets a linear layer.  ``conv32k5`` has stride 1 and no padding.  The activation is one name, or one a
+hidden layer, with a power where it has one: ``triangle0.7,triangle1.4,triangle``.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from altprop.nets.activations import RePU, Triangle
 from altprop.nets.residual import Residual, resnet
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
@@ -37,7 +40,10 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "softplus": nn.Softplus,
     "hardtanh": nn.Hardtanh,
     "identity": nn.Identity,
+    "repu": RePU,
+    "triangle": Triangle,
 }
+POWERED = re.compile(r"(repu|triangle)(\d*\.?\d+)")
 
 INITIALISERS: dict[str, Callable[[Tensor], Any] | None] = {  # of the weights; biases start at zero
     "he_uniform": partial(nn.init.kaiming_uniform_, nonlinearity="relu"),
@@ -48,14 +54,23 @@ INITIALISERS: dict[str, Callable[[Tensor], Any] | None] = {  # of the weights; b
     "zeros": nn.init.zeros_,
     "torch": None,  # torch's own, biases too
 }
+# Of hidden layers alone, the last one is he_uniform: normal or, where inputs are positive, uniform from 0 up, so scaled
+# that a unit's weights have about the norm that is given, as in radius25.
+RADII: dict[str, Callable[[Tensor, float], Any]] = {
+    "radius": lambda weight, R: nn.init.normal_(weight, std=R / weight[0].numel() ** 0.5),
+    "positive": lambda weight, R: nn.init.uniform_(weight, 0.0, R * (3 / weight[0].numel()) ** 0.5),
+}
+RADIUS = re.compile(r"(radius|positive)(\d*\.?\d+)")
 
 PART = re.compile(
-    r"(?P<res>res)?(?P<width>\d+)|conv(?P<channels>\d+)k(?P<kernel>\d+)(s(?P<stride>\d+))?(p(?P<padding>\d+))?"
-    r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?"
+    r"(?P<res>res)?(?P<width>\d+)"
+    r"|conv(?P<channels>\d+)k(?P<kernel>\d+)(s(?P<stride>\d+))?(p(?P<padding>\d+)|r(?P<reflected>\d+))?"
+    r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?(p(?P<margin>\d+))?|(?P<norm>norm)"
 )
+MAY_BE_ZERO = ("padding", "reflected", "margin")
 POOLS: dict[str, Callable[..., nn.Module]] = {"pool": nn.MaxPool2d, "avgpool": nn.AvgPool2d}
 RESNET = re.compile(r"resnet(\d+)")
-EXAMPLES = "expected widths like 1024, res1024, conv32k5, conv64k3s2p1, pool2 or avgpool2, joined by '-'"
+EXAMPLES = "expected widths like 1024, res1024, conv32k5, conv64k3s2p1, pool2, avgpool2 or norm, joined by '-'"
 
 
 class NetError(ValueError):
@@ -77,8 +92,9 @@ def build(
 
     The same seed gives the same weights, whatever the activation; the global random state is left alone.
     Raises ``NetError`` for a typo, an unknown activation or initialiser, and a spec that does not fit the data."""
-    known(act, ACTIVATIONS, "activation")
-    known(init, INITIALISERS, "initialiser")
+    acts = [_activation(word) for word in act.split(",")]
+    if not RADIUS.fullmatch(init):
+        known(init, INITIALISERS, "initialiser")
     if not 0 <= dropout < 1:
         raise NetError(f"dropout {dropout} came; expected a fraction of at least 0 and below 1")
     resnet_depth = RESNET.fullmatch(spec)
@@ -87,18 +103,30 @@ def build(
         torch.manual_seed(seed)
         try:
             if resnet_depth:
-                modules = _resnet(spec, int(resnet_depth[1]), shape, outputs, ACTIVATIONS[act])
+                modules = _resnet(spec, int(resnet_depth[1]), shape, outputs, acts[0])
             else:
-                modules = _modules(spec, parts, shape, outputs, ACTIVATIONS[act], dropout, bias)
+                modules = _modules(spec, parts, shape, outputs, acts, dropout, bias)
         except (RuntimeError, OverflowError, MemoryError) as error:
             raise NetError(f"net '{spec}' does not fit into memory: make it smaller") from error
-        initialise = INITIALISERS[init]
-        for module in nn.ModuleList(modules).modules():
-            if initialise is not None and isinstance(module, nn.Linear | nn.Conv2d):
-                initialise(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        _initialise(init, [m for m in nn.ModuleList(modules).modules() if isinstance(m, nn.Linear | nn.Conv2d)])
     return nn.Sequential(*modules)
+
+
+def _initialise(init: str, synapses: list[Any]) -> None:
+    radius = RADIUS.fullmatch(init)
+    hidden = (lambda weight: RADII[radius[1]](weight, float(radius[2]))) if radius else INITIALISERS[init]
+    for module in synapses:
+        draw: Callable[..., Any] | None = INITIALISERS["he_uniform"] if radius and module is synapses[-1] else hidden
+        if draw is not None:
+            draw(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _activation(word: str) -> Callable[..., nn.Module]:
+    powered = POWERED.fullmatch(word)
+    known(powered[1] if powered else word, ACTIVATIONS, "activation")
+    return partial(ACTIVATIONS[powered[1]], float(powered[2])) if powered else ACTIVATIONS[word]
 
 
 def known(name: str, table: dict[str, Any], what: str) -> None:
@@ -127,7 +155,7 @@ def _parse(spec: str) -> list[dict[str, Any]]:
             for key, value in match.groupdict().items()
             if value is not None
         }
-        if 0 in [value for key, value in part.items() if key != "padding"]:
+        if 0 in [value for key, value in part.items() if key not in MAY_BE_ZERO]:
             raise NetError(f"net '{spec}': a size in the part '{word}' is 0; every size must be at least 1")
         parts.append({"word": word, **part})
     return parts
@@ -135,7 +163,7 @@ def _parse(spec: str) -> list[dict[str, Any]]:
 
 def _modules(
     spec: str, parts: list[dict[str, Any]], shape: tuple[int, ...], outputs: int,
-    act: Callable[[], nn.Module], dropout: float, bias: bool,
+    acts: list[Callable[[], nn.Module]], dropout: float, bias: bool,
 ) -> list[nn.Module]:  # fmt: skip
     modules: list[nn.Module] = []
     if "width" in parts[0]:
@@ -150,11 +178,21 @@ def _modules(
             f"net '{spec}' ends in '{parts[-1]['word'] if parts else spec}', but the data has {outputs} outputs: "
             f"end it in '-{outputs}'"
         )
-    for part in parts:
+    count = sum("width" in part or "channels" in part for part in parts[:-1])
+    if len(acts) not in (1, count):
+        what = f"net '{spec}' has {count} hidden layers, but {len(acts)} activations came"
+        raise NetError(f"{what}: give one, or one a hidden layer")
+    left = iter(acts if len(acts) > 1 else acts * count)
+    for part, following in zip(parts, [*parts[1:], None], strict=True):
+        if "norm" in part and "width" in (following or {}) and len(shape) > 1:
+            modules, shape = (
+                [*modules, nn.Flatten()],
+                (prod(shape),),
+            )  # each feature by itself, as a linear layer sees it
         new, shape = _part(spec, part, shape, bias)
         modules += new
-        if part is not parts[-1] and "pool" not in part:
-            modules.append(act())
+        if following and ("width" in part or "channels" in part):
+            modules.append(next(left)())
             if dropout and "width" in part:
                 modules.append(nn.Dropout(dropout))
     return modules
@@ -170,18 +208,27 @@ def _part(
             what = f"net '{spec}': '{part['word']}' adds to its input, which has {prod(shape)} features"
             raise NetError(f"{what}: write res{prod(shape)}")
         return [*flatten, Residual(linear) if "res" in part else linear], (part["width"],)
+    if "norm" in part:
+        norm = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+        return [norm(shape[0], affine=False)], shape
     if len(shape) != 3:
         raise NetError(
             f"net '{spec}': '{part['word']}' needs an image (channels, height, width), but gets shape {_by(shape)}: "
             "use widths only, or data of images"
         )
     if "pool" in part:
-        kernel, stride, padding, channels = part["size"], part.get("step", part["size"]), 0, shape[0]
-        module = POOLS[part["pool"]](kernel, stride)
+        kernel, stride, padding = part["size"], part.get("step", part["size"]), part.get("margin", 0)
+        if 2 * padding > kernel:
+            raise NetError(
+                f"net '{spec}': '{part['word']}' pads by more than half its size: write p{kernel // 2} or less"
+            )
+        channels, module = shape[0], POOLS[part["pool"]](kernel, stride, padding)
     else:
-        kernel, stride, padding = part["kernel"], part.get("stride", 1), part.get("padding", 0)
-        channels = part["channels"]
-        module = nn.Conv2d(shape[0], channels, kernel, stride, padding, bias=bias)
+        kernel, stride, padding = part["kernel"], part.get("stride", 1), part.get("padding", part.get("reflected", 0))
+        if padding >= min(shape[1:]) and "reflected" in part:
+            raise NetError(f"net '{spec}': '{part['word']}' reflects more than its input of shape {_by(shape)} has")
+        channels, mode = part["channels"], "reflect" if "reflected" in part else "zeros"
+        module = nn.Conv2d(shape[0], channels, kernel, stride, padding, bias=bias, padding_mode=mode)  # type: ignore
     height, width = ((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
     if min(height, width) < 1:
         raise NetError(

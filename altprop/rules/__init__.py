@@ -7,6 +7,7 @@ from altprop.rules.direct import DFA, SDFA
 from altprop.rules.drtp import DRTP
 from altprop.rules.feedback_alignment import FA
 from altprop.rules.forward_forward import ForwardForward
+from altprop.rules.hebbian import GHA, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
 from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP
 from altprop.rules.pepita import PEPITA, PEPITAHebbian, PEPITALocal
@@ -35,9 +36,17 @@ RULES: dict[str, type[Rule]] = {
     "pepita_hebbian": PEPITAHebbian,
     "pepita_local": PEPITALocal,
     "ff": ForwardForward,
+    "hebb": Hebb,
+    "oja": Oja,
+    "gha": GHA,
+    "hard_wta": HardWTA,
+    "softhebb": SoftHebb,
+    "som": SOM,
+    "stdp": STDP,
 }
 
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA", "SSDFA", "USF",
-    "WM", "Backprop", "ForwardForward", "PEPITAHebbian", "PEPITALocal", "Shallow",
+    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA", "SOM",
+    "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja", "PEPITAHebbian",
+    "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

@@ -95,7 +95,18 @@ def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, d
         "step_ratio_to_bp": ratio,
         "peak_activation_bytes": peak_activation_bytes(runs[0].rule.train(), *_batch(recipe, data)),
         "claims": asdict(RULES[rule].claims),
+        "net": recipe.net,
+        "readout": readout_of(runs[0]),
     }
+
+
+def readout_of(run: Result) -> str | None:
+    """What the last layer saw of the labels where the layers below saw none of them."""
+    if run.rule.claims.labels or not getattr(run.rule, "readout", False):
+        return None
+    epochs = run.recipe.readout.epochs
+    when = f"for {epochs} epochs after the layers below" if epochs else "of every batch, beside the layers below"
+    return f"all training labels, {when}"
 
 
 def _epoch_seconds(runs: list[Result]) -> list[float]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from altprop.core import Rule
 from altprop.data import Dataset, as_float, batches, from_torch
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare, whitened
+from altprop.run.phases import read_out
 from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
 from altprop.run.store import RunDirectory, check_free, describe, write_atomically
@@ -143,6 +144,7 @@ def resume_recipe(
 def _train(learner: Learner, position: Position, run: RunDirectory | None, progress: Any, report: Any) -> Result:
     try:
         train(learner, position, run, progress, report)
+        accuracy = read_out(learner, position, run, progress, report) if learner.hidden else None
         if run is not None:
             run.finish(learner.net.state_dict(), learner.rule.state_dict())
             if learner.recipe.probe:
@@ -151,7 +153,8 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
     finally:
         if run is not None and not (run.checkpoint / "state.json").exists():
             run.remove()  # it failed before its first checkpoint: nothing in it could be used
-    accuracy = evaluate(learner.rule, learner.data.x_train, learner.data.y_train)[1]
+    if not learner.hidden:
+        accuracy = evaluate(learner.rule, learner.data.x_train, learner.data.y_train)[1]
     path = None if run is None else run.path
     return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path)
 

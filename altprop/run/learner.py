@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import cos, isfinite, pi, prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from altprop.core import Layer, Refused, Rule, layers
 from altprop.core.layer import is_dense
@@ -19,8 +20,10 @@ from altprop.nets import build
 from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
+from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.recipe import (
     OPTIMIZER_RATES,
+    READOUT_RATE,
     REGRESSION_FACTOR,
     Recipe,
     RunError,
@@ -30,22 +33,6 @@ from altprop.run.recipe import (
 )  # fmt: skip
 
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
-
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # (parameter groups, recipe)
-    "sgd": lambda p, r: torch.optim.SGD(
-        p, lr=r.lr, momentum=r.momentum, weight_decay=r.weight_decay, nesterov=r.nesterov
-    ),
-    "adam": lambda p, r: torch.optim.Adam(p, lr=r.lr, weight_decay=r.weight_decay, eps=r.eps or 1e-8),
-    "adamw": lambda p, r: torch.optim.AdamW(p, lr=r.lr, weight_decay=r.weight_decay, eps=r.eps or 1e-8),
-    "rmsprop": lambda p, r: torch.optim.RMSprop(p, lr=r.lr, momentum=r.momentum, weight_decay=r.weight_decay),
-}
-
-SCHEDULES: dict[str, Callable[[int, int, list[int]], float]] = {  # (epoch from 0, epochs, milestones) -> factor of lr
-    "constant": lambda epoch, epochs, milestones: 1.0,
-    "linear": lambda epoch, epochs, milestones: 1 - epoch / epochs,
-    "cosine": lambda epoch, epochs, milestones: (1 + cos(pi * epoch / epochs)) / 2,
-    "step": lambda epoch, epochs, milestones: 0.1 ** sum(epoch >= milestone for milestone in milestones),
-}
 
 
 @dataclass
@@ -60,9 +47,40 @@ class Learner:
     schedule: Callable[[int], float]  # epoch from 0 -> factor of the learning rate
     order: torch.Generator  # of the training samples, and of what augmentation does to them
     augment: Callable[[Tensor, torch.Generator], Tensor]
+    still: Sequence[nn.Module] = ()  # modules in eval mode: what they say, statistics too, stays as it is
 
-    def anneal(self, epoch: int) -> None:
-        """Set the learning rate of an epoch, counted from 0."""
+    @property
+    def hidden(self) -> list[Layer]:
+        """The layers below the readout, if it learns after them, or else none."""
+        return self.rule.layers[:-1] if self.recipe.readout.epochs else []
+
+    @property
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """(x, y) of an epoch: layers that learn before the readout and without labels see the unlabelled samples,
+        where there are any."""
+        x = self.data.x_unlabelled
+        if x is None or not self.hidden or self.rule.claims.labels:
+            return self.data.x_train, self.data.y_train
+        return x, self.data.y_train.new_zeros(len(x), *self.data.y_train.shape[1:])
+
+    @property
+    def epochs(self) -> int:
+        """Those of the recipe, once a layer where layers learn one after another."""
+        return (self.recipe.epochs or 0) * (len(self.hidden) if self.recipe.layerwise else 1)
+
+    def enter(self, epoch: int) -> None:
+        """Set train mode, the layers that learn and the learning rate of an epoch, counted from 0."""
+        self.rule.train()
+        if self.recipe.layerwise:
+            phase, epoch = divmod(epoch, self.recipe.epochs or 1)
+            below = self.hidden[:phase]
+            # A norm behind the last of them stands before the layer that learns.
+            self.still = [part for layer in below for part in (layer.inlet, layer.synapse)]
+            self.still += [layer.activation for layer in below[:-1]]
+            for index, layer in enumerate(self.hidden):
+                layer.synapse.requires_grad_(index == phase and index >= self.recipe.freeze)
+        for module in self.still:
+            module.eval()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * self.schedule(epoch)
@@ -71,7 +89,8 @@ class Learner:
         """One batch: credit, then the optimizer's step unless the loss is not finite; with ``stream`` each layer's step
         as soon as it can.  Returns the loss."""
         if streams(self.recipe, self.rule):
-            return self.rule.credit(x, y, ready=self._update).item()
+            labels: Any = None if self.hidden and not self.rule.claims.labels else y
+            return self.rule.credit(x, labels, ready=self._update).item()
         self.optimizers[0].zero_grad()
         loss = self.rule.credit(x, y).item()
         if isfinite(loss):  # else the weights are left as they are, so that the layer that broke can be told
@@ -84,11 +103,6 @@ class Learner:
         optimizer.zero_grad()
 
 
-def streams(recipe: Recipe, rule: Rule) -> bool:
-    """Whether each layer is stepped as soon as it can be: as asked, or since a rule updates more than once a batch."""
-    return recipe.stream or rule.claims.updates > 1
-
-
 def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None = None) -> Learner:
     """Build what the recipe names; ``data`` and ``net`` stand in for those of the recipe.
 
@@ -98,6 +112,8 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
         torch.set_num_threads(recipe.threads)
     data = load_data(recipe) if data is None else data
     recipe = resolve(recipe, data, custom_net=net is not None)
+    if RULES[recipe.rule].claims.labels or not recipe.readout.epochs:
+        data = replace(data, x_unlabelled=None)  # which nobody will look at
     data = data.to(device)
     net = build_net(recipe, data.shape, data.outputs) if net is None else net
     net = net.to(device)
@@ -106,10 +122,11 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
         raise RunError(f"the net has {rule.classes} outputs, but the data has {data.outputs}: end it in {data.outputs}")
     schedule = find_schedule(recipe.schedule, recipe.epochs or 1)
     _freeze(recipe, rule)
+    _check_reached(recipe, rule)
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
     augment = _augmentation(recipe, data)
-    return Learner(recipe, data, net, rule, _optimizers(recipe, rule), schedule, order, augment)
+    return Learner(recipe, data, net, rule, make_optimizers(recipe, rule), schedule, order, augment)
 
 
 def load_data(recipe: Recipe) -> Dataset:
@@ -125,7 +142,7 @@ def whitened(data: Dataset, kind: str | None) -> Dataset:
     if kind is None:
         return data
     whitening = fit_whitening(as_float(data.x_train), kind)
-    parts: dict[str, Any] = {f"x_{part}": whitening.apply(as_float(x)).float() for part, x, _ in data.parts()}
+    parts: dict[str, Any] = {name: whitening.apply(as_float(x)).float() for name, x in data.inputs()}
     return replace(data, **parts)
 
 
@@ -135,16 +152,25 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
     loss = recipe.loss or ("cross_entropy" if data.classes else "mse")
     if not data.classes and loss != "mse":
         raise RunError(f"loss '{loss}' came for targets that are no classes: leave it out, or give --loss mse")
-    rate = default.lr * (1 if data.classes else REGRESSION_FACTOR)
-    fallback = f"{prod(data.shape)}-256-{data.outputs}"
+    bounded = 1 if data.classes else REGRESSION_FACTOR
+    head = recipe.readout
+    rates = {"lr": head.lr or OPTIMIZER_RATES[head.optimizer] or READOUT_RATE * bounded}
+    optimizer = recipe.optimizer or default.optimizer
+    net = data.net or f"{prod(data.shape)}-256-{data.outputs}"
+    if default.centred:
+        first, *hidden, last = net.split("-")
+        net = "-".join([first, *(f"norm-{part}" for part in hidden), last])
     named = recipe.data in DATASETS or recipe.data == "custom"
     absolute = str(Path(recipe.data).expanduser().resolve())  # since a run may be read from elsewhere
     return recipe.with_(
         data=recipe.data if named else absolute,
         loss=loss,
-        net="custom" if custom_net else (data.net or fallback) if recipe.net is None else recipe.net,
+        net="custom" if custom_net else net if recipe.net is None else recipe.net,
+        init=recipe.init or default.init,
+        optimizer=optimizer,
         act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
-        lr=recipe.lr or OPTIMIZER_RATES[recipe.optimizer] or rate,
+        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default.lr * bounded,
+        readout={**head.model_dump(), **rates} if not RULES[recipe.rule].claims.labels or head.epochs else {},
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )
 
@@ -183,6 +209,16 @@ def _freeze(recipe: Recipe, rule: Rule) -> None:
             parameter.requires_grad_(False)
 
 
+def _check_reached(recipe: Recipe, rule: Rule) -> None:
+    """A norm before a readout that learns later would keep the statistics it was born with."""
+    if recipe.readout.epochs and not rule.claims.labels and len(rule.layers) > 1:
+        below, last = rule.layers[-2:]
+        for module in (*below.activation.modules(), *last.inlet.modules()):
+            if isinstance(module, _NormBase):
+                what = f"{type(module).__name__} stands before the readout, whose statistics no phase would move"
+                raise RunError(f"{what}: take it out of the net, or let the readout learn beside the layers below")
+
+
 def _augmentation(recipe: Recipe, data: Dataset) -> Callable[[Tensor, torch.Generator], Tensor]:
     if recipe.augment is None:
         return lambda x, generator: x
@@ -201,28 +237,3 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise RunError(f"device '{name}' is not there; use --device cpu ({str(error).splitlines()[0]})") from error
     return device
-
-
-def find_schedule(text: str, epochs: int) -> Callable[[int], float]:
-    """``constant``, ``linear``, ``cosine``, or ``step@60,90``: a tenth from each of these epochs on."""
-    name, _, tail = text.partition("@")
-    if name not in SCHEDULES or (name == "step") != bool(tail):
-        raise RunError(f"unknown schedule '{text}'{nearest(name, [*SCHEDULES][:-1])}, step@60,90")
-    try:
-        milestones = [int(part) for part in tail.split(",")] if tail else []
-    except ValueError as error:
-        raise RunError(f"schedule '{text}' came; write the epochs as step@60,90") from error
-    return lambda epoch: SCHEDULES[name](epoch, epochs, milestones)
-
-
-def _optimizers(recipe: Recipe, rule: Rule) -> list[torch.optim.Optimizer]:
-    groups = [rule.param_groups(recipe.lr or 0.0)]
-    if streams(recipe, rule):
-        if len(groups[0]) > 1:
-            what = f"rule '{recipe.rule}' learns parameters of its own, which belong to no layer"
-            raise RunError(f"stream came, but {what}: leave --stream out")
-        groups = [[{"params": list(layer.parameters()), "lr": recipe.lr}] for layer in rule.layers]
-    optimizers = [OPTIMIZERS[recipe.optimizer](group, recipe) for group in groups]
-    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        group["initial_lr"] = group["lr"]
-    return optimizers

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from altprop.run.plots import INK, MUTED, PALETTE, style
+from altprop.run.plots import DEPTH, INK, MUTED, PALETTE, style
 
 COLUMNS = 5  # receptive fields in a row
 
@@ -88,4 +89,47 @@ def robustness(attacks: Mapping[str, Mapping[str, float]]) -> Figure:
         axes.set_title("test accuracy (%)", color=INK)
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False)
+        return figure
+
+
+def depth(accuracies: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Test accuracy of each readout from the input and from every hidden layer, in the net's order."""
+    places = range(len(accuracies))
+    with style():
+        figure = Figure(figsize=(5.4, 3.7), layout="constrained")
+        axes = figure.subplots()
+        for number, readout in enumerate(next(iter(accuracies.values()))):
+            values = [100 * read[readout] for read in accuracies.values()]
+            axes.plot(places, values, "o-", markersize=3, color=PALETTE[number % len(PALETTE)], label=readout)
+        names = [name if name == "input" else f"layer {name}" for name in accuracies]
+        axes.set_xticks(places, names, rotation=0 if sum(map(len, names)) < 50 else 90)
+        axes.set_title("test accuracy (%)", color=INK)
+        axes.set_xlim(-0.3, len(names) - 0.7)
+        axes.set_ylim(0, 1.05 * max(axes.dataLim.y1, 1.0))
+        axes.legend(frameon=False)
+        return figure
+
+
+def winners(layers: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """How often each unit wins, as a multiple of an even share, the most frequent first: a line a layer.
+
+    The scale is logarithmic; a line ends where the units begin that never win."""
+    with style():
+        figure = Figure(figsize=(5.4, 3.7), layout="constrained")
+        axes = figure.subplots()
+        for place, (layer, won) in enumerate(layers.items()):
+            shares = np.sort(np.asarray(won["share"], dtype=float))[::-1]
+            alive = shares > 0
+            ranks = 100 * (np.arange(len(shares)) + 0.5) / len(shares)
+            colour = DEPTH[round(place * (len(DEPTH) - 1) / max(len(layers) - 1, 1))]
+            label = f"layer {layer}: {won['dead']} of {len(shares)} never"
+            dots = "." if alive.sum() < 20 else ""
+            axes.plot(ranks[alive], len(shares) * shares[alive], dots + "-", color=colour, label=label)
+        axes.axhline(1, color=MUTED, linewidth=0.8)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("units of the layer, in percent")
+        axes.set_title("wins, in multiples of an even share", color=INK)
+        axes.legend(frameon=False, fontsize=8)
         return figure

@@ -1,4 +1,4 @@
-"""What is looked at once, when a run has ended: its curve, weights, receptive fields, hidden activity and robustness.
+"""What is looked at once, when a run has ended: its curve, weights, first layer, hidden layers and robustness.
 
 ``train --measure`` writes it as measures.json into the run directory, and the report draws it."""
 
@@ -12,13 +12,27 @@ import torch
 from torch import Tensor
 
 from altprop.core import Refused, Rule
+from altprop.core.layer import is_convolution, is_flat_linear
 from altprop.data import Dataset, as_float
-from altprop.measure import ATTACKS, accuracy_under, plateau, receptive_fields, tsne, weight_distribution
+from altprop.measure import (
+    ATTACKS,
+    accuracy_under,
+    by_depth,
+    plateau,
+    receptive_fields,
+    shares,
+    tsne,
+    unit_kinds,
+    weight_distribution,
+    winners,
+)
 
 SAMPLES = 256  # of the test part, for robustness
-SHOWN = 500  # of the test part, in the map of hidden activity
+SHOWN = 500  # of the test part, in the map of hidden activity and in the competition of units
+TAUGHT, ASKED = 2000, 1000  # of the training and the test part at most, for readouts
 STRENGTHS = (0.0, 0.02, 0.05, 0.1, 0.2)  # of an attack, in units of the inputs
 FIELDS = 25
+UNITS = 128  # of the first layer at most whose kind is told
 
 
 def probe(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
@@ -50,12 +64,39 @@ def _weights(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[s
 
 
 def _fields(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    first = receptive_fields(rule, 0, FIELDS)  # (count, *shape)
-    if first.dim() == 2:
-        first = first.view(len(first), *data.shape) if first[0].numel() == math.prod(data.shape) else first
-    if first.dim() < 3:
-        raise Refused("the inputs are no images, so that weights have no picture")
+    first = _pictures(rule, data, FIELDS)
     return {"shape": list(first.shape), "values": [round(value, 4) for value in first.flatten().tolist()]}
+
+
+def _units(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    first = rule.layers[0]
+    if not (is_flat_linear(first) or is_convolution(first.synapse)):
+        raise Refused(f"{first} has no weights that are pictures: kinds are told of a Linear or a convolution")
+    kinds = unit_kinds(_pictures(rule, data, UNITS))
+    return {"units": len(kinds), "shares": _plain(shares(kinds))}
+
+
+def _depth(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    if not data.classes:
+        raise Refused("a regression has no classes that could be read out of a layer")
+    train, test = (
+        (as_float(x[rows], rule.like.dtype), y[rows])
+        for x, y, count in ((data.x_train, data.y_train, TAUGHT), (data.x_test, data.y_test, ASKED))
+        for rows in [_spaced(len(x), count)]
+    )
+    return _plain(by_depth(rule, train, test))
+
+
+def _winners(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    x, _ = _part(rule, data, SHOWN)
+    return {
+        name: {
+            "share": [round(share, 7) for share in layer.share.tolist()],
+            "entropy": round(layer.entropy, 5),
+            "dead": layer.dead,
+        }
+        for name, layer in winners(rule, x).items()
+    }
 
 
 def _activity(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
@@ -82,6 +123,9 @@ PROBES: dict[str, Callable[[Rule, Dataset, list[dict[str, Any]]], dict[str, Any]
     "curve": _curve,
     "weights": _weights,
     "receptive_fields": _fields,
+    "units": _units,
+    "winners": _winners,
+    "depth": _depth,
     "activity": _activity,
     "robustness": _robustness,
 }
@@ -89,6 +133,21 @@ PROBES: dict[str, Callable[[Rule, Dataset, list[dict[str, Any]]], dict[str, Any]
 
 def _part(rule: Rule, data: Dataset, count: int) -> tuple[Tensor, Tensor]:
     return as_float(data.x_test[:count], rule.like.dtype), data.y_test[:count]
+
+
+def _spaced(total: int, count: int) -> Tensor:
+    """At most ``count`` rows of ``total``, evenly spaced: data sets that come sorted by class show all of them."""
+    return torch.arange(min(total, count)) * total // min(total, count)
+
+
+def _pictures(rule: Rule, data: Dataset, count: int) -> Tensor:
+    """(count, *shape): what the first units of the first layer respond to, if it can be seen."""
+    first = receptive_fields(rule, 0, count)
+    if first.dim() == 2:
+        first = first.view(len(first), *data.shape) if first[0].numel() == math.prod(data.shape) else first
+    if first.dim() < 3:
+        raise Refused("the inputs are no images, so that weights have no picture")
+    return first
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,8 +26,11 @@ class RunError(ValueError):
 
 
 class Default(NamedTuple):
-    lr: float  # with SGD, momentum 0.9 and batches of 64, on inputs in [0, 1] and on standardised ones
+    lr: float  # with the optimizer below, momentum 0.9 and batches of 64, on inputs in [0, 1] and on standardised ones
     act: str  # of the rule's source
+    optimizer: str = "sgd"
+    init: str = "he_uniform"
+    centred: bool = False  # whether a batch norm stands before each hidden layer
 
 
 DEFAULTS: dict[str, Default] = {
@@ -49,6 +52,13 @@ DEFAULTS: dict[str, Default] = {
     "pepita_hebbian": Default(0.1, "relu"),
     "pepita_local": Default(0.005, "relu"),
     "ff": Default(0.003, "relu"),
+    "hebb": Default(0.00001, "relu", centred=True),
+    "oja": Default(0.001, "relu", centred=True),
+    "gha": Default(0.001, "relu", centred=True),
+    "hard_wta": Default(0.03, "triangle", "norm_sgd", "radius5", centred=True),
+    "softhebb": Default(0.03, "triangle", "norm_sgd", "radius5", centred=True),
+    "som": Default(0.05, "triangle", centred=True),
+    "stdp": Default(0.03, "relu"),
 }
 
 
@@ -59,9 +69,29 @@ def defaults(rule: str) -> Default:
 
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
 BESIDE = {"seed", "device", "threads", "data_dir", "measure", "probe"}
+READOUT_RATE = 0.05  # of the last layer where those below learn without labels
+UNTAUGHT = ("rates", "power", "layerwise", "readout")  # keys for layers that learn without labels
 REGRESSION_FACTOR = 0.03  # of these rates for regression, whose error is not bounded as that of a class is
-OPTIMIZER_RATES = {"sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's own
+OPTIMIZER_RATES = {"sgd": None, "norm_sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's
 RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
+
+
+class Readout(BaseModel):
+    """How the last layer learns where the layers below learn without labels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int | None = Field(default=None, ge=1)  # after the layers below; None: beside them, batch by batch
+    batch: int = Field(default=64, ge=1)
+    optimizer: str = "sgd"
+    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    schedule: str = "constant"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    augment: str | None = None  # then what the layers below say is computed anew every epoch
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # in which it is kept
+    memory: float = Field(default=8.0, gt=0)  # in GB, above which it is kept in a file
 
 
 class Recipe(BaseModel):
@@ -70,7 +100,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
     rule: str = "bp"
-    arguments: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    arguments: dict[str, bool | int | float | str | list[float]] = Field(default_factory=dict)
     loss: str | None = None
     data: str = "digits"
     data_dir: str | None = None
@@ -81,14 +111,16 @@ class Recipe(BaseModel):
     act: str | None = None
     dropout: float = Field(default=0.0, ge=0, lt=1)
     bias: bool = True
-    init: str = "he_uniform"
+    init: str | None = None
     freeze: int = Field(default=0, ge=0)  # layers, from the input up, that stay as they were drawn
     whiten: str | None = None
     augment: str | None = None
     epochs: int | None = Field(default=None, ge=1)
     batch: int = Field(default=64, ge=1)
-    optimizer: str = "sgd"
+    optimizer: str | None = None
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    rates: list[float] = Field(default_factory=list)  # one a layer that learns without labels, in place of lr
+    power: float = Field(default=0.5, ge=0, allow_inf_nan=False)  # of norm_sgd
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     eps: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # of adam and adamw
@@ -98,6 +130,8 @@ class Recipe(BaseModel):
     device: str = "cpu"
     threads: int | None = Field(default=None, ge=1, le=1024)
     stream: bool = False
+    layerwise: bool = False  # the layers below the readout one after another, each for that many epochs
+    readout: Readout = Readout()
     measure: bool = True  # angles and norms after every epoch
     probe: bool = False  # and at the end weights, receptive fields, hidden activity and robustness
 
@@ -109,12 +143,14 @@ class Recipe(BaseModel):
         return self.model_dump(exclude_defaults=True, exclude=BESIDE)
 
     def toml(self) -> str:
-        """The recipe as TOML, without what is None; ``read_recipe`` gives it back."""
-        table = self.model_dump(exclude_none=True)
-        arguments = table.pop("arguments")
+        """The recipe as TOML, without what is None or says nothing of this rule; ``read_recipe`` gives it back."""
+        table, given = self.model_dump(exclude_none=True), self.model_dump(exclude_defaults=True)
+        table = {key: value for key, value in table.items() if key not in UNTAUGHT or key in given}
+        inner = {key: table.pop(key, None) for key in ("readout", "arguments")}
         lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
-        if arguments:
-            lines += ["", "[arguments]", *(f"{key} = {_toml(value)}" for key, value in arguments.items())]
+        for name, part in inner.items():
+            if part:
+                lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in part.items())]
         return "\n".join(lines) + "\n"
 
 
@@ -136,13 +172,32 @@ def make_recipe(**values: Any) -> Recipe:
         raise RunError(f"{where} = {first['input']!r} came: {message}") from None
     check_rule(recipe.rule)
     check_arguments(recipe.rule, recipe.arguments)
-    if recipe.nesterov and (recipe.optimizer != "sgd" or not recipe.momentum):
-        raise RunError(
-            f"nesterov came with optimizer '{recipe.optimizer}', momentum {recipe.momentum:g}: it is of sgd's momentum"
-        )
-    if recipe.optimizer not in OPTIMIZER_RATES:
-        raise RunError(f"unknown optimizer '{recipe.optimizer}'{nearest(recipe.optimizer, OPTIMIZER_RATES)}")
+    _check_optimizer(recipe)
+    _check_phases(recipe)
     return recipe
+
+
+def _check_optimizer(recipe: Recipe) -> None:
+    optimizer = recipe.optimizer or defaults(recipe.rule).optimizer
+    for name in (optimizer, recipe.readout.optimizer):
+        if name not in OPTIMIZER_RATES:
+            raise RunError(f"unknown optimizer '{name}'{nearest(name, OPTIMIZER_RATES)}")
+    if recipe.nesterov and (optimizer != "sgd" or not recipe.momentum):
+        raise RunError(
+            f"nesterov came with optimizer '{optimizer}', momentum {recipe.momentum:g}: it is of sgd's momentum"
+        )
+
+
+def _check_phases(recipe: Recipe) -> None:
+    """What is meant for layers that learn without labels is refused elsewhere."""
+    claims = RULES[recipe.rule].claims
+    for key, given in (("layerwise", recipe.layerwise), ("rates", bool(recipe.rates))):
+        if given and claims.labels:
+            raise RunError(f"{key} came, but rule '{recipe.rule}' trains its layers by labels: use it with 'softhebb'")
+    if recipe.readout != Readout() and claims.signal != "none":
+        raise RunError(f"readout came, but every layer of rule '{recipe.rule}' learns by labels: leave it out")
+    if recipe.layerwise and recipe.readout.epochs is None and recipe.arguments.get("readout", True):
+        raise RunError("layerwise came without epochs of the readout: give it readout = { epochs = 50 }, say")
 
 
 def read_recipe(path: Path, **changes: Any) -> Recipe:
@@ -185,6 +240,8 @@ def check_arguments(rule: str, arguments: Mapping[str, Any]) -> None:
         if name not in known:
             raise RunError(f"rule '{rule}' has no argument '{name}'{nearest(name, known)}")
         wanted: Any = str if known[name] is None else type(known[name])
+        if isinstance(value, list) and wanted is float and name in MANY:
+            continue
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise RunError(
                 f"argument {name}={value!r} of rule '{rule}' came: give {KINDS[wanted]}, such as {known[name]}"
@@ -197,6 +254,7 @@ def check_arguments(rule: str, arguments: Mapping[str, Any]) -> None:
             raise RunError(f"argument seed={value} of rule '{rule}' came: give a whole number from 0 to 2**63 - 1")
 
 
+MANY = ("inverse_temperature",)  # arguments that may be one number a layer
 KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
 
 

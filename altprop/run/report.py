@@ -32,6 +32,8 @@ PROBED: dict[str, tuple[str, Callable[[Mapping[str, Any]], Figure]]] = {  # of m
     "receptive_fields": ("fields", probe_plots.fields),
     "activity": ("activity", probe_plots.activity),
     "robustness": ("robustness", probe_plots.robustness),
+    "depth": ("depth", probe_plots.depth),
+    "winners": ("winners", probe_plots.winners),
 }
 CAPTIONS = {
     "feedback": "Line chart: angle between feedback and weights in degrees over epochs, by layer",
@@ -40,6 +42,8 @@ CAPTIONS = {
     "fields": "Pictures of the first layer's weights",
     "activity": "Scatter plot of hidden activity by class",
     "robustness": "Line chart: accuracy over the strength of each attack",
+    "depth": "Line chart: accuracy of readouts from each layer",
+    "winners": "Line chart: how often each unit wins, by layer",
 }
 
 

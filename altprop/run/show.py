@@ -70,7 +70,7 @@ COMPARISON: list[Column] = [
     ("transport", lambda r: r["claims"]["weight_transport"]),
     ("locking", lambda r: r["claims"]["locking"]),
     ("signal", lambda r: r["claims"]["signal"]),
-    ("labels", lambda r: "yes" if r["claims"]["labels"] else "no"),
+    ("labels", lambda r: "yes" if r["claims"]["labels"] else "readout" if r.get("readout") else "no"),
 ]
 
 RULES: list[Column] = [

@@ -59,12 +59,12 @@ def train(
 
     Raises ``RunError`` at the first loss or weight that is not finite, and ``Interrupted`` after a Ctrl-C, when the
     step under way has ended and the checkpoint is written."""
-    epochs = learner.recipe.epochs or 0
+    epochs = learner.epochs
     written = time.perf_counter()
     with _interruptible() as stop:
         while position.epoch < epochs:
             start = learner.order.get_state()  # from here the epoch can be drawn again
-            learner.anneal(position.epoch)
+            learner.enter(position.epoch)
             _epoch(learner, position, stop, progress)
             if stop.is_set():
                 _checkpoint(learner, position, run, start)
@@ -83,13 +83,12 @@ def train(
 
 
 def _epoch(learner: Learner, position: Position, stop: threading.Event, progress: Progress | None) -> None:
-    data, recipe = learner.data, learner.recipe
-    learner.rule.train()
+    (x_all, y_all), recipe = learner.samples, learner.recipe
     dtype = learner.rule.like.dtype
     start = time.perf_counter() - position.seconds
     # A BatchNorm cannot take a batch of one sample, so that such a rest is left out.
-    alone = len(data.x_train) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
-    stream = batches(data.x_train, data.y_train, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone)
+    alone = len(x_all) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
+    stream = batches(x_all, y_all, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone)
     for index, (x, y) in enumerate(stream):
         x = learner.augment(x, learner.order)
         if index < position.batch:
@@ -100,7 +99,7 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
             raise _diverged(learner.rule, position, x, f"the loss is {loss}")
         position.loss_sum += loss * len(x)
         if progress is not None:
-            progress(position.epoch, recipe.epochs or 0, index, -(-len(data.x_train) // recipe.batch), loss)
+            progress(position.epoch, learner.epochs, index, -(-len(x_all) // recipe.batch), loss)
         if stop.is_set():
             break
     position.seconds = time.perf_counter() - start
@@ -122,11 +121,24 @@ def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
 def _measure(learner: Learner, position: Position) -> dict[str, Any]:
     """One row of metrics; the training part is seen as far as the test part is large, to cost as little."""
     data, rule = learner.data, learner.rule
+    row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, **_accuracies(learner, position)}
+    row |= {"seconds": round(position.seconds, 4), "lr": learner.optimizers[0].param_groups[0]["lr"]}
+    if learner.recipe.measure and learner.hidden:
+        row["weight_norm"] = norms(rule)
+    elif learner.recipe.measure:
+        row["angle_to_bp"] = angles_to_bp(rule, as_float(data.x_train[:PROBE], rule.like.dtype), data.y_train[:PROBE])
+        row["feedback_angle"] = feedback_angles(rule)
+        row["weight_norm"] = norms(rule)
+    return row
+
+
+def _accuracies(learner: Learner, position: Position) -> dict[str, Any]:
+    data, rule = learner.data, learner.rule
+    if learner.hidden:  # the readout has not learned yet
+        return dict.fromkeys(("loss", "train_accuracy", "test_loss", "test_accuracy"))
     few = len(data.x_test)
     test_loss, test_accuracy = evaluate(rule, data.x_test, data.y_test)
-    row: dict[str, Any] = {
-        "epoch": position.epoch,
-        "step": position.step,
+    row = {
         "loss": position.loss_sum / len(data.x_train),
         "train_accuracy": evaluate(rule, data.x_train[:few], data.y_train[:few])[1],
         "test_loss": test_loss,
@@ -134,11 +146,6 @@ def _measure(learner: Learner, position: Position) -> dict[str, Any]:
     }
     if data.x_val is not None and data.y_val is not None:
         row["val_loss"], row["val_accuracy"] = evaluate(rule, data.x_val, data.y_val)
-    row |= {"seconds": round(position.seconds, 4), "lr": learner.optimizers[0].param_groups[0]["lr"]}
-    if learner.recipe.measure:
-        row["angle_to_bp"] = angles_to_bp(rule, as_float(data.x_train[:PROBE], rule.like.dtype), data.y_train[:PROBE])
-        row["feedback_angle"] = feedback_angles(rule)
-        row["weight_norm"] = norms(rule)
     return row
 
 

@@ -1,0 +1,39 @@
+"""The optimizer of SoftHebb: gradient descent whose rate falls as a unit's weight vector nears norm 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+
+class NormSGD(torch.optim.Optimizer):
+    """w_i -= lr (| ||w_i|| - 1 | + 1e-10)^power g_i for every unit i, a row of the weight (Journe et al. 2023, eq. 3).
+
+    The norm is that before the step, over all dimensions but the first.  Parameters of one dimension, such as biases,
+    and groups with power=0 take plain steps.  Raises ``ValueError`` for an lr or power below 0."""
+
+    def __init__(self, params: Iterable[Any], lr: float = 0.01, power: float = 0.5) -> None:
+        if lr < 0 or power < 0:
+            raise ValueError(f"lr={lr}, power={power} came: neither may be below 0")
+        super().__init__(params, {"lr": lr, "power": power})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; returns what ``closure`` returns, which is called with gradients on, if there is one."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for w in group["params"]:
+                if w.grad is None:
+                    continue
+                if w.dim() < 2 or group["power"] == 0:
+                    w.sub_(w.grad, alpha=group["lr"])
+                    continue
+                r = w.flatten(1).norm(dim=1).view(-1, *(1 for _ in w.shape[1:]))  # (units, 1, ...)
+                eta = r.sub_(1).abs_().add_(1e-10).pow_(group["power"]).mul_(group["lr"])
+                w.addcmul_(w.grad, eta, value=-1)
+        return loss

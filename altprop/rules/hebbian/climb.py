@@ -1,0 +1,130 @@
+"""What the rules without a teaching signal share: layer by layer upward, each layer learns from its own input and
+output alone, and the last one reads them out by the delta rule.
+
+    u_l = h_{l-1} W_l^T,  a_l = u_l + b_l,  h_l = f_l(a_l)                                       (N, *out_l)
+    W_l.grad += -Delta W_l,  l < L            Delta W_l is the rule's direction of growth         (*W_l)
+    W_L.grad += (e / N)^T h_{L-1},  b_L.grad += sum e / N                             e = y_hat - t
+
+Hidden biases and norms get no gradient.  A layer whose weight does not require one is only passed, and nothing above
+the highest that does is computed: freezing is how layers are trained one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from altprop.core import Layer, Ready, Refused, Trace, accumulate, ascend, correlate, descend, drive, forward
+from altprop.core.layer import is_convolution, is_dense
+from altprop.core.product import linear, outer
+from altprop.core.steps import Step
+
+Gradient = Callable[[int, Trace], Tensor]  # (index of the layer, its trace with a) -> -Delta W
+
+
+def equip(rule: Any, readout: bool, of_activity: bool = False) -> None:
+    """Whether the last layer reads out, whether the rule takes h for postsynaptic activity and not a or u, and a check
+    that every layer that learns by it is a Linear or a convolution."""
+    rule.readout, rule.of_activity = readout, of_activity
+    for layer in hidden(rule):
+        if not is_dense(layer.synapse):
+            what = f"{type(rule).__name__} has no rule for the weights of {layer}"
+            raise Refused(f"{what}: use Linear or convolutions below the last layer, or a rule such as 'dfa'")
+
+
+def hidden(rule: Any) -> list[Layer]:
+    """The layers that learn without labels."""
+    return rule.layers[: len(rule.layers) - rule.readout]
+
+
+def climb(rule: Any, gradient: Gradient, x: Tensor, y: Tensor | None, ready: Ready | None) -> Tensor:
+    """Every layer that learns, from x (N, *in) up; returns the loss of the readout, 0 where nothing is read out."""
+    layers = hidden(rule)
+    reads = rule.readout and y is not None and any(p.requires_grad for p in rule.layers[-1].parameters())
+    learning = [index for index, layer in enumerate(layers) if layer.synapse.get_parameter("weight").requires_grad]
+    top = len(layers) if reads else max(learning, default=-1) + 1
+    for index, layer in enumerate(layers[:top]):
+        trace = _present(layer, x)
+        if hasattr(rule, "respond"):  # by something else than W x + b
+            trace = trace._replace(a=rule.respond(index, trace))
+        if rule.of_activity:
+            trace = trace._replace(h=layer.activation(trace.a))
+        if index in learning:
+            accumulate(layer.synapse.get_parameter("weight"), gradient(index, trace))
+            if ready is not None:
+                ready(layer)
+        if index + 1 < top or reads:
+            x = trace.h if rule.of_activity else layer.activation(trace.a)
+    return _read_out(rule, x, y, ready) if reads else x.new_zeros(())
+
+
+def weight_of(trace: Trace) -> Tensor:
+    """W of the trace's layer."""
+    return trace.layer.synapse.get_parameter("weight")
+
+
+def rows(trace: Trace, a: Any) -> Tensor:
+    """(N, *out) -> (N, *positions, units), a view: the units of a convolution are its channels."""
+    return a.movedim(1, -1) if is_convolution(trace.layer.synapse) else a
+
+
+def correlated(trace: Trace, y: Tensor) -> Tensor:
+    """sum over samples and positions of y (N, *positions, units) (x) x, in the weight's shape."""
+    if not is_convolution(trace.layer.synapse):
+        return correlate(trace.layer.synapse, trace.x, y)
+    if trace.x.dim() == 2:  # patches
+        return outer(y.reshape(-1, y.shape[-1]), trace.x).view_as(weight_of(trace))
+    return correlate(trace.layer.synapse, trace.x, y.movedim(-1, 1))
+
+
+def driven(trace: Trace, weight: Tensor) -> Tensor:
+    """u (N, *positions, units), without the bias, as it were with ``weight`` in the weight's place."""
+    if is_convolution(trace.layer.synapse) and trace.x.dim() == 2:  # patches
+        return linear(trace.x, weight.flatten(1)).view(rows(trace, trace.a).shape)
+    return rows(trace, drive(trace.layer.synapse, trace.x, weight))
+
+
+def along(column: Tensor, W: Tensor) -> Tensor:
+    """(units,) shaped so that it multiplies the rows of W."""
+    return column.view(-1, *(1 for _ in W.shape[1:]))
+
+
+def largest_entry(dW: Tensor) -> Tensor:
+    """max |dW|, and not 0."""
+    low, high = dW.aminmax()
+    return high.maximum(-low).clamp_(min=1e-30)
+
+
+def _present(layer: Layer, x: Tensor) -> Trace:
+    """The layer's trace with a.  A convolution with more weights than its patches have pixels would spend its time in
+    packing them anew at every call; one product with the patches takes half as long."""
+    module: Any = layer.synapse
+    if type(module) is not nn.Conv2d or module.groups > 1 or module.dilation != (1, 1):
+        return _plain(layer, x)
+    x = layer.inlet(x)
+    (kh, kw), (sh, sw), pad = module.kernel_size, module.stride, module._reversed_padding_repeated_twice
+    size = [(x.shape[2] + sum(pad[2:]) - kh) // sh + 1, (x.shape[3] + sum(pad[:2]) - kw) // sw + 1]
+    if module.weight.numel() < len(x) * prod(size) * module.weight[0].numel():
+        return _plain(Layer(nn.Sequential(), module, layer.activation, layer.name), x)._replace(layer=layer)
+    padded = F.pad(x, pad, "constant" if module.padding_mode == "zeros" else module.padding_mode)
+    patches = (
+        padded.movedim(1, -1).unfold(1, kh, sh).unfold(2, kw, sw).reshape(len(x) * prod(size), -1)
+    )  # (M, in kh kw)
+    a = linear(patches, module.weight.flatten(1), module.bias).view(len(x), *size, -1).movedim(-1, 1)
+    return Trace(layer, patches, a, a, [], Step(module, None), [])
+
+
+def _plain(layer: Layer, x: Tensor) -> Trace:
+    return forward(Layer(layer.inlet, layer.synapse, nn.Sequential(), layer.name), x, keep=True)._replace(layer=layer)
+
+
+def _read_out(rule: Any, x: Tensor, y: Any, ready: Ready | None) -> Tensor:
+    traces = ascend(rule.layers[-1:], x, reach=1)
+    output = traces[-1].h  # of as many samples as y has: x of a spiking layer has a row a time step
+    loss, e = rule.output_error(output, rule.targets(y, len(output)))
+    descend(traces, e / len(e), ready)
+    return loss

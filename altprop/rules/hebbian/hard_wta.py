@@ -1,0 +1,86 @@
+"""Hard winner-take-all: of the units of a layer only a few winners learn from an input.
+
+    v_i = sum_d sign(w_id) |w_id|^(p-1) x_d                                                        (M, units)
+    y_i = 1 for the largest v, -delta for the k-th largest, 0 for all others                       (M, units)
+    Delta w_i = sum_m y_mi (x_m - v_mi w_i),  Delta W <- Delta W / max |Delta W|                   (*W)
+
+With thresholds=True, theta of a unit rises with its wins, so that every unit wins a share k / K in the long run:
+
+    y_i = 1 for the k largest a - theta, 0 for all others                                          (M, units)
+    Delta w_i = (1 / M) sum_m y_mi (x_m - w_i);   theta_i += rate (<y_i> - k / K), in training     (units,)
+
+    W_l.grad += -Delta W_l, l < L;  the last layer reads out by the delta rule: see ``climb``
+
+p is that of the Lebesgue norm which goes to 1; x a sample, or a patch of a convolution; M their number.
+
+References: Krotov and Hopfield, PNAS 116, 2019 (and Grinberg et al., arXiv 1908.08993, 2019, for convolutions);
+    thresholds: Miconi, arXiv 2107.01729, 2021.
+Deviations from the papers:
+    1. Weight vectors are not set to norm 1 after each step: with thresholds they go to the mean of what they win.
+    2. Pruning of synapses and image filters are not part of the rule.
+Easily confused with: ``softhebb``, where all units learn; k-means, whose y is that of k=1 by distance.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from altprop.core import Claims, Feedback, Ready, Refused, Rule, Trace
+from altprop.rules.hebbian.climb import along, climb, correlated, driven, equip, largest_entry, rows, weight_of
+
+
+class HardWTA(Rule):
+    """k winners take all (Krotov and Hopfield 2019; with thresholds Miconi 2021).
+
+    k, delta: rank and strength of the anti-Hebbian unit; k=1 has none.  p: of the norm.  thresholds, rate: see above,
+    theta[l] (units,) is a buffer.  readout: see ``climb``.  Raises ``Refused`` for arguments out of range."""
+
+    family = "hebbian"
+    claims = Claims(
+        weight_transport="none", locking="none", signal="none", labels=False, changes=("theta",), trains=("synapse",)
+    )
+    reference = "krotov2019"
+
+    def __init__(
+        self, net: Any, *, k: int = 2, delta: float = 0.4, p: float = 2.0, thresholds: bool = False,
+        rate: float = 10.0, readout: bool = True, **arguments: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(net, **arguments)
+        equip(self, readout)
+        hidden = self.layers[: len(self.layers) - readout]
+        fewest = min((layer.synapse.get_parameter("weight").shape[0] for layer in hidden), default=k)
+        if not (1 <= k <= fewest and p > 1 and rate >= 0):
+            raise Refused(f"k={k}, p={p}, rate={rate} came: k is 1 to {fewest}, the units of a layer, p above 1")
+        self.k, self.delta, self.p, self.rate = k, delta, p, rate
+        self.theta = Feedback(self.like.new_zeros(len(layer.synapse.get_parameter("weight"))) for layer in hidden)
+        self.thresholds = thresholds
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
+        return climb(self, self._by_threshold if self.thresholds else self._by_rank, x, y, ready)
+
+    def _by_rank(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+        module: Any = trace.layer.synapse
+        W = module.weight
+        steep = W if self.p == 2 else W.sign() * W.abs().pow(self.p - 1)
+        v = rows(trace, trace.a) if steep is W and module.bias is None else driven(trace, steep)
+        ranking = v.topk(self.k, -1).indices  # (M, k)
+        y = torch.zeros_like(v).scatter_(-1, ranking[..., :1], 1.0)
+        if self.k > 1:
+            y.scatter_(-1, ranking[..., -1:], -self.delta)
+        G = correlated(trace, y)
+        decay = torch.linalg.vecdot(G.flatten(1), steep.flatten(1))  # sum y_i v_i, (units,)
+        dW = G.addcmul_(along(decay, W), W, value=-1)
+        return dW.div_(-largest_entry(dW))
+
+    def _by_threshold(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+        W = weight_of(trace)
+        contest = rows(trace, trace.a) - self.theta[l]
+        y = torch.zeros_like(contest).scatter_(-1, contest.topk(self.k, -1).indices, 1.0)
+        share = y.flatten(0, -2).mean(0)  # (units,)
+        if self.training:
+            self.theta[l].add_(share - self.k / len(share), alpha=self.rate)
+        return correlated(trace, y).div_(-(y.numel() // len(share))).addcmul_(along(share, W), W)

@@ -1,0 +1,108 @@
+"""Hebbian learning of linear units: what fires together wires together, and what keeps the weights from growing.
+
+    Hebb   Delta w_i = <h_i x> - gamma w_i                  h_i the activity, gamma the decay
+    Oja    Delta w_i = <u_i x> - <u_i^2> w_i                u = x W^T: every unit finds the first principal component
+    GHA    Delta w_i = <u_i x> - sum_{j<=i} <u_i u_j> w_j   unit i finds the i-th (Sanger's generalised Hebbian rule)
+
+    W_l.grad += -Delta W_l, l < L;  the last layer reads out by the delta rule: see ``climb``
+    <.> is the mean over samples, and over the positions of a convolution.
+
+Without decay the norm under Hebb's rule grows exponentially; with linear units only a decay above the largest
+eigenvalue of the inputs' correlation holds it, and then the weights vanish.  Centre the inputs for Oja and GHA: the
+first component of others is their mean.
+
+References: Hebb, The Organization of Behavior, 1949; Oja, J. Math. Biology 15, 1982; Sanger, Neural Networks 2, 1989.
+Deviations from the papers:
+    1. Oja and Sanger have no nonlinearity.  Here the layer hands its activity on, but learns by u.
+    2. Biases of hidden layers do not learn.
+Easily confused with: each other; competitive rules, where y is a winner's; anti-Hebbian rules, of the opposite sign.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from altprop.core import Claims, Ready, Refused, Rule, Trace
+from altprop.rules.hebbian.climb import along, climb, correlated, driven, equip, rows, weight_of
+
+CLAIMS = Claims(weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",))
+
+
+class Hebb(Rule):
+    """Hebb's rule (1949) with the layer's own activity, less decay times the weights; readout: see ``climb``."""
+
+    family = "hebbian"
+    claims = CLAIMS
+    reference = "hebb1949"
+
+    def __init__(self, net: Any, *, decay: float = 0.0, readout: bool = True, **arguments: Any) -> None:
+        super().__init__(net, **arguments)
+        equip(self, readout, of_activity=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
+        return climb(self, self._gradient, x, y, ready)
+
+    def _gradient(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+        h = rows(trace, trace.h)  # (N, *positions, units)
+        return correlated(trace, h).div_(-_samples(h)).add_(weight_of(trace), alpha=self.decay)
+
+
+class Oja(Rule):
+    """Oja's rule (1982): Hebb's, with the decay that leads every weight vector to norm 1."""
+
+    family = "hebbian"
+    claims = CLAIMS
+    reference = "oja1982"
+
+    def __init__(self, net: Any, *, readout: bool = True, **arguments: Any) -> None:
+        super().__init__(net, **arguments)
+        equip(self, readout)
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
+        return climb(self, self._gradient, x, y, ready)
+
+    def _gradient(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+        W, u = weight_of(trace), _linear(trace)
+        power = u.square().flatten(0, -2).sum(0)  # (units,): sum u_i^2
+        return correlated(trace, u).addcmul_(along(power, W), W, value=-1).div_(-_samples(u))
+
+
+class GHA(Rule):
+    """Sanger's generalised Hebbian algorithm (1989): the principal components in their order."""
+
+    family = "hebbian"
+    claims = CLAIMS
+    reference = "sanger1989"
+
+    def __init__(self, net: Any, *, readout: bool = True, **arguments: Any) -> None:
+        super().__init__(net, **arguments)
+        equip(self, readout)
+        for layer in self.layers[: len(self.layers) - readout]:
+            if getattr(layer.synapse, "groups", 1) > 1:
+                raise Refused(f"the units of {layer} see different channels, so that GHA has no order: use groups=1")
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
+        return climb(self, self._gradient, x, y, ready)
+
+    def _gradient(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+        W, u = weight_of(trace), _linear(trace)
+        U = u.flatten(0, -2)
+        shadow = (U.T @ U).tril_() @ W.flatten(1)  # sum_{j<=i} u_i u_j w_j
+        return correlated(trace, u).sub_(shadow.view_as(W)).div_(-_samples(u))
+
+
+def _linear(trace: Trace) -> Tensor:
+    """u (N, *positions, units), without the bias."""
+    unbiased = trace.layer.synapse.bias is None
+    return rows(trace, trace.a) if unbiased else driven(trace, weight_of(trace))
+
+
+def _samples(u: Tensor) -> int:
+    return u.numel() // u.shape[-1]

@@ -1,0 +1,173 @@
+"""Layers one after another, then a readout on what they say: against the same written out by hand, in torch alone."""
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from run_helpers import rows, same_bits, toy_recipe, toy_tensors
+from torch import nn
+
+import altprop
+from altprop.data import batches, from_torch
+from altprop.run import phases
+from altprop.run.experiment import resume_run, run_recipe
+from altprop.run.learner import Learner, prepare
+from altprop.run.recipe import RunError
+from altprop.run.train import Interrupted
+
+NET = "6-norm-8-norm-5-3"
+READOUT = {"epochs": 5, "batch": 20, "optimizer": "adam", "lr": 0.1, "schedule": "halve@50%"}
+
+
+def toy_data():
+    return from_torch(toy_tensors(), toy_tensors(30, seed=1))
+
+
+def phased(**settings):
+    given = {"rule": "softhebb", "net": NET, "layerwise": True, "epochs": 2, "rates": [0.05, 0.02], "readout": READOUT}
+    return toy_recipe(**{**given, **settings})
+
+
+def by_hand(recipe, data):
+    """The net after the same, written out: one plain loop a layer, features, and a linear layer under autograd."""
+    net = prepare(recipe, data).net  # for its initial weights
+    order = torch.Generator().manual_seed(recipe.seed)
+    hidden = [net[:3], net[3:6]]  # norm, linear, triangle
+    for place, lr in enumerate(recipe.rates):
+        weight = hidden[place][1].weight
+        rule = altprop.SoftHebb(hidden[place], example=torch.zeros(1, weight.shape[1]), readout=False)
+        for _ in range(recipe.epochs):
+            for x, _ in batches(data.x_train, data.y_train, recipe.batch, generator=order):
+                with torch.no_grad():
+                    for below in hidden[:place]:
+                        x = below.eval()(x)
+                weight.grad = None
+                rule.train().credit(x)
+                distance = (weight.norm(dim=1, keepdim=True) - 1).abs() + 1e-10
+                weight.data -= lr * distance**0.5 * weight.grad
+    told = recipe.readout
+    net.eval()
+    with torch.no_grad():
+        features = [net[:6](x) for x in (data.x_train, data.x_test)]
+    optimizer = torch.optim.Adam(net[6].parameters(), lr=told.lr)
+    order = torch.Generator().manual_seed(recipe.seed)
+    for epoch in range(told.epochs):
+        optimizer.param_groups[0]["lr"] = told.lr * (0.5 if epoch >= told.epochs // 2 else 1)
+        for h, y in batches(features[0], data.y_train, told.batch, generator=order):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net[6](h), y).backward()
+            optimizer.step()
+    return net, (net[6](features[1]).argmax(1) == data.y_test).float().mean().item()
+
+
+def test_phases_are_those_written_out():
+    """A layer that learns in the wrong phase, statistics that move later, features of another moment."""
+    data, recipe = toy_data(), phased()
+    result = run_recipe(recipe, data)
+    net, accuracy = by_hand(recipe, data)
+    for key, value in net.state_dict().items():
+        torch.testing.assert_close(result.net.state_dict()[key].to(value), value, rtol=1e-4, atol=1e-5, msg=key)
+    assert result.test_accuracy == pytest.approx(accuracy) and accuracy > 0.4
+    assert [row["epoch"] for row in result.metrics] == list(range(1, 10))
+    assert [row["test_accuracy"] is None for row in result.metrics] == [True] * 4 + [False] * 5
+    assert all(p.requires_grad for p in result.net.parameters())
+
+
+def test_no_label_reaches_the_layers_below(monkeypatch):
+    """What learns without labels must not be handed any."""
+    seen, credit = [], altprop.SoftHebb.credit
+
+    def spy(self, x, y=None, ready=None):
+        seen.append(y)
+        return credit(self, x, y, ready)
+
+    monkeypatch.setattr(altprop.SoftHebb, "credit", spy)
+    run_recipe(phased(), toy_data())
+    assert seen == [None] * 16
+
+
+def test_unlabelled_samples_are_what_the_layers_below_learn_from(monkeypatch):
+    """They are what STL-10 is for; the readout has no labels for them."""
+    data = toy_data()
+    more = replace(data, x_unlabelled=torch.randn(70, 6, generator=torch.Generator().manual_seed(5)))
+    seen, step = [], Learner.step
+
+    def spy(self, x, y):
+        seen.append((self.recipe.rule, len(x)))
+        return step(self, x, y)
+
+    monkeypatch.setattr(Learner, "step", spy)
+    run_recipe(phased(), more)
+    assert sum(count for rule, count in seen if rule == "softhebb") == 4 * 70
+    assert sum(count for rule, count in seen if rule == "bp") == 5 * 60
+
+
+@pytest.mark.parametrize("place", [("below", 1, 2), ("below", 3, 3), ("readout", 0, 0), ("readout", 3, 1)])
+def test_stopped_anywhere_and_resumed_is_the_same(tmp_path, place):
+    """The readout is a run of its own, with checkpoints of its own."""
+    data, recipe = toy_data(), phased()
+    run_recipe(recipe, data, out=tmp_path / "whole")
+    part, at, batch = place
+
+    def stop(epoch, epochs, index, count, loss):
+        if (epochs, epoch, index) == (4 if part == "below" else 5, at, batch):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run_recipe(recipe, data, out=tmp_path / "parts", progress=stop)
+    result = resume_run(tmp_path / "parts", data={"train": toy_tensors(), "test": toy_tensors(30, seed=1)})
+    whole = altprop.load(tmp_path / "whole")
+    assert same_bits(result.net.state_dict(), whole.net.state_dict())
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole") and len(result.metrics) == 9
+
+
+def test_features_in_a_file_are_those_in_memory(tmp_path):
+    """Where they do not fit into memory they lie in a file beside the run, which is gone afterwards."""
+    data = toy_data()
+    want = run_recipe(phased(), data)
+    got = run_recipe(phased(readout={**READOUT, "memory": 1e-9}), data, out=tmp_path / "run")
+    assert same_bits(got.net.state_dict(), want.net.state_dict())
+    assert not list((tmp_path / "run").rglob("*.features"))
+    rough = run_recipe(phased(readout={**READOUT, "dtype": "bfloat16"}), data)
+    assert not same_bits(rough.net.state_dict(), want.net.state_dict())
+    torch.testing.assert_close(rough.net[6].weight, want.net[6].weight, rtol=0.1, atol=0.02)
+
+
+def test_augmentation_computes_anew_and_moves_nothing_below(monkeypatch):
+    """Frozen statistics that moved with every augmented batch would be another net."""
+    x, y = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+    data = from_torch((x, y), (x[:12], y[:12]))
+    heads = []
+    monkeypatch.setattr(phases, "_head", lambda *a, make=phases._head: heads.append(make(*a)) or heads[-1])
+    recipe = phased(net="norm-conv4k3r1-pool2-3", rates=[0.05], readout={**READOUT, "augment": "flip", "dropout": 0.5})
+    result = run_recipe(recipe, data)
+    before = run_recipe(recipe.with_(readout={**READOUT, "augment": None, "dropout": 0.5}), data).net.state_dict()
+    after = result.net.state_dict()
+    assert heads[0].recipe.augment == "flip" and heads[1].recipe.augment is None
+    assert all(torch.equal(after[key], before[key]) for key in after if not key.startswith("5."))
+    assert not torch.equal(after["5.weight"], before["5.weight"])
+
+
+def test_random_layers_are_read_out_too():
+    """The control: shallow's hidden layers stay as drawn, and the readout is that of all others."""
+    recipe = toy_recipe(rule="shallow", net=NET, epochs=1, readout={**READOUT, "epochs": 20})
+    net = prepare(recipe, toy_data()).net
+    result = run_recipe(recipe, toy_data())
+    assert all(torch.equal(net[i].weight, result.net[i].weight) for i in (1, 4))
+    assert len(result.metrics) == 21 and result.test_accuracy > 0.6
+
+
+def test_beside_the_layers_below_the_readout_has_its_own_optimizer():
+    """By default all layers learn at once, the last one at the readout's rate."""
+    learner = prepare(toy_recipe(rule="softhebb", net=NET, lr=0.25, readout={"lr": 0.125}), toy_data())
+    kinds = [type(optimizer).__name__ for optimizer in learner.optimizers]
+    assert kinds == ["NormSGD", "NormSGD", "SGD"]
+    assert [optimizer.param_groups[0]["lr"] for optimizer in learner.optimizers] == [0.25, 0.25, 0.125]
+
+
+def test_as_many_rates_as_layers():
+    """A rate too few would fall on another layer."""
+    with pytest.raises(RunError, match=r"1 rates came for 2 layers.*one each"):
+        prepare(phased(rates=[0.1]), toy_data())
