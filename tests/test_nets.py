@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from altprop.nets import ACTIVATIONS, INITIALISERS, NetError, build
+from altprop.nets import ACTIVATIONS, INITIALISERS, NetError, RePU, Triangle, build
 
 IMAGE = (3, 8, 8)
 
@@ -202,3 +202,49 @@ def test_bad_spec_is_refused_with_one_line(case):
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_norms_reflected_borders_and_padded_pools():
+    """The parts of competitive nets, against the same modules by hand."""
+    net = build("norm-conv4k3r1-pool4s2p1-norm-conv6k3p1-avgpool2-10", (3, 8, 8), 10, act="triangle0.7,repu2")
+    assert [type(module) for module in net] == [
+        nn.BatchNorm2d, nn.Conv2d, Triangle, nn.MaxPool2d, nn.BatchNorm2d, nn.Conv2d, RePU, nn.AvgPool2d, nn.Flatten,
+        nn.Linear,
+    ]  # fmt: skip
+    assert not list(net[0].parameters()) and (net[2].power, net[6].power) == (0.7, 2.0)
+    assert (net[1].padding_mode, net[1].padding, net[5].padding_mode) == ("reflect", (1, 1), "zeros")
+    assert (net[3].kernel_size, net[3].stride, net[3].padding) == (4, 2, 1)
+    assert net(torch.rand(2, 3, 8, 8)).shape == (2, 10)
+
+
+def test_a_norm_before_a_linear_layer_takes_each_feature_by_itself():
+    """One mean for all pixels of an image would leave them as uncentred as they came."""
+    net = build("64-norm-5-norm-7-10", (1, 8, 8), 10)
+    assert [type(module) for module in net[:2]] == [nn.Flatten, nn.BatchNorm1d] and net[1].num_features == 64
+    assert [m.num_features for m in net if isinstance(m, nn.BatchNorm1d)] == [64, 5]
+
+
+@pytest.mark.parametrize(("init", "least"), [("radius25", None), ("positive25", 0.0)])
+def test_radius_is_the_norm_of_hidden_units(init, least):
+    """The rate of SoftHebb goes by the distance of that norm to 1; the readout starts as elsewhere."""
+    net = build("300-64-32-10", (300,), 10, init=init)
+    for layer, inputs in ((net[0], 300), (net[2], 64)):
+        assert layer.weight.norm(dim=1).mean().item() == pytest.approx(25, rel=0.05), inputs
+        assert least is None or layer.weight.min() >= least
+    assert net[4].weight.abs().max().item() <= (6 / 32) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("spec", "act", "words"),
+    [
+        ("64-5-10", "relu,tanh", ["1 hidden layers", "2 activations", "one a hidden layer"]),
+        ("64-5-10", "triangle0.7x", ["unknown activation 'triangle0.7x'"]),
+        ("conv4k3-pool2p2-10", "relu", ["'pool2p2' pads by more than half", "p1"]),
+        ("conv4k3r9-10", "relu", ["'conv4k3r9' reflects more"]),
+    ],
+)
+def test_parts_that_cannot_be(spec, act, words):
+    """torch would fail later, in words of its own, or in training."""
+    with pytest.raises(NetError) as error:
+        build(spec, (1, 8, 8), 10, act=act)
+    assert all(word in str(error.value) for word in words), error.value

@@ -1,7 +1,17 @@
 """Ordinary torch.nn builders, and the spec string that names a net in one word."""
 
-from altprop.nets.activations import RePU, Triangle
+from altprop.nets.activations import RePU, Softmax, Triangle
 from altprop.nets.residual import Residual, ResidualBlock
 from altprop.nets.spec import ACTIVATIONS, INITIALISERS, NetError, build
 
-__all__ = ["ACTIVATIONS", "INITIALISERS", "NetError", "RePU", "Residual", "ResidualBlock", "Triangle", "build"]
+__all__ = [
+    "ACTIVATIONS",
+    "INITIALISERS",
+    "NetError",
+    "RePU",
+    "Residual",
+    "ResidualBlock",
+    "Softmax",
+    "Triangle",
+    "build",
+]

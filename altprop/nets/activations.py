@@ -33,3 +33,17 @@ class Triangle(nn.Module):
 
     def extra_repr(self) -> str:
         return f"power={self.power:g}"
+
+
+class Softmax(nn.Module):
+    """softmax(inverse_temperature a) over the units, dimension 1."""
+
+    def __init__(self, inverse_temperature: float = 1.0) -> None:
+        super().__init__()
+        self.inverse_temperature = inverse_temperature
+
+    def forward(self, a: Tensor) -> Tensor:
+        return (self.inverse_temperature * a).softmax(1)
+
+    def extra_repr(self) -> str:
+        return f"inverse_temperature={self.inverse_temperature:g}"

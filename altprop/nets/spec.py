@@ -11,7 +11,7 @@
 
 Every hidden layer is followed by the activation; every hidden linear layer by dropout as well.  A Flatten stands
 wherever an image meets a linear layer.  ``conv32k5`` has stride 1 and no padding.  The activation is one name, or one a
-hidden layer, with a power where it has one: ``triangle0.7,triangle1.4,triangle``.
+hidden layer, with its number where it has one: ``triangle0.7,triangle1.4,triangle``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop.nets.activations import RePU, Triangle
+from altprop.nets.activations import RePU, Softmax, Triangle
 from altprop.nets.residual import Residual, resnet
 
 ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
@@ -41,9 +41,10 @@ ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "hardtanh": nn.Hardtanh,
     "identity": nn.Identity,
     "repu": RePU,
+    "softmax": Softmax,
     "triangle": Triangle,
 }
-POWERED = re.compile(r"(repu|triangle)(\d*\.?\d+)")
+POWERED = re.compile(r"(repu|softmax|triangle)(\d*\.?\d+)")
 
 INITIALISERS: dict[str, Callable[[Tensor], Any] | None] = {  # of the weights; biases start at zero
     "he_uniform": partial(nn.init.kaiming_uniform_, nonlinearity="relu"),

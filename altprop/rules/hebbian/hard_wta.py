@@ -62,7 +62,7 @@ class HardWTA(Rule):
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
         return climb(self, self._by_threshold if self.thresholds else self._by_rank, x, y, ready)
 
-    def _by_rank(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+    def _by_rank(self, index: int, trace: Trace) -> Tensor:
         module: Any = trace.layer.synapse
         W = module.weight
         steep = W if self.p == 2 else W.sign() * W.abs().pow(self.p - 1)
@@ -76,11 +76,11 @@ class HardWTA(Rule):
         dW = G.addcmul_(along(decay, W), W, value=-1)
         return dW.div_(-largest_entry(dW))
 
-    def _by_threshold(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+    def _by_threshold(self, index: int, trace: Trace) -> Tensor:
         W = weight_of(trace)
-        contest = rows(trace, trace.a) - self.theta[l]
+        contest = rows(trace, trace.a) - self.theta[index]
         y = torch.zeros_like(contest).scatter_(-1, contest.topk(self.k, -1).indices, 1.0)
         share = y.flatten(0, -2).mean(0)  # (units,)
         if self.training:
-            self.theta[l].add_(share - self.k / len(share), alpha=self.rate)
+            self.theta[index].add_(share - self.k / len(share), alpha=self.rate)
         return correlated(trace, y).div_(-(y.numel() // len(share))).addcmul_(along(share, W), W)

@@ -47,7 +47,7 @@ class Hebb(Rule):
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
         return climb(self, self._gradient, x, y, ready)
 
-    def _gradient(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+    def _gradient(self, index: int, trace: Trace) -> Tensor:
         h = rows(trace, trace.h)  # (N, *positions, units)
         return correlated(trace, h).div_(-_samples(h)).add_(weight_of(trace), alpha=self.decay)
 
@@ -67,7 +67,7 @@ class Oja(Rule):
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
         return climb(self, self._gradient, x, y, ready)
 
-    def _gradient(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+    def _gradient(self, index: int, trace: Trace) -> Tensor:
         W, u = weight_of(trace), _linear(trace)
         power = u.square().flatten(0, -2).sum(0)  # (units,): sum u_i^2
         return correlated(trace, u).addcmul_(along(power, W), W, value=-1).div_(-_samples(u))
@@ -91,7 +91,7 @@ class GHA(Rule):
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
         return climb(self, self._gradient, x, y, ready)
 
-    def _gradient(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+    def _gradient(self, index: int, trace: Trace) -> Tensor:
         W, u = weight_of(trace), _linear(trace)
         U = u.flatten(0, -2)
         shadow = (U.T @ U).tril_() @ W.flatten(1)  # sum_{j<=i} u_i u_j w_j

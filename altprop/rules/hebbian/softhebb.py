@@ -59,9 +59,9 @@ class SoftHebb(Rule):
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
         return climb(self, self._gradient, x, y, ready)
 
-    def _gradient(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+    def _gradient(self, index: int, trace: Trace) -> Tensor:
         W = weight_of(trace)
-        y = torch.softmax(rows(trace, trace.a) * self.t[l], -1)
+        y = torch.softmax(rows(trace, trace.a) * self.t[index], -1)
         if self.anti_hebbian:
             largest, winner = y.max(-1, keepdim=True)
             y.neg_().scatter_(-1, winner, largest)

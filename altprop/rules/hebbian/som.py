@@ -63,8 +63,8 @@ class SOM(Rule):
         self.grid, self.sigma, self.maps, self.mask_lr = grid, sigma, maps, mask_lr
         shapes = [layer.synapse.weight.shape for layer in learning if masks]
         self.masks = draw_feedback(shapes, init="uniform", seed=seed, like=self.like)
-        for l, layer in enumerate(learning if masks else []):  # noqa: E741
-            self.layers[l] = Masked(layer.inlet, layer.synapse, layer.activation, layer.name, self.masks, l)
+        for index, layer in enumerate(learning if masks else []):
+            self.layers[index] = Masked(layer.inlet, layer.synapse, layer.activation, layer.name, self.masks, index)
 
     def forward(self, x: Tensor) -> Any:
         for layer in self.layers if len(self.masks) else [self.net]:
@@ -75,14 +75,14 @@ class SOM(Rule):
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
         return climb(self, self._gradient, x, y, ready)
 
-    def respond(self, l: int, trace: Trace) -> Any:  # noqa: E741
+    def respond(self, index: int, trace: Trace) -> Any:
         """a (N, *out) of the layer, seen through the masks if there are any."""
         if len(self.masks):
-            rows(trace, trace.a).copy_(driven(trace, weight_of(trace) * self.masks[l])).add_(_bias(trace))
+            rows(trace, trace.a).copy_(driven(trace, weight_of(trace) * self.masks[index])).add_(_bias(trace))
         return trace.a
 
-    def _gradient(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
-        W, v, u = weight_of(trace), self.masks[l] if len(self.masks) else None, rows(trace, trace.a) - _bias(trace)
+    def _gradient(self, index: int, trace: Trace) -> Tensor:
+        W, v, u = weight_of(trace), self.masks[index] if len(self.masks) else None, rows(trace, trace.a) - _bias(trace)
         c = (u - W.flatten(1).square().sum(1) / 2 if v is None else u).argmax(-1, keepdim=True)
         n = neighbourhood(c, len(W), self.maps, self.grid, self.sigma, like=u)  # (N, *positions, units)
         G, decay = correlated(trace, n) / c.numel(), along(n.flatten(0, -2).mean(0), W) * W

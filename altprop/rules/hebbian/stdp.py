@@ -68,13 +68,13 @@ class STDP(Rule):
         self.steps, self.trace, self.adapt, self.activity = steps, trace, adapt, activity
         self.a_plus, self.a_minus, self.decay, self.soft = a_plus, a_minus, decay, soft
         self.spikes, self.rates, self.neurons = Spikes(steps), Rates(steps), nn.ModuleList()
-        for l, layer in enumerate(hidden(self)):  # noqa: E741
+        for index, layer in enumerate(hidden(self)):
             theta = self.like.new_full((len(layer.synapse.get_parameter("weight")),), threshold)
             cells = leaky(self.like.new_tensor(beta), threshold=theta, surrogate_disable=True).to(theta)
             self.neurons.append(Neurons(cells, steps, 1 if is_convolution(layer.synapse) else -1, inhibition))
-            inlet = layer.inlet if l else nn.Sequential(self.spikes, *parts(layer.inlet))
-            activation = nn.Sequential(*parts(layer.activation), self.neurons[l])
-            self.layers[l] = Layer(inlet, layer.synapse, activation, layer.name)
+            inlet = layer.inlet if index else nn.Sequential(self.spikes, *parts(layer.inlet))
+            activation = nn.Sequential(*parts(layer.activation), self.neurons[index])
+            self.layers[index] = Layer(inlet, layer.synapse, activation, layer.name)
         if readout and len(self.neurons):
             top = self.layers[-1]
             self.layers[-1] = Layer(nn.Sequential(self.rates, *parts(top.inlet)), top.synapse, top.activation, top.name)
@@ -88,7 +88,7 @@ class STDP(Rule):
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
         return climb(self, self._gradient, x, y, ready)
 
-    def _gradient(self, l: int, trace: Trace) -> Tensor:  # noqa: E741
+    def _gradient(self, index: int, trace: Trace) -> Tensor:
         W, y = weight_of(trace), rows(trace, trace.h)  # y (T * N, *positions, units)
         p = lowpass(trace.x, self.steps, self.trace)  # (T * N, *in)
         q = lowpass(y, self.steps, self.trace) - (1 - self.trace) * y  # (T * N, *positions, units)
@@ -97,6 +97,6 @@ class STDP(Rule):
         if self.soft:
             grow, shrink = grow * (1 - W), shrink * W
         if self.training:
-            neurons: Any = self.neurons[l]
+            neurons: Any = self.neurons[index]
             neurons.theta.add_(self.adapt * (len(rate) * rate - self.activity))
         return self.decay * along(rate, W) * W + self.a_minus * shrink - self.a_plus * grow
