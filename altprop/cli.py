@@ -134,7 +134,7 @@ def train(
 
 @app.command()
 def compare(
-    rules: Annotated[str | None, typer.Option(help="Comma-separated [all].")] = None,
+    rules: Annotated[str | None, typer.Option(help="Comma-separated [all that need no extra].")] = None,
     data: Data = None, net: Net = None, data_dir: DataDir = None, label: Label = None, scale: Scale = None,
     val: Val = None, act: Act = None, dropout: Dropout = None, bias: Bias = None, init: Init = None, loss: Loss = None,
     epochs: Epochs = None, lr: Rate = None, momentum: Momentum = None, batch: Batch = None, schedule: Schedule = None,

@@ -87,10 +87,10 @@ def difference(row):
 
 
 def published(recipes=RECIPES, results=RESULTS):
-    """docs/results.md: every row that has a recipe, by table, and where its runs were made."""
+    """docs/results.md: every row, by table, and where its runs were made."""
     everything = [(row, status(row, results)) for row in rows((), recipes)]
     run = sum(reached["n"] > 0 for _, reached in everything)
-    parts = [HEAD.format(recipes=len(everything), run=run)]
+    parts = [HEAD.format(recipes=sum(row.recipe is not None for row, _ in everything), run=run)]
     for name, title in tables(recipes).items():
         mine = [(row, reached) for row, reached in everything if f"{row.paper}/{row.table}" == name]
         paper = name.split("/")[0]

@@ -19,6 +19,7 @@ from altprop.run.recipe import RunError
 from altprop.run.reproduce import missing
 
 ROWS = rows()
+WITH_RECIPE = [each for each in ROWS if each.recipe]
 TABLE1 = [f"{net}-{data}" for net in ("fc", "conv") for data in ("mnist", "cifar10", "cifar100")]
 HEAVY = {"100x240", "conv64", "resnet56"}  # too large to build in a moment
 MINI = """
@@ -38,7 +39,7 @@ b = { base = "digits", rule = "pepita", arguments = { sign = -1 }, note = "as th
 def sample():
     """One row of each table, rule, arguments and kind of net."""
     kinds = {}
-    for each in ROWS:
+    for each in WITH_RECIPE:
         recipe = each.recipe
         shape = (recipe.net[:5], recipe.freeze, recipe.whiten, recipe.augment, recipe.optimizer)
         if not any(word in each.id + recipe.net for word in HEAVY):
@@ -74,7 +75,8 @@ def test_every_row_names_what_a_reader_needs():
     """Two rows of one id, a row without net, a deviation without a mean, a folder without its README."""
     assert len({each.id for each in ROWS}) == len(ROWS)
     for each in ROWS:
-        assert each.recipe.net and each.minutes >= 0 and each.needs in ("cpu", "gpu"), each.id
+        assert each.recipe.net if each.recipe else each.method and each.published, each.id
+        assert each.minutes >= 0 and each.needs in (("cpu", "gpu") if each.recipe else ("recipe",)), each.id
         assert each.published_std is None or each.published is not None, each.id
     for paper in {each.paper for each in ROWS}:
         assert f"altprop reproduce {paper}" in (RECIPES / paper / "README.md").read_text()
@@ -240,3 +242,19 @@ def test_a_result_in_the_repository_is_small_and_whole():
         assert path.stat().st_size < 50_000 and f"seed{run['seed']}" == path.stem
         assert {"recipe", "recipe_hash", "seconds", "environment", "test_accuracy", "loss"} <= run.keys(), path
         assert {"torch", "altprop", "cpu", "threads", "device"} <= run["environment"].keys(), path
+
+
+def test_a_published_number_without_a_recipe(tmp_path):
+    """A comparison that left out what is not here yet would flatter what is; and nothing must try to run it."""
+    table = '[row]\na = { method = "Burstprop", published = 79.9 }\nb = { rule = "bp", net = "64-10", data = "digits" }'
+    where = places(tmp_path, {"p/t": table})
+    a, b = rows((), where.recipes)
+    assert a.recipe is None and [job.row.id for job in missing((), 1, where)] == ["p/t/b"]
+    said = status(a, where.results)
+    assert (said["rule"], said["published"], said["verdict"], said["needs"]) == (
+        "Burstprop", 79.9, "not run", "recipe",
+    )  # fmt: skip
+    assert a.hash != b.hash
+    both = '[row]\na = { method = "Burstprop", rule = "bp", published = 79.9 }'
+    with pytest.raises(RunError, match=r"method names what has no recipe, but rule came"):
+        rows((), places(tmp_path / "both", {"p/t": both}).recipes)

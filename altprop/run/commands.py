@@ -50,6 +50,7 @@ __all__ = [
 
 BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
 MOST_SEEDS = 1000
+ALL = [name for name, rule in RULES.items() if not getattr(rule, "extra", None)]  # that need no extra of the package
 UPDATE_EVERY = 20  # batches between two movements of the progress bar
 
 
@@ -99,7 +100,7 @@ def compare(
     options: dict[str, Any], rules: str | None, seeds: str, settings: list[str], config: Path | None, out: Path | None
 ) -> dict[str, Any]:
     """A comparison; ``rules`` and ``seeds`` as the command line has them."""
-    names = [name.strip() for name in rules.split(",")] if rules else list(RULES)
+    names = [name.strip() for name in rules.split(",")] if rules else ALL
     for name in names:
         check_rule(name)
     if len(set(names)) < len(names):

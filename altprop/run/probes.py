@@ -47,7 +47,7 @@ def probe(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str,
 
 
 def _curve(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    accuracies = [row["test_accuracy"] for row in metrics]
+    accuracies = [row["test_accuracy"] for row in metrics if row["test_accuracy"] is not None]
     if not data.classes:
         raise Refused("a regression has no accuracy whose plateau could be fitted")
     fit = plateau(accuracies, chance=1 / data.outputs)

@@ -36,8 +36,9 @@ INSTALLED = (PACKAGE / "recipes").is_dir()  # a wheel carries the recipes; a che
 RECIPES = (PACKAGE if INSTALLED else PACKAGE.parent) / "recipes"
 RESULTS = Path("results") if INSTALLED else PACKAGE.parent / "results"  # never into an installed package
 # Of a row beside its recipe's keys: the published mean and deviation in the quantity's unit; the row whose runs it
-# reads, if not its own; the minutes that a seed takes; the device it needs; what there is to say.
-ROW = ("base", "published", "published_std", "quantity", "runs_of", "minutes", "needs", "note")
+# reads, if not its own; the minutes that a seed takes; the device it needs; what there is to say; and instead of a
+# recipe what the paper calls a method that has none here.
+ROW = ("base", "published", "published_std", "quantity", "runs_of", "minutes", "needs", "note", "method")
 
 Curve = list[float | None]
 
@@ -83,15 +84,16 @@ class Row:
     """One number of a paper, and the recipe that should give it."""
 
     id: str  # paper/table/row
-    recipe: Recipe
+    recipe: Recipe | None  # None where only the published number stands here yet
     published: float | None
     published_std: float | None
     published_runs: int | None
     quantity: str  # accuracy (percent), slowness (epochs), loss, or the largest angle of feedback to weights (degrees)
     runs_of: str  # the id of the row whose runs it reads
     minutes: float
-    needs: str  # the device without which it would take too long
+    needs: str  # the device without which it would take too long, or "recipe"
     note: str
+    method: str = ""  # what the paper calls it, where there is no recipe
 
     @property
     def paper(self) -> str:
@@ -104,7 +106,8 @@ class Row:
     @cached_property
     def hash(self) -> str:
         """Of what decides the numbers; a result of another hash is not this row's."""
-        return hashlib.sha256(json.dumps(self.recipe.experiment(), sort_keys=True).encode()).hexdigest()[:12]
+        experiment = self.recipe.experiment() if self.recipe else {"method": self.method}
+        return hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:12]
 
     def result_path(self, seed: int, results: Path) -> Path:
         return results / self.runs_of / f"seed{seed}.json"
@@ -139,7 +142,8 @@ def rows(targets: Iterable[str] = (), recipes: Path = RECIPES) -> list[Row]:
             raise RunError(
                 f"{row.id} reads the runs of {row.runs_of}, which has none of its own: name the row that has"
             )
-    everything = [replace(row, recipe=by_id[row.runs_of].recipe) for row in by_id.values()]
+    sources = [(row, by_id[row.runs_of]) for row in by_id.values()]
+    everything = [replace(row, recipe=source.recipe, needs=source.needs) for row, source in sources]
     wanted = [target.strip("/") for target in targets]
     for target in wanted:
         if not any(_under(row.id, target) for row in everything):
@@ -158,8 +162,9 @@ def status(row: Row, results: Path = RESULTS) -> dict[str, Any]:
     difference = mean(values) - row.published if known else None  # type: ignore[operator]
     half = _half_width(values, row) if known else None
     return {
-        "id": row.id, "paper": row.paper, "table": row.table, "rule": row.recipe.rule, "data": row.recipe.data,
-        "net": row.recipe.net, "quantity": row.quantity, "published": row.published,
+        "id": row.id, "paper": row.paper, "table": row.table,
+        "rule": row.recipe.rule if row.recipe else row.method, "data": row.recipe and row.recipe.data,
+        "net": row.recipe and row.recipe.net, "quantity": row.quantity, "published": row.published,
         "published_std": row.published_std, "mean": mean(values) if values else None,
         "std": stdev(values) if len(values) > 1 else None, "n": len(values), "seeds": sorted(runs),
         "difference": difference, "difference_low": None if half is None else difference - half,  # type: ignore[operator]
@@ -223,11 +228,15 @@ def _merged(row: dict[str, Any], bases: dict[str, Any]) -> dict[str, Any]:
 
 def _row(id: str, values: dict[str, Any], table: dict[str, Any]) -> Row:
     own = {key: values.get(key) for key in ROW}
-    recipe = make_recipe(**{key: value for key, value in values.items() if key not in ROW})
+    given = {key: value for key, value in values.items() if key not in ROW}
+    recipe = None if own["method"] else make_recipe(**given)
+    if own["method"] and given:
+        raise RunError(f"{id}: method names what has no recipe, but {', '.join(given)} came: give a rule instead")
     quantity = own["quantity"] or "accuracy"
     if quantity not in QUANTITIES:
         raise RunError(f"{id}: unknown quantity '{quantity}'{nearest(quantity, QUANTITIES)}")
     return Row(
         id, recipe, own["published"], own["published_std"], table.get("published_runs"), quantity,
-        own["runs_of"] or id, own["minutes"] or 0.0, own["needs"] or "cpu", own["note"] or "",
+        own["runs_of"] or id, own["minutes"] or 0.0, own["needs"] or ("recipe" if own["method"] else "cpu"),
+        own["note"] or "", own["method"] or "",
     )  # fmt: skip

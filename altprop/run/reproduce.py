@@ -60,7 +60,7 @@ def missing(targets: Iterable[str], seeds: int, places: Places = PLACES) -> list
         done = source.results(places.results)
         minutes = median(run["seconds"] for run in done.values()) / 60 if done else source.minutes
         for seed in range(seeds):
-            if seed not in done and (source.needs == "cpu" or places.device != "cpu"):
+            if seed not in done and source.recipe and (source.needs == "cpu" or places.device != "cpu"):
                 jobs.setdefault((source.id, seed), Job(source, seed, minutes))
     return list(jobs.values())
 
@@ -195,6 +195,7 @@ def work(row: Row, seed: int, places: Places) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # a signal to the group reaches the parent alone, which then asks once
     _stop_with_parent()
+    assert row.recipe is not None  # missing() leaves such rows out
     path = places.runs / row.id / f"seed{seed}-{row.hash}"
     recipe = row.recipe.with_(seed=seed, threads=1, data_dir=places.data_dir, device=places.device)
     try:
@@ -226,6 +227,7 @@ def _stop_with_parent() -> None:
 
 def record(row: Row, seed: int, result: Result, places: Places) -> None:
     """The run as a small JSON: what it was, where it ran, and its curves."""
+    assert row.recipe is not None
     curves = ("test_accuracy", "train_accuracy", "test_loss", "loss")
     metrics = result.metrics
     run: dict[str, Any] = {

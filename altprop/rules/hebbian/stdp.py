@@ -46,6 +46,7 @@ class STDP(Rule):
     calling the rule runs it.  Raises ``Refused`` for arguments out of range, and where snnTorch is missing."""
 
     family, reference = "hebbian", "diehl2015"
+    extra = "spiking"  # of the package, which brings snnTorch
     claims = Claims(
         weight_transport="none", locking="none", signal="none", labels=False, passes=20,  # the steps, as they stand
         changes=("neurons",), trains=("synapse",),
