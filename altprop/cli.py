@@ -47,7 +47,9 @@ Epochs = Annotated[int | None, typer.Option(help="[10, or 60 where the data are 
 Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate [the rule's, see altprop list].")]
 Momentum = Annotated[float | None, typer.Option(help="[0.9]")]
 Batch = Annotated[int | None, typer.Option(help="[64]")]
-Schedule = Annotated[str | None, typer.Option(help="constant, linear, cosine, or step@60,90 [constant].")]
+Schedule = Annotated[
+    str | None, typer.Option(help="constant, linear, ramp, cosine, step@60,90 or halve@50% [constant].")
+]
 Decay = Annotated[float | None, typer.Option(help="Weight decay [0].")]
 Optimizer = Annotated[str | None, typer.Option(help="sgd, adam, adamw or rmsprop [sgd].")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... [cpu].")]

@@ -171,3 +171,19 @@ def test_as_many_rates_as_layers():
     """A rate too few would fall on another layer."""
     with pytest.raises(RunError, match=r"1 rates came for 2 layers.*one each"):
         prepare(phased(rates=[0.1]), toy_data())
+
+
+def test_a_norm_before_the_readout_is_refused():
+    """No phase would move its statistics, and the readout would see features that nothing has centred."""
+    with pytest.raises(RunError, match="BatchNorm1d stands before the readout"):
+        prepare(phased(net="6-norm-8-norm-3", rates=[0.1]), toy_data())
+    prepare(phased(net="6-norm-8-norm-3", rates=[], layerwise=False, readout={}), toy_data())
+
+
+def test_online_learning_sample_by_sample():
+    """With a batch of one a norm has no statistics; without it every rule learns so."""
+    with pytest.raises(RunError, match=r"batch = 1 came.*without norm"):
+        prepare(toy_recipe(rule="softhebb", net=NET, batch=1), toy_data())
+    run = toy_recipe(rule="softhebb", net="6-8-3", batch=1, init="radius5", epochs=2)
+    result = run_recipe(run, toy_data())
+    assert torch.isfinite(result.net[0].weight).all() and result.metrics[-1]["step"] == 120

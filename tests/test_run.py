@@ -164,6 +164,19 @@ def test_schedules_are_those_of_torch(name):
     assert_close(result.net.state_dict(), plain_torch(toy_data(), OPTIMIZERS["sgd"], SCHEDULES[name]))
 
 
+def test_a_ramp_falls_with_every_batch(monkeypatch):
+    """In the one epoch of SoftHebb a schedule by epochs would never move."""
+    rates, step = [], Learner.step
+
+    def spy(self, x, y):
+        rates.append(self.optimizers[0].param_groups[0]["lr"])
+        return step(self, x, y)
+
+    monkeypatch.setattr(Learner, "step", spy)
+    fit("bp", lr=0.8, schedule="ramp", epochs=2)
+    assert rates == pytest.approx([0.8 * (1 - batch / 8) for batch in range(8)])
+
+
 def test_learning_rate_of_each_epoch_is_logged():
     """The rate that the epoch was trained with, not the next one's."""
     step = [row["lr"] for row in fit(lr=1e-3, epochs=6, schedule="step@2,4").metrics]

@@ -44,7 +44,7 @@ class Learner:
     net: nn.Module
     rule: Rule
     optimizers: list[torch.optim.Optimizer]  # one, or with ``stream`` one for each layer
-    schedule: Callable[[int], float]  # epoch from 0 -> factor of the learning rate
+    schedule: Callable[[float], float]  # epoch from 0 -> factor of the learning rate
     order: torch.Generator  # of the training samples, and of what augmentation does to them
     augment: Callable[[Tensor, torch.Generator], Tensor]
     still: Sequence[nn.Module] = ()  # modules in eval mode: what they say, statistics too, stays as it is
@@ -72,7 +72,7 @@ class Learner:
         """Set train mode, the layers that learn and the learning rate of an epoch, counted from 0."""
         self.rule.train()
         if self.recipe.layerwise:
-            phase, epoch = divmod(epoch, self.recipe.epochs or 1)
+            phase = epoch // (self.recipe.epochs or 1)
             below = self.hidden[:phase]
             # A norm behind the last of them stands before the layer that learns.
             self.still = [part for layer in below for part in (layer.inlet, layer.synapse)]
@@ -81,9 +81,14 @@ class Learner:
                 layer.synapse.requires_grad_(index == phase and index >= self.recipe.freeze)
         for module in self.still:
             module.eval()
+        self.anneal(epoch)
+
+    def anneal(self, epoch: float) -> None:
+        """Set the learning rate of an epoch, counted from 0, or of a moment in it."""
+        factor = self.schedule(epoch % (self.recipe.epochs or 1))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * self.schedule(epoch)
+                group["lr"] = group["initial_lr"] * factor
 
     def step(self, x: Tensor, y: Tensor) -> float:
         """One batch: credit, then the optimizer's step unless the loss is not finite; with ``stream`` each layer's step
@@ -123,6 +128,7 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
     schedule = find_schedule(recipe.schedule, recipe.epochs or 1)
     _freeze(recipe, rule)
     _check_reached(recipe, rule)
+    _check_batch(recipe, net)
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
     augment = _augmentation(recipe, data)
@@ -217,6 +223,12 @@ def _check_reached(recipe: Recipe, rule: Rule) -> None:
             if isinstance(module, _NormBase):
                 what = f"{type(module).__name__} stands before the readout, whose statistics no phase would move"
                 raise RunError(f"{what}: take it out of the net, or let the readout learn beside the layers below")
+
+
+def _check_batch(recipe: Recipe, net: nn.Module) -> None:
+    if recipe.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in net.modules()):
+        what = "batch = 1 came, but BatchNorm1d has no statistics of one sample"
+        raise RunError(f"{what}: give a larger batch, or a net without norm and --scale standard")
 
 
 def _augmentation(recipe: Recipe, data: Dataset) -> Callable[[Tensor, torch.Generator], Tensor]:

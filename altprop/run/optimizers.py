@@ -21,14 +21,16 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # (parameter gr
     "norm_sgd": lambda p, r: NormSGD(p, lr=r.lr, power=r.power),
 }
 
-SCHEDULES: dict[str, Callable[[int, int, list[int]], float]] = {  # (epoch from 0, epochs, milestones) -> factor of lr
+SCHEDULES: dict[str, Callable[[float, int, list[int]], float]] = {  # (epoch from 0, epochs, milestones) -> factor of lr
     "constant": lambda epoch, epochs, milestones: 1.0,
     "linear": lambda epoch, epochs, milestones: 1 - epoch / epochs,
+    "ramp": lambda epoch, epochs, milestones: 1 - epoch / epochs,
     "cosine": lambda epoch, epochs, milestones: (1 + cos(pi * epoch / epochs)) / 2,
     "step": lambda epoch, epochs, milestones: 0.1 ** sum(epoch >= milestone for milestone in milestones),
     "halve": lambda epoch, epochs, milestones: 0.5 ** sum(epoch >= milestone for milestone in milestones),
 }
 MILESTONED = ("step", "halve")
+BATCHWISE = ("ramp",)  # set anew for every batch, not for every epoch
 
 
 def streams(recipe: Recipe, rule: Rule) -> bool:
@@ -37,9 +39,9 @@ def streams(recipe: Recipe, rule: Rule) -> bool:
     return recipe.stream or rule.claims.updates > 1 or not rule.claims.labels
 
 
-def find_schedule(text: str, epochs: int) -> Callable[[int], float]:
-    """``constant``, ``linear``, ``cosine``, or ``step@60,90``: a tenth from each of these epochs on; ``halve@50%,75%``:
-    a half, here from these shares of all epochs on."""
+def find_schedule(text: str, epochs: int) -> Callable[[float], float]:
+    """``constant``, ``linear``, ``ramp`` (linear batch by batch), ``cosine``, ``step@60,90``: a tenth from each of these
+    epochs on, or ``halve@50%,75%``: a half, here from these shares of all epochs on."""
     name, _, tail = text.partition("@")
     if name not in SCHEDULES or (name in MILESTONED) != bool(tail):
         plain = [known for known in SCHEDULES if known not in MILESTONED]

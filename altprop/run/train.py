@@ -19,6 +19,7 @@ from altprop.core import Rule
 from altprop.data import as_float, batches
 from altprop.measure import angles_to_bp, feedback_angles, norms
 from altprop.run.learner import Learner
+from altprop.run.optimizers import BATCHWISE
 from altprop.run.recipe import RunError
 from altprop.run.store import RunDirectory
 
@@ -89,17 +90,20 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
     # A BatchNorm cannot take a batch of one sample, so that such a rest is left out.
     alone = len(x_all) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
     stream = batches(x_all, y_all, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone)
+    count = -(-len(x_all) // recipe.batch)
     for index, (x, y) in enumerate(stream):
         x = learner.augment(x, learner.order)
         if index < position.batch:
             continue
+        if recipe.schedule in BATCHWISE:
+            learner.anneal(position.epoch + index / count)
         loss = learner.step(x, y)
         position.batch, position.step = index + 1, position.step + 1
         if not math.isfinite(loss):
             raise _diverged(learner.rule, position, x, f"the loss is {loss}")
         position.loss_sum += loss * len(x)
         if progress is not None:
-            progress(position.epoch, learner.epochs, index, -(-len(x_all) // recipe.batch), loss)
+            progress(position.epoch, learner.epochs, index, count, loss)
         if stop.is_set():
             break
     position.seconds = time.perf_counter() - start
