@@ -40,8 +40,8 @@ def streams(recipe: Recipe, rule: Rule) -> bool:
 
 
 def find_schedule(text: str, epochs: int) -> Callable[[float], float]:
-    """``constant``, ``linear``, ``ramp`` (linear batch by batch), ``cosine``, ``step@60,90``: a tenth from each of these
-    epochs on, or ``halve@50%,75%``: a half, here from these shares of all epochs on."""
+    """``constant``, ``linear``, ``ramp`` (linear batch by batch), ``cosine``, ``step@60,90``: a tenth from each of
+    these epochs on, or ``halve@50%,75%``: a half, here from these shares of all epochs on."""
     name, _, tail = text.partition("@")
     if name not in SCHEDULES or (name in MILESTONED) != bool(tail):
         plain = [known for known in SCHEDULES if known not in MILESTONED]
