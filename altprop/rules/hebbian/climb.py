@@ -15,6 +15,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -108,14 +109,17 @@ def _present(layer: Layer, x: Tensor) -> Trace:
     x = layer.inlet(x)
     (kh, kw), (sh, sw), pad = module.kernel_size, module.stride, module._reversed_padding_repeated_twice
     size = [(x.shape[2] + sum(pad[2:]) - kh) // sh + 1, (x.shape[3] + sum(pad[:2]) - kw) // sw + 1]
-    if module.weight.numel() < len(x) * prod(size) * module.weight[0].numel():
+    packed = module.weight.numel() < len(x) * prod(size) * module.weight[0].numel()
+    if packed and module.padding_mode == "zeros":
         return _plain(Layer(nn.Sequential(), module, layer.activation, layer.name), x)._replace(layer=layer)
     padded = F.pad(x, pad, "constant" if module.padding_mode == "zeros" else module.padding_mode)
-    patches = (
-        padded.movedim(1, -1).unfold(1, kh, sh).unfold(2, kw, sw).reshape(len(x) * prod(size), -1)
-    )  # (M, in kh kw)
+    if packed:
+        padded = padded.contiguous(memory_format=torch.channels_last)
+        a = drive(module, padded, module.weight, module.bias)
+        return Trace(layer, padded, a, a, [], Step(module, None), [])
+    patches = padded.movedim(1, -1).unfold(1, kh, sh).unfold(2, kw, sw).reshape(len(x) * prod(size), -1)
     a = linear(patches, module.weight.flatten(1), module.bias).view(len(x), *size, -1).movedim(-1, 1)
-    return Trace(layer, patches, a, a, [], Step(module, None), [])
+    return Trace(layer, patches, a, a, [], Step(module, None), [])  # patches (M, in kh kw)
 
 
 def _plain(layer: Layer, x: Tensor) -> Trace:
