@@ -183,7 +183,7 @@ TABLE = [
     Mutant("rules/hebbian/hebb.py", "(U.T @ U).tril_()", "(U.T @ U).triu_()", HEBBIAN),
     Mutant("rules/hebbian/hebb.py", "shadow.view_as(W)).div_(-_samples(u))",
            "shadow.view_as(W)).div_(_samples(u))", HEBBIAN),
-    Mutant("rules/hebbian/hebb.py", "equip(self, readout, of_activity=True)", "equip(self, readout)", HEBBIAN),
+    Mutant("rules/hebbian/hebb.py", "x, y, ready, of_activity=True)", "x, y, ready)", HEBBIAN),
     Mutant("rules/hebbian/softhebb.py", "rows(trace, trace.a) * self.t[index]",
            "rows(trace, trace.a) / self.t[index]", HEBBIAN),
     Mutant("rules/hebbian/softhebb.py", "y.neg_().scatter_(-1, winner, largest)", "y.neg_()", HEBBIAN),

@@ -187,3 +187,13 @@ def test_online_learning_sample_by_sample():
     run = toy_recipe(rule="softhebb", net="6-8-3", batch=1, init="radius5", epochs=2)
     result = run_recipe(run, toy_data())
     assert torch.isfinite(result.net[0].weight).all() and result.metrics[-1]["step"] == 120
+
+
+def test_what_the_user_froze_stays_frozen():
+    """Layers take their turns, but a weight that was given frozen has none."""
+    net = prepare(phased(), toy_data()).net
+    net[1].weight.requires_grad_(False)
+    first, second = net[1].weight.clone(), net[4].weight.clone()
+    run_recipe(phased(net=None), toy_data(), net)
+    assert torch.equal(net[1].weight, first) and not torch.equal(net[4].weight, second)
+    assert not net[1].weight.requires_grad and net[4].weight.requires_grad

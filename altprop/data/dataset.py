@@ -17,7 +17,7 @@ from .errors import DataError, suggest
 class Dataset:
     """Train, test and perhaps validation tensors. One that exists is sound: its checks run when it is made.
 
-    Shapes: x (N, *shape) uint8, scaled to [0, 1] at batch time, or float32, used as is;
+    Shapes: x (N, *shape) uint8, scaled to [0, 1] at batch time, or floats of 32 or 16 bits, used as is;
     y (N,) int64 class labels, or (N, K) float32 targets (regression, `classes` is empty);
     x_unlabelled (M, *shape), samples of no known class, perhaps a strided view of a file.
     Raises `DataError` for lengths, shapes or types that do not fit, empty parts, NaN or infinity, fewer than two
@@ -197,7 +197,7 @@ def check_samples(where: str, x: Tensor, y: Tensor) -> None:
 
 
 def check_inputs(where: str, x: Tensor) -> None:
-    """Raises `DataError` unless x is (N, ...) with N > 0, finite, uint8 or float32."""
+    """Raises `DataError` unless x is (N, ...) with N > 0, finite, uint8, float32, float16 or bfloat16."""
     if x.dim() < 2:
         raise DataError(f"{where} has shape {tuple(x.shape)}; expected (N, features) or (N, C, H, W); reshape it")
     if x.numel() == 0:

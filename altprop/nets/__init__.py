@@ -5,13 +5,5 @@ from altprop.nets.residual import Residual, ResidualBlock
 from altprop.nets.spec import ACTIVATIONS, INITIALISERS, NetError, build
 
 __all__ = [
-    "ACTIVATIONS",
-    "INITIALISERS",
-    "NetError",
-    "RePU",
-    "Residual",
-    "ResidualBlock",
-    "Softmax",
-    "Triangle",
-    "build",
-]
+    "ACTIVATIONS", "INITIALISERS", "NetError", "RePU", "Residual", "ResidualBlock", "Softmax", "Triangle", "build",
+]  # fmt: skip

@@ -99,6 +99,8 @@ def build(
     if not 0 <= dropout < 1:
         raise NetError(f"dropout {dropout} came; expected a fraction of at least 0 and below 1")
     resnet_depth = RESNET.fullmatch(spec)
+    if resnet_depth and len(acts) > 1:
+        raise NetError(f"net '{spec}' has one activation, but {len(acts)} came: give one")
     parts = [] if resnet_depth else _parse(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -186,10 +188,8 @@ def _modules(
     left = iter(acts if len(acts) > 1 else acts * count)
     for part, following in zip(parts, [*parts[1:], None], strict=True):
         if "norm" in part and "width" in (following or {}) and len(shape) > 1:
-            modules, shape = (
-                [*modules, nn.Flatten()],
-                (prod(shape),),
-            )  # each feature by itself, as a linear layer sees it
+            modules.append(nn.Flatten())  # each feature by itself, as a linear layer sees it
+            shape = (prod(shape),)
         new, shape = _part(spec, part, shape, bias)
         modules += new
         if following and ("width" in part or "channels" in part):

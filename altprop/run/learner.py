@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, prod
 from pathlib import Path
@@ -48,6 +48,7 @@ class Learner:
     order: torch.Generator  # of the training samples, and of what augmentation does to them
     augment: Callable[[Tensor, torch.Generator], Tensor]
     still: Sequence[nn.Module] = ()  # modules in eval mode: what they say, statistics too, stays as it is
+    plastic: Collection[nn.Parameter] = ()  # those of the layers that may learn, when it is their turn
 
     @property
     def hidden(self) -> list[Layer]:
@@ -77,11 +78,16 @@ class Learner:
             # A norm behind the last of them stands before the layer that learns.
             self.still = [part for layer in below for part in (layer.inlet, layer.synapse)]
             self.still += [layer.activation for layer in below[:-1]]
-            for index, layer in enumerate(self.hidden):
-                layer.synapse.requires_grad_(index == phase and index >= self.recipe.freeze)
+            self.let_learn(self.hidden[phase : phase + 1])
         for module in self.still:
             module.eval()
         self.anneal(epoch)
+
+    def let_learn(self, layers: Sequence[Layer]) -> None:
+        """Of the layers below the readout these alone, and of them what was not frozen from the start."""
+        turn = {parameter for layer in layers for parameter in layer.synapse.parameters()}
+        for parameter in (parameter for layer in self.hidden for parameter in layer.synapse.parameters()):
+            parameter.requires_grad_(parameter in turn and parameter in self.plastic)
 
     def anneal(self, epoch: float) -> None:
         """Set the learning rate of an epoch, counted from 0, or of a moment in it."""
@@ -132,7 +138,9 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
     augment = _augmentation(recipe, data)
-    return Learner(recipe, data, net, rule, make_optimizers(recipe, rule), schedule, order, augment)
+    plastic = {parameter for parameter in net.parameters() if parameter.requires_grad}
+    optimizers = make_optimizers(recipe, rule)
+    return Learner(recipe, data, net, rule, optimizers, schedule, order, augment, plastic=plastic)
 
 
 def load_data(recipe: Recipe) -> Dataset:

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop.data import batches
+from altprop.data import Dataset, batches
 from altprop.run.learner import Learner, prepare
 from altprop.run.recipe import Readout
 from altprop.run.store import RunDirectory
 from altprop.run.train import Position, Progress, evaluate, resume, train
 
+FOLDER = "readout"  # in the run directory
 BATCH = 250  # of the samples whose features are computed at once
 
 
@@ -33,25 +34,20 @@ def read_out(
     """Train the last layer as ``recipe.readout`` says; its epochs are added to ``position.rows`` behind those before.
 
     Returns the accuracy on the training part.  Raises ``Interrupted``, after which ``resume_run`` goes on."""
-    for layer in learner.hidden:
-        layer.synapse.requires_grad_(False)
+    learner.let_learn([])
     with _folder(run) as scratch:
         head = _head(learner, scratch)
-        inner = None if run is None else run.path / "readout"
-        there = inner is not None and (inner / "checkpoint" / "state.json").exists()
-        if inner is None:
-            own, start = None, Position()
-        elif there:
-            own = RunDirectory.open(inner)
+        own, start = None, Position()
+        if run is not None and (run.path / FOLDER / "checkpoint" / "state.json").exists():
+            own = RunDirectory.open(run.path / FOLDER)
             start = resume(head, own)
-        else:
-            own, start = RunDirectory.create(inner, head.recipe, head.data), Position()
+        elif run is not None:
+            own = RunDirectory.create(run.path / FOLDER, head.recipe, head.data)
         before = (len(position.rows), position.step, position.seconds)
         train(head, start, own, progress, None if report is None else lambda row: report(_behind(row, before)))
         position.rows += [_behind(row, before) for row in start.rows]
         accuracy = evaluate(head.rule, head.data.x_train, head.data.y_train)[1]
-    for layer in learner.hidden[learner.recipe.freeze :]:
-        layer.synapse.requires_grad_(True)
+    learner.let_learn(learner.hidden)
     if run is not None:
         run.log(position.rows)
     return accuracy
@@ -82,7 +78,7 @@ def _head(learner: Learner, scratch: Path) -> Learner:
     return head
 
 
-def _features(learner: Learner, scratch: Path) -> Any:
+def _features(learner: Learner, scratch: Path) -> Dataset:
     """The data set of what reaches the last layer: x (N, features) of every part."""
     data, told, rule = learner.data, learner.recipe.readout, learner.rule
     rule.eval()

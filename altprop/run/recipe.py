@@ -196,7 +196,7 @@ def _check_phases(recipe: Recipe) -> None:
             raise RunError(f"{key} came, but rule '{recipe.rule}' trains its layers by labels: use it with 'softhebb'")
     if recipe.readout != Readout() and claims.signal != "none":
         raise RunError(f"readout came, but every layer of rule '{recipe.rule}' learns by labels: leave it out")
-    if recipe.layerwise and recipe.readout.epochs is None and recipe.arguments.get("readout", True):
+    if recipe.layerwise and recipe.readout.epochs is None:
         raise RunError("layerwise came without epochs of the readout: give it readout = { epochs = 50 }, say")
 
 

@@ -27,10 +27,9 @@ from altprop.core.steps import Step
 Gradient = Callable[[int, Trace], Tensor]  # (index of the layer, its trace with a) -> -Delta W
 
 
-def equip(rule: Any, readout: bool, of_activity: bool = False) -> None:
-    """Whether the last layer reads out, whether the rule takes h for postsynaptic activity and not a or u, and a check
-    that every layer that learns by it is a Linear or a convolution."""
-    rule.readout, rule.of_activity = readout, of_activity
+def equip(rule: Any, readout: bool) -> None:
+    """Whether the last layer reads out, and a check that every other is a Linear or a convolution."""
+    rule.readout = readout
     for layer in hidden(rule):
         if not is_dense(layer.synapse):
             what = f"{type(rule).__name__} has no rule for the weights of {layer}"
@@ -42,24 +41,30 @@ def hidden(rule: Any) -> list[Layer]:
     return rule.layers[: len(rule.layers) - rule.readout]
 
 
-def climb(rule: Any, gradient: Gradient, x: Tensor, y: Tensor | None, ready: Ready | None) -> Tensor:
-    """Every layer that learns, from x (N, *in) up; returns the loss of the readout, 0 where nothing is read out."""
+def climb(
+    rule: Any, gradient: Gradient, x: Tensor, y: Tensor | None, ready: Ready | None, *,
+    of_activity: bool = False, respond: Gradient | None = None,
+) -> Tensor:  # fmt: skip
+    """Every layer that learns, from x (N, *in) up; returns the loss of the readout, 0 where nothing is read out.
+
+    of_activity: the gradient finds h in its trace, where otherwise a stands twice.  respond: from what a gradient gets
+    it makes a, in place of W x + b."""
     layers = hidden(rule)
     reads = rule.readout and y is not None and any(p.requires_grad for p in rule.layers[-1].parameters())
     learning = [index for index, layer in enumerate(layers) if layer.synapse.get_parameter("weight").requires_grad]
     top = len(layers) if reads else max(learning, default=-1) + 1
     for index, layer in enumerate(layers[:top]):
         trace = _present(layer, x)
-        if hasattr(rule, "respond"):  # by something else than W x + b
-            trace = trace._replace(a=rule.respond(index, trace))
-        if rule.of_activity:
+        if respond is not None:
+            trace = trace._replace(a=respond(index, trace))
+        if of_activity:
             trace = trace._replace(h=layer.activation(trace.a))
         if index in learning:
             accumulate(layer.synapse.get_parameter("weight"), gradient(index, trace))
             if ready is not None:
                 ready(layer)
         if index + 1 < top or reads:
-            x = trace.h if rule.of_activity else layer.activation(trace.a)
+            x = trace.h if of_activity else layer.activation(trace.a)
     return _read_out(rule, x, y, ready) if reads else x.new_zeros(())
 
 
@@ -71,6 +76,12 @@ def weight_of(trace: Trace) -> Tensor:
 def rows(trace: Trace, a: Any) -> Tensor:
     """(N, *out) -> (N, *positions, units), a view: the units of a convolution are its channels."""
     return a.movedim(1, -1) if is_convolution(trace.layer.synapse) else a
+
+
+def unbiased(trace: Trace) -> Tensor:
+    """u = a - b (N, *positions, units)."""
+    a, bias = rows(trace, trace.a), trace.layer.synapse.bias
+    return a if bias is None else a - bias  # type: ignore[operator]
 
 
 def correlated(trace: Trace, y: Tensor) -> Tensor:

@@ -29,7 +29,18 @@ import torch
 from torch import Tensor
 
 from altprop.core import Claims, Feedback, Ready, Refused, Rule, Trace
-from altprop.rules.hebbian.climb import along, climb, correlated, driven, equip, largest_entry, rows, weight_of
+from altprop.rules.hebbian.climb import (
+    along,
+    climb,
+    correlated,
+    driven,
+    equip,
+    hidden,
+    largest_entry,
+    rows,
+    unbiased,
+    weight_of,
+)
 
 
 class HardWTA(Rule):
@@ -50,12 +61,12 @@ class HardWTA(Rule):
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
         equip(self, readout)
-        hidden = self.layers[: len(self.layers) - readout]
-        fewest = min((layer.synapse.get_parameter("weight").shape[0] for layer in hidden), default=k)
+        units = [len(layer.synapse.get_parameter("weight")) for layer in hidden(self)]
+        fewest = min(units, default=k)
         if not (1 <= k <= fewest and p > 1 and rate >= 0):
             raise Refused(f"k={k}, p={p}, rate={rate} came: k is 1 to {fewest}, the units of a layer, p above 1")
         self.k, self.delta, self.p, self.rate = k, delta, p, rate
-        self.theta = Feedback(self.like.new_zeros(len(layer.synapse.get_parameter("weight"))) for layer in hidden)
+        self.theta = Feedback(map(self.like.new_zeros, units))
         self.thresholds = thresholds
 
     @torch.no_grad()
@@ -63,10 +74,9 @@ class HardWTA(Rule):
         return climb(self, self._by_threshold if self.thresholds else self._by_rank, x, y, ready)
 
     def _by_rank(self, index: int, trace: Trace) -> Tensor:
-        module: Any = trace.layer.synapse
-        W = module.weight
+        W = weight_of(trace)
         steep = W if self.p == 2 else W.sign() * W.abs().pow(self.p - 1)
-        v = rows(trace, trace.a) if steep is W and module.bias is None else driven(trace, steep)
+        v = unbiased(trace) if steep is W else driven(trace, steep)
         ranking = v.topk(self.k, -1).indices  # (M, k)
         y = torch.zeros_like(v).scatter_(-1, ranking[..., :1], 1.0)
         if self.k > 1:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from altprop.core import Claims, Ready, Refused, Rule, Trace
-from altprop.rules.hebbian.climb import along, climb, correlated, driven, equip, rows, weight_of
+from altprop.rules.hebbian.climb import along, climb, correlated, equip, rows, unbiased, weight_of
 
 CLAIMS = Claims(weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",))
 
@@ -40,12 +40,12 @@ class Hebb(Rule):
 
     def __init__(self, net: Any, *, decay: float = 0.0, readout: bool = True, **arguments: Any) -> None:
         super().__init__(net, **arguments)
-        equip(self, readout, of_activity=True)
+        equip(self, readout)
         self.decay = decay
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._gradient, x, y, ready)
+        return climb(self, self._gradient, x, y, ready, of_activity=True)
 
     def _gradient(self, index: int, trace: Trace) -> Tensor:
         h = rows(trace, trace.h)  # (N, *positions, units)
@@ -68,7 +68,7 @@ class Oja(Rule):
         return climb(self, self._gradient, x, y, ready)
 
     def _gradient(self, index: int, trace: Trace) -> Tensor:
-        W, u = weight_of(trace), _linear(trace)
+        W, u = weight_of(trace), unbiased(trace)
         power = u.square().flatten(0, -2).sum(0)  # (units,): sum u_i^2
         return correlated(trace, u).addcmul_(along(power, W), W, value=-1).div_(-_samples(u))
 
@@ -92,16 +92,10 @@ class GHA(Rule):
         return climb(self, self._gradient, x, y, ready)
 
     def _gradient(self, index: int, trace: Trace) -> Tensor:
-        W, u = weight_of(trace), _linear(trace)
+        W, u = weight_of(trace), unbiased(trace)
         U = u.flatten(0, -2)
         shadow = (U.T @ U).tril_() @ W.flatten(1)  # sum_{j<=i} u_i u_j w_j
         return correlated(trace, u).sub_(shadow.view_as(W)).div_(-_samples(u))
-
-
-def _linear(trace: Trace) -> Tensor:
-    """u (N, *positions, units), without the bias."""
-    unbiased = trace.layer.synapse.bias is None
-    return rows(trace, trace.a) if unbiased else driven(trace, weight_of(trace))
 
 
 def _samples(u: Tensor) -> int:

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from altprop.core import Claims, Ready, Refused, Rule, Trace, draw_feedback
-from altprop.rules.hebbian.climb import along, climb, correlated, driven, equip, hidden, rows, weight_of
+from altprop.rules.hebbian.climb import along, climb, correlated, driven, equip, hidden, rows, unbiased, weight_of
 from altprop.rules.hebbian.maps import COLUMNS, Masked, neighbourhood
 
 
@@ -73,16 +73,17 @@ class SOM(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._gradient, x, y, ready)
+        return climb(self, self._gradient, x, y, ready, respond=self._respond if len(self.masks) else None)
 
-    def respond(self, index: int, trace: Trace) -> Any:
-        """a (N, *out) of the layer, seen through the masks if there are any."""
-        if len(self.masks):
-            rows(trace, trace.a).copy_(driven(trace, weight_of(trace) * self.masks[index])).add_(_bias(trace))
+    def _respond(self, index: int, trace: Trace) -> Any:
+        """a (N, *out) of the layer, seen through its masks."""
+        bias: Any = trace.layer.synapse.bias
+        u = driven(trace, weight_of(trace) * self.masks[index])
+        rows(trace, trace.a).copy_(u if bias is None else u + bias)
         return trace.a
 
     def _gradient(self, index: int, trace: Trace) -> Tensor:
-        W, v, u = weight_of(trace), self.masks[index] if len(self.masks) else None, rows(trace, trace.a) - _bias(trace)
+        W, v, u = weight_of(trace), self.masks[index] if len(self.masks) else None, unbiased(trace)
         c = (u - W.flatten(1).square().sum(1) / 2 if v is None else u).argmax(-1, keepdim=True)
         n = neighbourhood(c, len(W), self.maps, self.grid, self.sigma, like=u)  # (N, *positions, units)
         G, decay = correlated(trace, n) / c.numel(), along(n.flatten(0, -2).mean(0), W) * W
@@ -94,7 +95,3 @@ class SOM(Rule):
             seen = v.square().unflatten(0, (self.maps, -1)).sum(1)  # (maps, ...): r = (1 - seen) * x
             v += self.mask_lr / c.numel() * v * (1 - seen).repeat_interleave(len(v) // self.maps, 0) * won
         return gradient
-
-
-def _bias(trace: Trace) -> Any:
-    return 0.0 if trace.layer.synapse.bias is None else trace.layer.synapse.bias

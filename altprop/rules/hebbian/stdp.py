@@ -59,7 +59,7 @@ class STDP(Rule):
     ) -> None:  # fmt: skip
         leaky = find_leaky()
         super().__init__(net, **arguments)
-        equip(self, readout, of_activity=True)
+        equip(self, readout)
         amounts = {"a_plus": a_plus, "a_minus": a_minus, "decay": decay, "adapt": adapt}
         wrong = {name: value for name, value in {"beta": beta, "trace": trace}.items() if not 0 <= value < 1}
         wrong |= {name: value for name, value in amounts.items() if not value >= 0}
@@ -87,7 +87,7 @@ class STDP(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._gradient, x, y, ready)
+        return climb(self, self._gradient, x, y, ready, of_activity=True)
 
     def _gradient(self, index: int, trace: Trace) -> Tensor:
         W, y = weight_of(trace), rows(trace, trace.h)  # y (T * N, *positions, units)
