@@ -192,6 +192,15 @@ def softhebb(x, W, b, inverse_temperature=1.0, anti_hebbian=True, scale="max"):
     return _over_largest(delta) if scale == "max" else delta / x.shape[0]
 
 
+def label_clamped(x, W, labels, scale="max"):
+    """``softhebb`` with y_mi = 1 where i is the label of m, and 0 elsewhere."""
+    y = np.zeros((x.shape[0], W.shape[0]))
+    for m in range(x.shape[0]):
+        y[m, labels[m]] = 1.0
+    delta = _attracted(x, W, y, project(x, W))
+    return _over_largest(delta) if scale == "max" else delta / x.shape[0]
+
+
 # ------------------------------------------------------------------------------------------------ maps
 
 

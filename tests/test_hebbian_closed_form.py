@@ -11,7 +11,7 @@ import torch
 from helpers import LOSSES, assert_same, gradients
 from torch import nn
 
-from altprop import RULES
+from altprop import RULES, Refused
 from altprop.nets import Triangle
 
 CLASSES = 4  # a square, so that the last layer has a place on a grid too
@@ -333,6 +333,24 @@ def test_a_temperature_each_hidden_layer(kind):
     for t, layer in zip((3.0, 0.25), seen(net, x)[:-1], strict=True):
         want[layer.name] = uphill(net, layer, oracle.softhebb(layer.x, layer.W, layer.b, t, True, None))
     assert_same(got, want)
+
+
+@every_net
+@pytest.mark.parametrize("scale", ["max", None])
+def test_a_supervised_readout_is_drawn_by_labels(kind, scale):
+    """The winner in the label's place, losers pushed away, a bias that learns, or another loss than the delta rule's."""
+    net = NETS[kind]()
+    x, y = batch(net)
+    loss, got = credit(make("softhebb", net, x, supervised=True, scale=scale), x, y)
+    last = seen(net, x)[-1]
+    want = nothing(net)
+    for layer in seen(net, x)[:-1]:
+        want[layer.name] = uphill(net, layer, oracle.softhebb(layer.x, layer.W, layer.b, scale=scale))
+    want[last.name] = uphill(net, last, oracle.label_clamped(last.x, last.W, y.numpy(), scale))
+    assert_same(got, want)
+    assert loss.item() == pytest.approx(delta_rule(net, x, y, "cross_entropy")[0], abs=1e-12)
+    with pytest.raises(Refused, match=r"supervised came with readout=False.*Linear that reads out"):
+        make("softhebb", net, x, supervised=True, readout=False)
 
 
 def test_of_a_tie_the_first_unit_wins():

@@ -13,7 +13,7 @@ from sklearn.svm import LinearSVC
 from torch import nn
 
 from altprop import RULES, Refused
-from altprop.measure import READOUTS, by_depth, nearest, readout, ridge, svc
+from altprop.measure import READOUTS, by_depth, linear, nearest, readout, ridge, svc
 
 
 def clouds(n, features, seed=0, classes=4, shape=None):
@@ -40,7 +40,7 @@ def scored(model, x, y, x_test, y_test):
 @pytest.mark.parametrize("classes", [2, 4])
 def test_ridge_is_that_of_scikit_learn(monkeypatch, features, strength, classes):
     """Fewer features than samples, as many, more; means, deviations or the strength forgotten on one of the ways."""
-    monkeypatch.setattr(readout, "COLUMNS", 50)
+    monkeypatch.setattr(linear, "CHUNK", 50)
     data = both(features, classes=classes)
     want = scored(make_pipeline(StandardScaler(), RidgeClassifier(alpha=strength)), *data)
     assert ridge(*data, strength=strength) == pytest.approx(want, abs=1e-12) and 1 / classes < want < 1

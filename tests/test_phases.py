@@ -11,6 +11,7 @@ from torch import nn
 
 import altprop
 from altprop.data import batches, from_torch
+from altprop.measure import READOUTS
 from altprop.run import phases
 from altprop.run.experiment import resume_run, run_recipe
 from altprop.run.learner import Learner, prepare
@@ -197,3 +198,34 @@ def test_what_the_user_froze_stays_frozen():
     run_recipe(phased(net=None), toy_data(), net)
     assert torch.equal(net[1].weight, first) and not torch.equal(net[4].weight, second)
     assert not net[1].weight.requires_grad and net[4].weight.requires_grad
+
+
+def test_a_hebbian_readout_is_that_written_out():
+    """The label's unit is drawn to the features, divided by the largest entry; labels elsewhere, or another rate."""
+    told = {"by": "hebbian", "epochs": 3, "batch": 20, "lr": 0.25, "momentum": 0.0, "schedule": "linear"}
+    recipe, data = phased(readout=told), toy_data()
+    start, result = prepare(recipe, data).net[6], run_recipe(recipe, data)
+    W, order = start.weight.detach().clone(), torch.Generator().manual_seed(recipe.seed)
+    with torch.no_grad():
+        features = result.net.eval()[:6](data.x_train)
+    for epoch in range(3):
+        for h, y in batches(features, data.y_train, 20, generator=order):
+            growth = torch.stack([sum((x - (W[c] @ x) * W[c] for x in h[y == c]), 0 * W[c]) for c in range(3)])
+            W += 0.25 * (1 - epoch / 3) * growth / growth.abs().max()
+    torch.testing.assert_close(result.net[6].weight, W, rtol=1e-4, atol=1e-6)
+    assert torch.equal(result.net[6].bias, start.bias) and len(result.metrics) == 7
+
+
+@pytest.mark.parametrize("by", ["ridge", "svc"])
+def test_a_solved_readout_is_that_of_the_features(by, tmp_path):
+    """The weights of other features, transposed, or never put into the net; told in one row."""
+    recipe, data = phased(readout={"by": by, "strength": 3.0}), toy_data()
+    result = run_recipe(recipe, data, out=tmp_path / "run")
+    with torch.no_grad():
+        parts = [result.net.eval()[:6](x) for x in (data.x_train, data.x_test)]
+    want = READOUTS[by](parts[0], data.y_train, parts[1], data.y_test, strength=3.0)
+    assert result.test_accuracy == pytest.approx(want) and want > 0.4
+    assert len(result.metrics) == 5 and result.metrics[-1]["epoch"] == 5
+    assert same_bits(altprop.load(tmp_path / "run").net.state_dict(), result.net.state_dict())
+    with pytest.raises(RunError, match=rf"readout by '{by}'.*into a Linear with a bias"):
+        prepare(recipe.with_(bias=False), data)

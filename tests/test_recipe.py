@@ -38,7 +38,7 @@ PHASED = {  # what only rules take whose hidden layers learn without labels
     "rule": "softhebb", "arguments": {"inverse_temperature": [1.0, 0.5]}, "rates": [0.08, 0.005], "power": 0.75,
     "layerwise": True, "optimizer": "norm_sgd", "init": "radius25", "act": "triangle0.7,triangle",
     "readout": {
-        "epochs": 50, "batch": 32, "optimizer": "adam", "lr": 0.001, "momentum": 0.5, "weight_decay": 1e-5,
+        "by": "hebbian", "strength": 2.0, "epochs": 50, "batch": 32, "optimizer": "adam", "lr": 0.001, "momentum": 0.5, "weight_decay": 1e-5,
         "schedule": "halve@20%,35%", "dropout": 0.5, "augment": "flip", "dtype": "float16", "memory": 2.5,
     },
 }  # fmt: skip
@@ -121,6 +121,12 @@ BAD = {
     "layers one after another alone": ({"rule": "softhebb", "layerwise": True}, ["epochs of the readout"]),
     "readout where all learn by labels": ({"readout": {"epochs": 3}}, ["readout came", "'bp'", "leave it out"]),
     "readout key": ({"rule": "softhebb", "readout": {"epoch": 3}}, ["readout.epoch = 3"]),
+    "readout by": ({"rule": "softhebb", "readout": {"by": "rigde"}}, ["readout.by = 'rigde'", "'ridge'"]),
+    "hebbian readout beside": ({"rule": "softhebb", "readout": {"by": "hebbian"}}, ["without epochs", "supervised"]),
+    "solved readout of augmented images": (
+        {"rule": "softhebb", "readout": {"by": "svc", "augment": "flip"}},
+        ["'svc' came with augment", "leave augment"],
+    ),
     "readout optimizer": ({"rule": "softhebb", "readout": {"optimizer": "adm"}}, ["unknown optimizer 'adm'", "adam"]),
     "optimizer": ({"optimizer": "sdg"}, ["unknown optimizer 'sdg'", "'sgd'"]),
     "lr 0": ({"lr": 0}, ["lr = 0", "greater than 0"]),

@@ -6,7 +6,6 @@ shape a sample, and labels (N,); every readout sees the training part and return
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -15,51 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from altprop.core import Refused
+from altprop.measure.linear import Fit, checked, fit_ridge, fit_svc
 from altprop.measure.probe import layers_of, undisturbed
 
 CHUNK = 256  # samples at a time, through a layer and among neighbours
-COLUMNS = 4096  # features at a time in float64, where there are more of them than samples
 
 
 def ridge(features: Tensor, y: Tensor, features_test: Tensor, y_test: Tensor, strength: float = 1.0) -> float:
-    """Accuracy of a linear readout, fitted to one-hot labels T by least squares in closed form:
-
-        W, c = argmin |Z W + c - T|^2 + strength |W|^2,      Z the features standardised by the training part
-
-    Solved in float64, for the D weights of each class or, where samples are fewer, for N coefficients in the span of Z.
-    Raises ``Refused`` for a strength that is not above 0, and for features and labels that do not fit."""
-    x, x_test = _checked(features, y, features_test, y_test)
-    _check_strength(strength)
-    T = F.one_hot(y.long()).double()  # (N, C)
-    c = T.mean(0)
-    if x.shape[1] <= len(x):
-        Z, left = _standardised(x, x_test)  # (N, D), (N_test, D)
-        system, right = Z.T @ Z, Z.T @ (T - c)  # (D, D), (D, C)
-    else:
-        system, right = c.new_zeros(len(x), len(x)), T - c  # (N, N), (N, C)
-        left = c.new_zeros(len(x_test), len(x))
-        for part in zip(x.split(COLUMNS, 1), x_test.split(COLUMNS, 1), strict=True):
-            Z, Z_test = _standardised(*part)
-            system += Z @ Z.T
-            left += Z_test @ Z.T
-    system.diagonal().add_(strength)
-    return _accuracy((left @ torch.linalg.solve(system, right) + c).argmax(1), y_test)
+    """Accuracy of ``fit_ridge``."""
+    return _linear(fit_ridge, features, y, features_test, y_test, strength)
 
 
 def svc(features: Tensor, y: Tensor, features_test: Tensor, y_test: Tensor, strength: float = 1.0) -> float:
-    """Accuracy of scikit-learn's linear support vector classifier on standardised features, C = 1 / strength.
-
-    One class against the rest, squared hinge loss; drawn by seed 0.
-    Raises ``Refused`` as ``ridge`` does, and for labels of one class alone."""
-    x, x_test = _checked(features, y, features_test, y_test)
-    _check_strength(strength)
-    if len(y.unique()) < 2:
-        raise Refused("labels of one class came, from which nothing separates: give samples of at least two")
-    from sklearn.svm import LinearSVC  # a second of import, which who asks for no such readout need not wait for
-
-    Z, Z_test = (part.cpu().numpy() for part in _standardised(x, x_test))
-    machine = LinearSVC(C=1 / strength, dual="auto", random_state=0, max_iter=10_000).fit(Z, y.cpu().numpy())
-    return _accuracy(torch.from_numpy(machine.predict(Z_test)), y_test.cpu())
+    """Accuracy of ``fit_svc``."""
+    return _linear(fit_svc, features, y, features_test, y_test, strength)
 
 
 def nearest(
@@ -70,7 +38,7 @@ def nearest(
     Raises ``Refused`` for an unknown metric, fewer than k samples, and features and labels that do not fit."""
     if metric not in METRICS:
         raise Refused(f"unknown metric '{metric}'; there are {', '.join(METRICS)}")
-    x, x_test = _checked(features, y, features_test, y_test)
+    x, x_test = _fitting(features, y, features_test, y_test)
     if not 1 <= k <= len(x):
         raise Refused(f"k is {k}; expected a number of neighbours from 1 to the {len(x)} training samples")
     x, x_test, offset = METRICS[metric](x, x_test)
@@ -150,35 +118,20 @@ def _euclid(x: Tensor, x_test: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 METRICS = {"cosine": _cosine, "euclid": _euclid}  # (x, x_test, offset): the nearest have the largest x' x - offset
 
 
-def _standardised(x: Tensor, x_test: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64, by mean and deviation of x; a feature that is constant there is only shifted."""
-    constant = x.amax(0) == x.amin(0)  # whose deviation may be rounding
-    x, x_test = x.double(), x_test.double()
-    deviation, mean = torch.std_mean(x, 0, correction=0)
-    deviation = deviation.masked_fill(constant, 1.0)
-    return (x - mean) / deviation, (x_test - mean) / deviation
+def _linear(fit: Fit, features: Tensor, y: Tensor, features_test: Tensor, y_test: Tensor, strength: float) -> float:
+    x_test = _fitting(features, y, features_test, y_test)[1]
+    W, b = fit(features, y, strength=strength)
+    return _accuracy(torch.cat([(part.double() @ W.T + b).argmax(1) for part in x_test.split(CHUNK)]), y_test)
 
 
 def _accuracy(predicted: Tensor, y: Tensor) -> float:
     return float((predicted == y).double().mean())
 
 
-def _checked(features: Tensor, y: Tensor, features_test: Tensor, y_test: Tensor) -> tuple[Tensor, Tensor]:
+def _fitting(features: Tensor, y: Tensor, features_test: Tensor, y_test: Tensor) -> tuple[Tensor, Tensor]:
     """Both features as floats (N, D)."""
-    for part, x, labels in (("training", features, y), ("test", features_test, y_test)):
-        if labels.dim() != 1 or labels.is_floating_point():
-            raise Refused(f"targets {tuple(labels.shape)} of {labels.dtype} came; accuracies need class labels (N,)")
-        if len(x) != len(labels) or not len(x):
-            raise Refused(f"{len(x)} {part} samples and {len(labels)} labels came: give at least 1, and one label each")
-        if not x.isfinite().all():
-            raise Refused(f"the {part} features hold nan or infinity: take a net from before it diverged")
-    if features[0].numel() != features_test[0].numel():
-        what = f"training samples of {features[0].numel()} features and test samples of {features_test[0].numel()} came"
+    x, x_test = checked(features, y, "training"), checked(features_test, y_test, "test")
+    if x.shape[1] != x_test.shape[1]:
+        what = f"training samples of {x.shape[1]} features and test samples of {x_test.shape[1]} came"
         raise Refused(f"{what}: take both from the same layer")
-    x, x_test = (x.detach().flatten(1) for x in (features, features_test))
-    return (x, x_test) if x.dtype in (torch.float32, torch.float64) else (x.float(), x_test.float())
-
-
-def _check_strength(strength: float) -> None:
-    if not 0 < strength < math.inf:
-        raise Refused(f"strength {strength} came; expected a finite number above 0, such as 1")
+    return x, x_test

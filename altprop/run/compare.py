@@ -104,8 +104,9 @@ def readout_of(run: Result) -> str | None:
     """What the last layer saw of the labels where the layers below saw none of them."""
     if run.rule.claims.labels or not getattr(run.rule, "readout", False):
         return None
-    epochs = run.recipe.readout.epochs
-    when = f"for {epochs} epochs after the layers below" if epochs else "of every batch, beside the layers below"
+    told = run.recipe.readout
+    steps = f"for {told.epochs} epochs" if told.epochs else f"by {told.by}"
+    when = f"{steps}, after the layers below" if told.after else "of every batch, beside the layers below"
     return f"all training labels, {when}"
 
 

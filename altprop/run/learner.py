@@ -25,6 +25,7 @@ from altprop.run.recipe import (
     OPTIMIZER_RATES,
     READOUT_RATE,
     REGRESSION_FACTOR,
+    SOLVED,
     Recipe,
     RunError,
     defaults,
@@ -53,7 +54,7 @@ class Learner:
     @property
     def hidden(self) -> list[Layer]:
         """The layers below the readout, if it learns after them, or else none."""
-        return self.rule.layers[:-1] if self.recipe.readout.epochs else []
+        return self.rule.layers[:-1] if self.recipe.readout.after else []
 
     @property
     def samples(self) -> tuple[Tensor, Tensor]:
@@ -123,7 +124,7 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
         torch.set_num_threads(recipe.threads)
     data = load_data(recipe) if data is None else data
     recipe = resolve(recipe, data, custom_net=net is not None)
-    if RULES[recipe.rule].claims.labels or not recipe.readout.epochs:
+    if RULES[recipe.rule].claims.labels or not recipe.readout.after:
         data = replace(data, x_unlabelled=None)  # which nobody will look at
     data = data.to(device)
     net = build_net(recipe, data.shape, data.outputs) if net is None else net
@@ -133,7 +134,7 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
         raise RunError(f"the net has {rule.classes} outputs, but the data has {data.outputs}: end it in {data.outputs}")
     schedule = find_schedule(recipe.schedule, recipe.epochs or 1)
     _freeze(recipe, rule)
-    _check_reached(recipe, rule)
+    _check_readout(recipe, rule, data)
     _check_batch(recipe, net)
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
@@ -184,7 +185,7 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         optimizer=optimizer,
         act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
         lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default.lr * bounded,
-        readout={**head.model_dump(), **rates} if not RULES[recipe.rule].claims.labels or head.epochs else {},
+        readout={**head.model_dump(), **rates} if not RULES[recipe.rule].claims.labels or head.after else {},
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )
 
@@ -223,11 +224,15 @@ def _freeze(recipe: Recipe, rule: Rule) -> None:
             parameter.requires_grad_(False)
 
 
-def _check_reached(recipe: Recipe, rule: Rule) -> None:
-    """A norm before a readout that learns later would keep the statistics it was born with."""
-    if recipe.readout.epochs and not rule.claims.labels and len(rule.layers) > 1:
-        below, last = rule.layers[-2:]
-        for module in (*below.activation.modules(), *last.inlet.modules()):
+def _check_readout(recipe: Recipe, rule: Rule, data: Dataset) -> None:
+    """What would only show when the layers below have learned."""
+    last, by = rule.layers[-1], recipe.readout.by
+    if by in SOLVED and not (type(last.synapse) is nn.Linear and last.synapse.bias is not None and data.classes):
+        what = f"{last} and {'labels' if data.classes else 'targets that are no classes'}"
+        raise RunError(f"readout by '{by}' came for {what}: it is for classes, into a Linear with a bias")
+    if recipe.readout.after and not rule.claims.labels and len(rule.layers) > 1:
+        # A norm before a readout that learns later would keep the statistics it was born with.
+        for module in (*rule.layers[-2].activation.modules(), *last.inlet.modules()):
             if isinstance(module, _NormBase):
                 what = f"{type(module).__name__} stands before the readout, whose statistics no phase would move"
                 raise RunError(f"{what}: take it out of the net, or let the readout learn beside the layers below")

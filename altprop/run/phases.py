@@ -1,5 +1,6 @@
 """The readout after the layers below it: the last layer learns by labels from what they say of every sample, computed
-once, without a graph, and kept in memory or in a file.  It is a run of its own inside the run, in ``readout/``."""
+once, without a graph, and kept in memory or in a file.  What descends is a run of its own in the run, in ``readout/``;
+what is solved in closed form is one row of metrics."""
 
 from __future__ import annotations
 
@@ -9,16 +10,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from altprop.data import Dataset, batches
+from altprop.measure import FITS
 from altprop.run.learner import Learner, prepare
 from altprop.run.recipe import Readout
 from altprop.run.store import RunDirectory
-from altprop.run.train import Position, Progress, evaluate, resume, train
+from altprop.run.train import Position, Progress, evaluate, measured_row, resume, train
 
 FOLDER = "readout"  # in the run directory
 BATCH = 250  # of the samples whose features are computed at once
@@ -35,22 +38,42 @@ def read_out(
 
     Returns the accuracy on the training part.  Raises ``Interrupted``, after which ``resume_run`` goes on."""
     learner.let_learn([])
+    before = (len(position.rows), position.step, position.seconds)
     with _folder(run) as scratch:
         head = _head(learner, scratch)
-        own, start = None, Position()
-        if run is not None and (run.path / FOLDER / "checkpoint" / "state.json").exists():
-            own = RunDirectory.open(run.path / FOLDER)
-            start = resume(head, own)
-        elif run is not None:
-            own = RunDirectory.create(run.path / FOLDER, head.recipe, head.data)
-        before = (len(position.rows), position.step, position.seconds)
-        train(head, start, own, progress, None if report is None else lambda row: report(_behind(row, before)))
-        position.rows += [_behind(row, before) for row in start.rows]
+        if learner.recipe.readout.by in FITS:
+            taught = _solve(head, learner.recipe.readout)
+        else:
+            taught = _descend(head, run, progress, None if report is None else lambda row: report(_behind(row, before)))
+        position.rows += [_behind(row, before) for row in taught.rows]
         accuracy = evaluate(head.rule, head.data.x_train, head.data.y_train)[1]
     learner.let_learn(learner.hidden)
     if run is not None:
         run.log(position.rows)
     return accuracy
+
+
+def _descend(head: Learner, run: RunDirectory | None, progress: Any, report: Any) -> Position:
+    own, start = None, Position()
+    if run is not None and (run.path / FOLDER / "checkpoint" / "state.json").exists():
+        own = RunDirectory.open(run.path / FOLDER)
+        start = resume(head, own)
+    elif run is not None:
+        own = RunDirectory.create(run.path / FOLDER, head.recipe, head.data)
+    train(head, start, own, progress, report)
+    return start
+
+
+def _solve(head: Learner, told: Readout) -> Position:
+    """The weights in closed form, told as one epoch without a step."""
+    data, last = head.data, head.rule.layers[-1].synapse
+    start = perf_counter()
+    W, b = FITS[told.by](data.x_train, data.y_train, data.outputs, told.strength)
+    last.get_parameter("weight").data.copy_(W)
+    last.get_parameter("bias").data.copy_(b)
+    position = Position(epoch=1, seconds=perf_counter() - start)
+    position.rows = [{**measured_row(head, position), "loss": None}]
+    return position
 
 
 def _behind(row: dict[str, Any], before: tuple[int, int, float]) -> dict[str, Any]:
@@ -64,11 +87,13 @@ def _head(learner: Learner, scratch: Path) -> Learner:
     told = learner.recipe.readout
     last = learner.rule.layers[-1]
     top = [nn.Dropout(told.dropout), last.synapse, last.activation]
+    stepped = {key: getattr(told, key) for key in ("optimizer", "lr", "momentum", "weight_decay")}
+    hebbian = told.by == "hebbian"
     recipe = learner.recipe.with_(
-        rule="shallow" if told.augment else "bp", arguments={}, data="custom", net="custom", epochs=told.epochs,
-        batch=told.batch, optimizer=told.optimizer, lr=told.lr, momentum=told.momentum, augment=told.augment,
-        weight_decay=told.weight_decay, schedule=told.schedule, rates=[], layerwise=False, readout=Readout(),
-        nesterov=False, freeze=0, stream=False, measure=False, probe=False,
+        rule="softhebb" if hebbian else "shallow" if told.augment else "bp", data="custom", net="custom",
+        arguments={"supervised": True} if hebbian else {}, readout=stepped if hebbian else {}, **stepped,
+        epochs=told.epochs or 1, batch=told.batch, augment=told.augment, schedule=told.schedule, rates=[],
+        layerwise=False, nesterov=False, freeze=0, stream=False, measure=False, probe=False,
     )  # fmt: skip
     if told.augment is None:
         return prepare(recipe, _features(learner, scratch), nn.Sequential(*top))

@@ -72,7 +72,7 @@ def train(
                 raise Interrupted
             _check_weights(learner.rule, position)
             position.epoch, position.batch = position.epoch + 1, 0
-            position.rows.append(_measure(learner, position))
+            position.rows.append(measured_row(learner, position))
             position.loss_sum = 0.0
             if report is not None:
                 report(position.rows[-1])
@@ -122,7 +122,7 @@ def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
     return loss / len(x), correct / len(x) if y.dim() == 1 else None
 
 
-def _measure(learner: Learner, position: Position) -> dict[str, Any]:
+def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
     """One row of metrics; the training part is seen as far as the test part is large, to cost as little."""
     data, rule = learner.data, learner.rule
     row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, **_accuracies(learner, position)}

@@ -25,6 +25,7 @@ from altprop.core.product import linear, outer
 from altprop.core.steps import Step
 
 Gradient = Callable[[int, Trace], Tensor]  # (index of the layer, its trace with a) -> -Delta W
+ReadOut = Callable[[Any, Tensor, Tensor, Ready | None], Tensor]  # (rule, h_{L-1}, y, ready) -> loss
 
 
 def equip(rule: Any, readout: bool) -> None:
@@ -43,18 +44,18 @@ def hidden(rule: Any) -> list[Layer]:
 
 def climb(
     rule: Any, gradient: Gradient, x: Tensor, y: Tensor | None, ready: Ready | None, *,
-    of_activity: bool = False, respond: Gradient | None = None,
+    of_activity: bool = False, respond: Gradient | None = None, read_out: ReadOut | None = None,
 ) -> Tensor:  # fmt: skip
     """Every layer that learns, from x (N, *in) up; returns the loss of the readout, 0 where nothing is read out.
 
     of_activity: the gradient finds h in its trace, where otherwise a stands twice.  respond: from what a gradient gets
-    it makes a, in place of W x + b."""
+    it makes a, in place of W x + b.  read_out: what teaches the last layer, in place of the delta rule."""
     layers = hidden(rule)
     reads = rule.readout and y is not None and any(p.requires_grad for p in rule.layers[-1].parameters())
     learning = [index for index, layer in enumerate(layers) if layer.synapse.get_parameter("weight").requires_grad]
     top = len(layers) if reads else max(learning, default=-1) + 1
     for index, layer in enumerate(layers[:top]):
-        trace = _present(layer, x)
+        trace = present(layer, x)
         if respond is not None:
             trace = trace._replace(a=respond(index, trace))
         if of_activity:
@@ -65,7 +66,7 @@ def climb(
                 ready(layer)
         if index + 1 < top or reads:
             x = trace.h if of_activity else layer.activation(trace.a)
-    return _read_out(rule, x, y, ready) if reads else x.new_zeros(())
+    return (read_out or delta_rule)(rule, x, y, ready) if reads and y is not None else x.new_zeros(())
 
 
 def weight_of(trace: Trace) -> Tensor:
@@ -111,7 +112,7 @@ def largest_entry(dW: Tensor) -> Tensor:
     return high.maximum(-low).clamp_(min=1e-30)
 
 
-def _present(layer: Layer, x: Tensor) -> Trace:
+def present(layer: Layer, x: Tensor) -> Trace:
     """The layer's trace with a.  A convolution with more weights than its patches have pixels would spend its time in
     packing them anew at every call; one product with the patches takes half as long."""
     module: Any = layer.synapse
@@ -137,7 +138,8 @@ def _plain(layer: Layer, x: Tensor) -> Trace:
     return forward(Layer(layer.inlet, layer.synapse, nn.Sequential(), layer.name), x, keep=True)._replace(layer=layer)
 
 
-def _read_out(rule: Any, x: Tensor, y: Any, ready: Ready | None) -> Tensor:
+def delta_rule(rule: Any, x: Tensor, y: Tensor, ready: Ready | None) -> Tensor:
+    """The last layer's gradients from h_{L-1} and the labels; returns the loss."""
     traces = ascend(rule.layers[-1:], x, reach=1)
     output = traces[-1].h  # of as many samples as y has: x of a spiking layer has a row a time step
     loss, e = rule.output_error(output, rule.targets(y, len(output)))

@@ -5,7 +5,9 @@
     y_i <- -y_i for every unit but the largest       anti_hebbian                                  (M, units)
     Delta w_i = sum_m y_mi (x_m - u_mi w_i)                                                        (*W)
     Delta W <- Delta W / max |Delta W|               scale="max"; with None / M
-    W_l.grad += -Delta W_l, l < L;  the last layer reads out by the delta rule: see ``climb``
+    W_l.grad += -Delta W_l, l < L;  the last layer reads out by the delta rule: see ``climb``, or, supervised, so:
+
+    W_L.grad += -Delta W_L, where y_i is 1 for the unit of the label and 0 for all others
 
 sum_m y_mi u_mi is w_i . sum_m y_mi x_m, so that one product gives both.  The weight vectors go to norm 1.  Published
 nets start with norms of 25 and learn with a rate that falls as a norm nears 1: ``altprop.NormSGD``.
@@ -26,15 +28,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Trace
-from altprop.rules.hebbian.climb import along, climb, correlated, equip, largest_entry, rows, weight_of
+from altprop.core import Claims, Ready, Refused, Rule, Trace, accumulate
+from altprop.core.layer import is_dense
+from altprop.rules.hebbian.climb import along, climb, correlated, equip, largest_entry, present, rows, weight_of
 
 
 class SoftHebb(Rule):
     """SoftHebb (Moraitis et al. 2022, Journe et al. 2023).
 
     inverse_temperature: t, one number or one a layer that learns so.  anti_hebbian: whether losers move away.
-    scale: "max" or None, see above.  readout: see ``climb``.  Raises ``Refused`` for arguments out of range."""
+    scale: "max" or None, see above.  readout: see ``climb``.  supervised: whether it is Hebbian too.  Raises ``Refused`` for arguments out of range."""
 
     family = "hebbian"
     claims = Claims(weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",))
@@ -42,7 +45,7 @@ class SoftHebb(Rule):
 
     def __init__(
         self, net: Any, *, inverse_temperature: float | Sequence[float] = 1.0, anti_hebbian: bool = True,
-        scale: str | None = "max", readout: bool = True, **arguments: Any,
+        scale: str | None = "max", readout: bool = True, supervised: bool = False, **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
         equip(self, readout)
@@ -53,18 +56,35 @@ class SoftHebb(Rule):
             raise Refused(f"inverse_temperature={inverse_temperature} came: give one above 0, or one a layer ({depth})")
         if scale not in ("max", None):
             raise Refused(f"scale={scale!r} came: give 'max', or None for the mean")
-        self.anti_hebbian, self.scale = anti_hebbian, scale
+        if supervised and not (readout and is_dense(self.layers[-1].synapse)):
+            raise Refused(
+                f"supervised came with readout={readout} and {self.layers[-1]}: it is of a Linear that reads out"
+            )
+        self.anti_hebbian, self.scale, self.supervised = anti_hebbian, scale, supervised
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._gradient, x, y, ready)
+        return climb(self, self._gradient, x, y, ready, read_out=self._learn_labels if self.supervised else None)
 
     def _gradient(self, index: int, trace: Trace) -> Tensor:
-        W = weight_of(trace)
         y = torch.softmax(rows(trace, trace.a) * self.t[index], -1)
         if self.anti_hebbian:
             largest, winner = y.max(-1, keepdim=True)
             y.neg_().scatter_(-1, winner, largest)
+        return self._drawn(y, trace)
+
+    def _learn_labels(self, rule: Rule, x: Tensor, labels: Tensor, ready: Ready | None) -> Tensor:
+        trace = present(self.layers[-1], x)
+        output = trace.layer.activation(trace.a)
+        y = self.targets(labels, len(output))  # (N, C)
+        accumulate(weight_of(trace), self._drawn(y, trace))
+        if ready is not None:
+            ready(trace.layer)
+        return self.output_error(output, y)[0]
+
+    def _drawn(self, y: Tensor, trace: Trace) -> Tensor:
+        """-Delta W of the activity y (N, *positions, units)."""
+        W = weight_of(trace)
         G = correlated(trace, y)  # sum y (x) x, (*W)
         decay = torch.linalg.vecdot(G.flatten(1), W.flatten(1))  # sum y_i u_i, (units,)
         dW = G.addcmul_(along(decay, W), W, value=-1)
