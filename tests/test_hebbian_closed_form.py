@@ -338,7 +338,7 @@ def test_a_temperature_each_hidden_layer(kind):
 @every_net
 @pytest.mark.parametrize("scale", ["max", None])
 def test_a_supervised_readout_is_drawn_by_labels(kind, scale):
-    """The winner in the label's place, losers pushed away, a bias that learns, or another loss than the delta rule's."""
+    """The winner in the label's place, losers pushed away, a bias that learns, another loss."""
     net = NETS[kind]()
     x, y = batch(net)
     loss, got = credit(make("softhebb", net, x, supervised=True, scale=scale), x, y)

@@ -38,7 +38,8 @@ PHASED = {  # what only rules take whose hidden layers learn without labels
     "rule": "softhebb", "arguments": {"inverse_temperature": [1.0, 0.5]}, "rates": [0.08, 0.005], "power": 0.75,
     "layerwise": True, "optimizer": "norm_sgd", "init": "radius25", "act": "triangle0.7,triangle",
     "readout": {
-        "by": "hebbian", "strength": 2.0, "epochs": 50, "batch": 32, "optimizer": "adam", "lr": 0.001, "momentum": 0.5, "weight_decay": 1e-5,
+        "by": "hebbian", "strength": 2.0,
+        "epochs": 50, "batch": 32, "optimizer": "adam", "lr": 0.001, "momentum": 0.5, "weight_decay": 1e-5,
         "schedule": "halve@20%,35%", "dropout": 0.5, "augment": "flip", "dtype": "float16", "memory": 2.5,
     },
 }  # fmt: skip

@@ -16,6 +16,6 @@ from altprop.measure.whitening import Whitening, fit_whitening
 __all__ = [
     "ATTACKS", "FITS", "KINDS", "READOUTS", "Distribution", "Fit", "Plateau", "Whitening", "Winners", "accuracy_under",
     "activity", "angle", "angles_to_bp", "by_depth", "feedback_angles", "fgsm", "fit_ridge", "fit_svc",
-    "fit_whitening", "gaussian", "nearest", "norms", "peak_activation_bytes", "pgd", "plateau", "receptive_fields", "ridge", "shares", "square_attack", "svc",
-    "tsne", "unit_kinds", "weight_distribution", "winners",
+    "fit_whitening", "gaussian", "nearest", "norms", "peak_activation_bytes", "pgd", "plateau", "receptive_fields",
+    "ridge", "shares", "square_attack", "svc", "tsne", "unit_kinds", "weight_distribution", "winners",
 ]  # fmt: skip

@@ -37,7 +37,8 @@ class SoftHebb(Rule):
     """SoftHebb (Moraitis et al. 2022, Journe et al. 2023).
 
     inverse_temperature: t, one number or one a layer that learns so.  anti_hebbian: whether losers move away.
-    scale: "max" or None, see above.  readout: see ``climb``.  supervised: whether it is Hebbian too.  Raises ``Refused`` for arguments out of range."""
+    scale: "max" or None, see above.  readout: see ``climb``.  supervised: whether it is Hebbian too.
+    Raises ``Refused`` for arguments out of range."""
 
     family = "hebbian"
     claims = Claims(weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",))
