@@ -22,6 +22,7 @@ from altprop.run.show import COMPARISON, measured, signed
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 DEMO = RESULTS / "demo" / "comparison.json"
+BY_DEPTH = "softhebb/cifar10"  # the table whose rows differ in the number of hidden layers
 MARKS = re.compile(r"(<!-- table: results/demo -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -96,12 +97,24 @@ def published(recipes=RECIPES, results=RESULTS):
         paper = name.split("/")[0]
         parts.append(f"## {name}\n\n{title}. Settings and deviations: [{paper}](../recipes/{paper}/README.md).\n")
         parts.append(markdown(PUBLISHED, [reached for _, reached in mine]))
+        if name == BY_DEPTH and depth_curves(recipes, results):
+            parts.append("![Test accuracy by the number of hidden layers](depth.svg)\n")
         lines = [
             *grouped((reached["note"], reached["id"].split("/")[2]) for _, reached in mine),
             *machines(mine, results),
         ]
         parts.append("".join(f"- {line}\n" for line in lines))
     return "\n".join(part for part in parts if part)
+
+
+def depth_curves(recipes=RECIPES, results=RESULTS):
+    """Method -> for each seed, number of hidden layers -> accuracy, of the rows <method>-<hidden layers>."""
+    curves = {}
+    for row in rows((BY_DEPTH,), recipes):
+        method, _, depth = row.id.rpartition("/")[2].rpartition("-")
+        for seed, run in row.results(results).items():
+            curves.setdefault(method, {}).setdefault(seed, {})[int(depth)] = 100 * run["test_accuracy"][-1]
+    return {method: list(runs.values()) for method, runs in curves.items()}
 
 
 def grouped(pairs):
@@ -132,9 +145,13 @@ def files():
     }
     figure = learning_curves(curves, quantity="test accuracy (%)", reference="bp")
     figure.set_facecolor("white")
+    depth = depth_curves()
+    by_depth = learning_curves(depth, quantity="test accuracy (%)", reference="bp", over="hidden layers")
+    by_depth.set_facecolor("white")
     return {
         ROOT / "README.md": MARKS.sub(lambda match: match[1] + table(comparison) + match[2], readme),
         ROOT / "docs" / "demo.svg": to_svg(figure),
+        **({ROOT / "docs" / "depth.svg": to_svg(by_depth)} if depth else {}),
         ROOT / "docs" / "results.md": published(),
     }
 

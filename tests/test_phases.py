@@ -11,7 +11,7 @@ from torch import nn
 
 import altprop
 from altprop.data import batches, from_torch
-from altprop.measure import READOUTS
+from altprop.measure import READOUTS, peak_activation_bytes
 from altprop.run import phases
 from altprop.run.experiment import resume_run, run_recipe
 from altprop.run.learner import Learner, prepare
@@ -229,3 +229,24 @@ def test_a_solved_readout_is_that_of_the_features(by, tmp_path):
     assert same_bits(altprop.load(tmp_path / "run").net.state_dict(), result.net.state_dict())
     with pytest.raises(RunError, match=rf"readout by '{by}'.*into a Linear with a bias"):
         prepare(recipe.with_(bias=False), data)
+
+
+def test_greedy_training_holds_one_layer():
+    """A deep net's phases need no more than a shallow one's: activity of other layers kept, or computed above."""
+    x, activity = torch.randn(32, 64), 32 * 64 * 4
+    data = from_torch((x, torch.arange(32) % 3), (x, torch.arange(32) % 3))
+
+    def peaks(depth):
+        net = "-".join(["64", *["norm-64"] * depth, "3"])
+        learner = prepare(phased(net=net, rates=[], epochs=1), data)
+        found = []
+        for epoch in range(depth):
+            learner.enter(epoch)
+            found.append(peak_activation_bytes(learner.rule, x, None))
+            learner.step(x, data.y_train)
+            learning = [layer for layer in learner.hidden if layer.synapse.weight.requires_grad]
+            assert learning == learner.hidden[epoch : epoch + 1]
+        return found
+
+    few, many = peaks(2), peaks(8)
+    assert activity <= few[0] and max(many) <= max(few) and max(few) <= few[0] + 2 * activity

@@ -235,6 +235,20 @@ def test_page_of_results_says_what_the_files_say(tmp_path):
     assert text.index("## p/s") < text.index("## p/t") and "3 rows have a recipe, 1 of them a run" in text
 
 
+def test_accuracy_by_depth_is_that_of_the_rows(tmp_path):
+    """A row's accuracy at another depth, under another rule, or an epoch that was not the last."""
+    module = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "generate.py"))
+    net = '{ rule = "bp", net = "64-10", data = "digits" }'
+    table = f"[row]\nbp-1 = {net}\nbp-2 = {net[:-1]}, lr = 0.5 }}\nhard_wta-1 = {net[:-1]}, lr = 0.25 }}"
+    where = places(tmp_path, {"softhebb/cifar10": table})
+    pretend(where, "softhebb/cifar10/bp-1", [[0.1, 0.5], [0.1, 0.6]])
+    pretend(where, "softhebb/cifar10/bp-2", [[0.25]])
+    pretend(where, "softhebb/cifar10/hard_wta-1", [[0.75]])
+    curves = module["depth_curves"](where.recipes, where.results)
+    assert curves == {"bp": [{1: 50.0, 2: 25.0}, {1: 60.0}], "hard_wta": [{1: 75.0}]}
+    assert "](depth.svg)" in module["published"](where.recipes, where.results)
+
+
 def test_a_result_in_the_repository_is_small_and_whole():
     """A run that somebody cannot judge: without its recipe, machine or curve, or as large as a checkpoint."""
     for path in sorted(Path(__file__).parents[1].glob("results/*/*/*/seed*.json")):

@@ -40,12 +40,14 @@ _STYLE: Any = {
 
 
 def learning_curves(
-    curves: Mapping[str, Sequence[Curve]], *, quantity: str, reference: str | None = None, log: bool = False
-) -> Figure:
+    curves: Mapping[str, Sequence[Curve]], *, quantity: str, reference: str | None = None, log: bool = False,
+    over: str = "epoch",
+) -> Figure:  # fmt: skip
     """`quantity` over epochs: a line a name, the mean over its runs, in a band of one standard deviation either side.
 
     curves: the runs of each name, one curve a seed, in the unit that `quantity` names, such as "test accuracy (%)".
     reference: the name to draw in black, such as "bp".  log: logarithmic values; those not above 0 are left out.
+    over: what the curves count instead of epochs, such as "hidden layers".
     """
     with style():
         figure = Figure(figsize=(5.4, 3.7), layout="constrained")
@@ -66,6 +68,7 @@ def learning_curves(
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         _epochs(axes, curves.values())
+        axes.set_xlabel(over)
         axes.set_title(quantity)
         _name_ends(axes, ends)
         return figure
@@ -208,7 +211,7 @@ def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None
         x, y, colour = ends[name]
         axes.annotate(
             name, (x, y), (1.06, place), "data", "axes fraction", va="center", color=INK, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 1.2, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)},
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)},
         )  # fmt: skip
 
 
