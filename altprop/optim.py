@@ -12,12 +12,13 @@ class NormSGD(torch.optim.Optimizer):
     """w_i -= lr (| ||w_i|| - 1 | + 1e-10)^power g_i for every unit i, a row of the weight (Journe et al. 2023, eq. 3).
 
     The norm is that before the step, over all dimensions but the first.  Parameters of one dimension, such as biases,
-    and groups with power=0 take plain steps.  Raises ``ValueError`` for an lr or power below 0."""
+    and groups with power=0 take plain steps.  weight_decay times the weights is added to g, as in ``torch.optim.SGD``.
+    Raises ``ValueError`` for an lr, power or weight_decay below 0."""
 
-    def __init__(self, params: Iterable[Any], lr: float = 0.01, power: float = 0.5) -> None:
-        if lr < 0 or power < 0:
-            raise ValueError(f"lr={lr}, power={power} came: neither may be below 0")
-        super().__init__(params, {"lr": lr, "power": power})
+    def __init__(self, params: Iterable[Any], lr: float = 0.01, power: float = 0.5, weight_decay: float = 0.0) -> None:
+        if lr < 0 or power < 0 or weight_decay < 0:
+            raise ValueError(f"lr={lr}, power={power}, weight_decay={weight_decay} came: none may be below 0")
+        super().__init__(params, {"lr": lr, "power": power, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -30,10 +31,11 @@ class NormSGD(torch.optim.Optimizer):
             for w in group["params"]:
                 if w.grad is None:
                     continue
+                g = w.grad.add(w, alpha=group["weight_decay"]) if group["weight_decay"] else w.grad
                 if w.dim() < 2 or group["power"] == 0:
-                    w.sub_(w.grad, alpha=group["lr"])
+                    w.sub_(g, alpha=group["lr"])
                     continue
                 r = w.flatten(1).norm(dim=1).view(-1, *(1 for _ in w.shape[1:]))  # (units, 1, ...)
                 eta = r.sub_(1).abs_().add_(1e-10).pow_(group["power"]).mul_(group["lr"])
-                w.addcmul_(w.grad, eta, value=-1)
+                w.addcmul_(g, eta, value=-1)
         return loss

@@ -267,16 +267,17 @@ def step(net, optimizer, seed):
     optimizer.step()
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.25])
 @pytest.mark.parametrize("power", [0.0, 0.2, 0.5, 2.0])
-def test_norm_sgd(power):
+def test_norm_sgd(power, decay):
     """The norm of the whole layer, of inputs instead of units, after the step; biases that wait for a norm."""
     net = mixed()
-    optimizer = NormSGD(net.parameters(), lr=0.3, power=power)
+    optimizer = NormSGD(net.parameters(), lr=0.3, power=power, weight_decay=decay)
     for seed in range(3):
         want = [p.detach().numpy().copy() for p in net.parameters()]
         step(net, optimizer, seed)
         for p, w in zip(net.parameters(), want, strict=True):
-            new = oracle.norm_sgd(w, p.grad.numpy(), 0.3, power)
+            new = oracle.norm_sgd(w, p.grad.numpy() + decay * w, 0.3, power)
             torch.testing.assert_close(p.detach(), torch.from_numpy(new), atol=1e-13, rtol=0)
 
 

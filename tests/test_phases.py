@@ -176,9 +176,69 @@ def test_as_many_rates_as_layers():
 
 def test_a_norm_before_the_readout_is_refused():
     """No phase would move its statistics, and the readout would see features that nothing has centred."""
-    with pytest.raises(RunError, match="BatchNorm1d stands before the readout"):
+    with pytest.raises(RunError, match="BatchNorm1d stands above all layers that learn"):
         prepare(phased(net="6-norm-8-norm-3", rates=[0.1]), toy_data())
     prepare(phased(net="6-norm-8-norm-3", rates=[], layerwise=False, readout={}), toy_data())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"readout": {**READOUT, "schedule": "halv@50%"}}, "unknown schedule 'halv@50%'"),
+        ({"readout": {**READOUT, "augment": "flop"}}, "unknown augmentation 'flop'"),
+        ({"readout": {**READOUT, "augment": "flip"}}, "it takes images"),
+        ({"freeze": 2}, "freeze less"),
+    ],
+)
+def test_what_would_fail_after_hours_fails_at_once(settings, words):
+    """The readout is looked at when all layers below have learned; what is wrong with it is told before."""
+    with pytest.raises(RunError, match=words):
+        prepare(phased(**settings), toy_data())
+
+
+def test_features_are_of_a_linear_readout():
+    """A convolution that reads out has no flat features."""
+    images = torch.rand(12, 1, 4, 4), torch.arange(12) % 3
+    top = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 2), nn.Flatten())
+    with pytest.raises(RunError, match="end the net in a Linear"):
+        prepare(phased(net=None, rates=[]), from_torch(images, images), top)
+
+
+def test_a_frozen_layer_has_its_statistics():
+    """Its norm would stay as it was born, and all above learn from inputs that nothing has centred."""
+    data = toy_data()
+    moved = replace(data, x_train=data.x_train + 5)
+    net = run_recipe(phased(freeze=1), moved).net
+    assert (net[0].running_mean > 2).all()  # 5 in the end, of which 8 batches know a part
+
+
+def test_random_layers_get_a_readout_that_has_not_learned_yet(monkeypatch):
+    """The control would begin its readout where labels have led it before, on features of another scale."""
+    seen, make = [], phases._head
+    monkeypatch.setattr(
+        phases, "_head", lambda *a: seen.append(a[0].rule.layers[-1].synapse.weight.clone()) or make(*a)
+    )
+    recipe = phased(rule="shallow", layerwise=False, rates=[])
+    result = run_recipe(recipe, toy_data())
+    assert torch.equal(seen[0], prepare(recipe, toy_data()).net[6].weight)
+    assert all(parameter.requires_grad for parameter in result.net.parameters())
+
+
+def test_a_readout_killed_before_its_first_checkpoint_begins_anew(tmp_path, monkeypatch):
+    """What is left of it must not stand in the way."""
+    data, recipe = toy_data(), phased()
+    whole = run_recipe(recipe, data, out=tmp_path / "whole")
+
+    def killed(*a, **k):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phases, "train", killed)
+        with pytest.raises(MemoryError):
+            run_recipe(recipe, data, out=tmp_path / "parts")
+    assert (tmp_path / "parts" / "readout").is_dir()
+    result = resume_run(tmp_path / "parts", data={"train": toy_tensors(), "test": toy_tensors(30, seed=1)})
+    assert same_bits(result.net.state_dict(), whole.net.state_dict())
 
 
 def test_online_learning_sample_by_sample():

@@ -38,7 +38,7 @@ PHASED = {  # what only rules take whose hidden layers learn without labels
     "rule": "softhebb", "arguments": {"inverse_temperature": [1.0, 0.5]}, "rates": [0.08, 0.005], "power": 0.75,
     "layerwise": True, "optimizer": "norm_sgd", "init": "radius25", "act": "triangle0.7,triangle",
     "readout": {
-        "by": "hebbian", "strength": 2.0,
+        "by": "hebbian", "strength": 1.0,
         "epochs": 50, "batch": 32, "optimizer": "adam", "lr": 0.001, "momentum": 0.5, "weight_decay": 1e-5,
         "schedule": "halve@20%,35%", "dropout": 0.5, "augment": "flip", "dtype": "float16", "memory": 2.5,
     },
@@ -124,9 +124,19 @@ BAD = {
     "readout key": ({"rule": "softhebb", "readout": {"epoch": 3}}, ["readout.epoch = 3"]),
     "readout by": ({"rule": "softhebb", "readout": {"by": "rigde"}}, ["readout.by = 'rigde'", "'ridge'"]),
     "hebbian readout beside": ({"rule": "softhebb", "readout": {"by": "hebbian"}}, ["without epochs", "supervised"]),
+    "readout where none reads": (
+        {"rule": "hebb", "arguments": {"readout": False}, "readout": {"epochs": 3}},
+        ["readout=false", "leave one"],
+    ),
+    "solved readout in steps": ({"rule": "oja", "readout": {"by": "svc", "lr": 0.1}}, ["readout.lr", "closed form"]),
+    "readout beside with dropout": (
+        {"rule": "oja", "readout": {"dropout": 0.5}},
+        ["readout.dropout", "beside the layers below", "leave it out"],
+    ),
+    "temperature inf": ({"rule": "softhebb", "arguments": {"inverse_temperature": [1.0, math.inf]}}, ["inf"]),
     "solved readout of augmented images": (
         {"rule": "softhebb", "readout": {"by": "svc", "augment": "flip"}},
-        ["'svc' came with augment", "leave augment"],
+        ["readout.augment came for a readout in closed form", "leave it out"],
     ),
     "readout optimizer": ({"rule": "softhebb", "readout": {"optimizer": "adm"}}, ["unknown optimizer 'adm'", "adam"]),
     "optimizer": ({"optimizer": "sdg"}, ["unknown optimizer 'sdg'", "'sgd'"]),

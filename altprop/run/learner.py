@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, prod
 from pathlib import Path
@@ -21,11 +21,11 @@ from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
+from altprop.run.readout import SOLVED
 from altprop.run.recipe import (
     OPTIMIZER_RATES,
     READOUT_RATE,
     REGRESSION_FACTOR,
-    SOLVED,
     Recipe,
     RunError,
     defaults,
@@ -49,7 +49,7 @@ class Learner:
     order: torch.Generator  # of the training samples, and of what augmentation does to them
     augment: Callable[[Tensor, torch.Generator], Tensor]
     still: Sequence[nn.Module] = ()  # modules in eval mode: what they say, statistics too, stays as it is
-    plastic: Collection[nn.Parameter] = ()  # those of the layers that may learn, when it is their turn
+    plastic: frozenset[nn.Parameter] = frozenset()  # those of the layers that may learn, when it is their turn
 
     @property
     def hidden(self) -> list[Layer]:
@@ -73,21 +73,22 @@ class Learner:
     def enter(self, epoch: int) -> None:
         """Set train mode, the layers that learn and the learning rate of an epoch, counted from 0."""
         self.rule.train()
+        phase = slice(epoch // (self.recipe.epochs or 1), None) if self.recipe.layerwise else slice(None)
+        if self.hidden:
+            self.let_learn(self.hidden[phase][: 1 if self.recipe.layerwise else None])
         if self.recipe.layerwise:
-            phase = epoch // (self.recipe.epochs or 1)
-            below = self.hidden[:phase]
+            below = [layer for layer in self.hidden[: phase.start] if self.plastic & set(layer.synapse.parameters())]
             # A norm behind the last of them stands before the layer that learns.
             self.still = [part for layer in below for part in (layer.inlet, layer.synapse)]
             self.still += [layer.activation for layer in below[:-1]]
-            self.let_learn(self.hidden[phase : phase + 1])
         for module in self.still:
             module.eval()
         self.anneal(epoch)
 
     def let_learn(self, layers: Sequence[Layer]) -> None:
-        """Of the layers below the readout these alone, and of them what was not frozen from the start."""
+        """These layers alone, and of them what was not frozen from the start."""
         turn = {parameter for layer in layers for parameter in layer.synapse.parameters()}
-        for parameter in (parameter for layer in self.hidden for parameter in layer.synapse.parameters()):
+        for parameter in (parameter for layer in self.rule.layers for parameter in layer.synapse.parameters()):
             parameter.requires_grad_(parameter in turn and parameter in self.plastic)
 
     def anneal(self, epoch: float) -> None:
@@ -139,7 +140,7 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
     augment = _augmentation(recipe, data)
-    plastic = {parameter for parameter in net.parameters() if parameter.requires_grad}
+    plastic = frozenset(parameter for parameter in net.parameters() if parameter.requires_grad)
     optimizers = make_optimizers(recipe, rule)
     return Learner(recipe, data, net, rule, optimizers, schedule, order, augment, plastic=plastic)
 
@@ -169,7 +170,8 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         raise RunError(f"loss '{loss}' came for targets that are no classes: leave it out, or give --loss mse")
     bounded = 1 if data.classes else REGRESSION_FACTOR
     head = recipe.readout
-    rates = {"lr": head.lr or OPTIMIZER_RATES[head.optimizer] or READOUT_RATE * bounded}
+    rate = None if head.by in SOLVED else head.lr or OPTIMIZER_RATES[head.optimizer] or READOUT_RATE * bounded
+    reads = head.after or (not RULES[recipe.rule].claims.labels and recipe.arguments.get("readout") is not False)
     optimizer = recipe.optimizer or default.optimizer
     net = data.net or f"{prod(data.shape)}-256-{data.outputs}"
     if default.centred:
@@ -185,7 +187,7 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         optimizer=optimizer,
         act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
         lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default.lr * bounded,
-        readout={**head.model_dump(), **rates} if not RULES[recipe.rule].claims.labels or head.after else {},
+        readout={**head.model_dump(), "lr": rate} if reads else {},
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )
 
@@ -230,12 +232,25 @@ def _check_readout(recipe: Recipe, rule: Rule, data: Dataset) -> None:
     if by in SOLVED and not (type(last.synapse) is nn.Linear and last.synapse.bias is not None and data.classes):
         what = f"{last} and {'labels' if data.classes else 'targets that are no classes'}"
         raise RunError(f"readout by '{by}' came for {what}: it is for classes, into a Linear with a bias")
-    if recipe.readout.after and not rule.claims.labels and len(rule.layers) > 1:
-        # A norm before a readout that learns later would keep the statistics it was born with.
-        for module in (*rule.layers[-2].activation.modules(), *last.inlet.modules()):
-            if isinstance(module, _NormBase):
-                what = f"{type(module).__name__} stands before the readout, whose statistics no phase would move"
-                raise RunError(f"{what}: take it out of the net, or let the readout learn beside the layers below")
+    if not recipe.readout.after:
+        return
+    if by not in SOLVED:
+        find_schedule(recipe.readout.schedule, recipe.readout.epochs or 1)
+        _augmentation(recipe.with_(augment=recipe.readout.augment), data)
+    if recipe.readout.augment is None and type(last.synapse) is not nn.Linear:
+        raise RunError(f"{last} cannot read out features that were computed once: end the net in a Linear")
+    if rule.claims.labels or len(rule.layers) < 2:
+        return
+    below = rule.layers[:-1]
+    learning = [layer.synapse.get_parameter("weight").requires_grad for layer in below]
+    top = max((index for index, learns in enumerate(learning) if learns), default=-1)
+    passed = [*(below[top].activation.modules() if top >= 0 else ()), *last.inlet.modules()]
+    idle = [part for layer in below[top + 1 :] for part in (layer.inlet, layer.activation)]
+    passed += [module for part in idle for module in part.modules()]
+    for module in passed:
+        if isinstance(module, _NormBase):
+            what = f"{type(module).__name__} stands above all layers that learn, so that no phase moves its statistics"
+            raise RunError(f"{what}: take it out of the net, freeze less, or let the readout learn beside the layers")
 
 
 def _check_batch(recipe: Recipe, net: nn.Module) -> None:

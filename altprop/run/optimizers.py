@@ -18,7 +18,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # (parameter gr
     "adam": lambda p, r: torch.optim.Adam(p, lr=r.lr, weight_decay=r.weight_decay, eps=r.eps or 1e-8),
     "adamw": lambda p, r: torch.optim.AdamW(p, lr=r.lr, weight_decay=r.weight_decay, eps=r.eps or 1e-8),
     "rmsprop": lambda p, r: torch.optim.RMSprop(p, lr=r.lr, momentum=r.momentum, weight_decay=r.weight_decay),
-    "norm_sgd": lambda p, r: NormSGD(p, lr=r.lr, power=r.power),
+    "norm_sgd": lambda p, r: NormSGD(p, lr=r.lr, power=r.power, weight_decay=r.weight_decay),
 }
 
 SCHEDULES: dict[str, Callable[[float, int, list[int]], float]] = {  # (epoch from 0, epochs, milestones) -> factor of lr
@@ -81,5 +81,6 @@ def _recipes(recipe: Recipe, rule: Rule) -> list[Recipe]:
         raise RunError(f"{len(recipe.rates)} rates came for {hidden} layers that learn without labels: give one each")
     own = [recipe.with_(lr=rate) for rate in recipe.rates] or [recipe] * hidden
     head = recipe.readout
-    settings = {key: getattr(head, key) for key in ("optimizer", "lr", "momentum", "weight_decay")}
+    settings = {key: getattr(head, key) for key in ("optimizer", "momentum", "weight_decay")}
+    settings["lr"] = head.lr or recipe.lr  # of a readout in closed form, which takes no step
     return [*own, recipe.with_(**settings, nesterov=False)] if reads else own

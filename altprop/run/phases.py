@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from altprop.data import Dataset, batches
 from altprop.measure import FITS
 from altprop.run.learner import Learner, prepare
-from altprop.run.recipe import Readout
+from altprop.run.readout import Readout
 from altprop.run.store import RunDirectory
 from altprop.run.train import Position, Progress, evaluate, measured_row, resume, train
 
@@ -37,7 +37,7 @@ def read_out(
     """Train the last layer as ``recipe.readout`` says; its epochs are added to ``position.rows`` behind those before.
 
     Returns the accuracy on the training part.  Raises ``Interrupted``, after which ``resume_run`` goes on."""
-    learner.let_learn([])
+    learner.let_learn(learner.rule.layers[-1:])
     before = (len(position.rows), position.step, position.seconds)
     with _folder(run) as scratch:
         head = _head(learner, scratch)
@@ -47,7 +47,7 @@ def read_out(
             taught = _descend(head, run, progress, None if report is None else lambda row: report(_behind(row, before)))
         position.rows += [_behind(row, before) for row in taught.rows]
         accuracy = evaluate(head.rule, head.data.x_train, head.data.y_train)[1]
-    learner.let_learn(learner.hidden)
+    learner.let_learn(learner.rule.layers)
     if run is not None:
         run.log(position.rows)
     return accuracy
@@ -59,6 +59,7 @@ def _descend(head: Learner, run: RunDirectory | None, progress: Any, report: Any
         own = RunDirectory.open(run.path / FOLDER)
         start = resume(head, own)
     elif run is not None:
+        RunDirectory(run.path / FOLDER).remove()  # it was killed before its first checkpoint
         own = RunDirectory.create(run.path / FOLDER, head.recipe, head.data)
     train(head, start, own, progress, report)
     return start

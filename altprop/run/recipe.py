@@ -8,12 +8,13 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from altprop.rules import RULES
+from altprop.run.readout import Readout
 
 try:
     import tomllib
@@ -70,36 +71,10 @@ def defaults(rule: str) -> Default:
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
 BESIDE = {"seed", "device", "threads", "data_dir", "measure", "probe"}
 READOUT_RATE = 0.05  # of the last layer where those below learn without labels
-SOLVED = ("ridge", "svc")  # readouts that are computed, not descended to
 UNTAUGHT = ("rates", "power", "layerwise", "readout")  # keys for layers that learn without labels
 REGRESSION_FACTOR = 0.03  # of these rates for regression, whose error is not bounded as that of a class is
 OPTIMIZER_RATES = {"sgd": None, "norm_sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's
 RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
-
-
-class Readout(BaseModel):
-    """How the last layer learns where the layers below learn without labels."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    by: Literal["descent", "hebbian", "ridge", "svc"] = "descent"  # the last two in closed form, after those below
-    strength: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # of the penalty of ridge and svc
-    epochs: int | None = Field(default=None, ge=1)  # after the layers below; None: beside them, batch by batch
-    batch: int = Field(default=64, ge=1)
-    optimizer: str = "sgd"
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    schedule: str = "constant"
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    augment: str | None = None  # then what the layers below say is computed anew every epoch
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # in which it is kept
-    memory: float = Field(default=8.0, gt=0)  # in GB, above which it is kept in a file
-
-    @property
-    def after(self) -> bool:
-        """Whether it learns after the layers below, not beside them."""
-        return self.epochs is not None or self.by in SOLVED
 
 
 class Recipe(BaseModel):
@@ -204,10 +179,17 @@ def _check_phases(recipe: Recipe) -> None:
             raise RunError(f"{key} came, but rule '{recipe.rule}' trains its layers by labels: use it with 'softhebb'")
     if recipe.readout != Readout() and claims.signal != "none":
         raise RunError(f"readout came, but every layer of rule '{recipe.rule}' learns by labels: leave it out")
-    if recipe.readout.by in SOLVED and recipe.readout.augment is not None:
-        raise RunError(f"readout by '{recipe.readout.by}' came with augment: it is solved once, leave augment out")
-    if recipe.readout.by == "hebbian" and recipe.readout.epochs is None:
+    told = recipe.readout
+    if told != Readout() and recipe.arguments.get("readout") is False:
+        raise RunError(
+            "readout came with the argument readout=false, so that no layer reads out: leave one of them out"
+        )
+    if told.by == "hebbian" and not told.after:
         raise RunError("readout by 'hebbian' came without epochs: give them, or --set supervised=true to softhebb")
+    how, idle = told.idle
+    for key in idle:
+        if getattr(told, key) != Readout.model_fields[key].default:
+            raise RunError(f"readout.{key} came for a readout {how}, which does not use it: leave it out")
     if recipe.layerwise and not recipe.readout.after:
         raise RunError("layerwise came without epochs of the readout: give it readout = { epochs = 50 }, say")
 
@@ -252,7 +234,7 @@ def check_arguments(rule: str, arguments: Mapping[str, Any]) -> None:
         if name not in known:
             raise RunError(f"rule '{rule}' has no argument '{name}'{nearest(name, known)}")
         wanted: Any = str if known[name] is None else type(known[name])
-        if isinstance(value, list) and wanted is float and name in MANY:
+        if isinstance(value, list) and wanted is float and name in MANY and all(map(math.isfinite, value)):
             continue
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise RunError(
