@@ -67,6 +67,16 @@ def test_a_row_says_what_its_readout_saw(capsys):
     assert "readout" in compare(capsys, "--rules", "softhebb", "--seeds", "1", "--out", "d").out
 
 
+@pytest.mark.parametrize(("by", "when"), [("descent", "for 3 epochs"), ("ridge", "by ridge")])
+def test_rules_without_labels_in_phases(capsys, tmp_path, by, when):
+    """bp, the yardstick of the steps, has no phases; a readout in closed form has no epochs."""
+    told = "{ epochs = 3 }" if by == "descent" else f'{{ by = "{by}" }}'
+    (tmp_path / "phases.toml").write_text(f'rule = "oja"\nreadout = {told}\n')
+    result = compare(capsys, "--rules", "softhebb,oja", "--seeds", "1", "--config", "phases.toml", "--json").json
+    assert [row["readout"] for row in result["rows"]] == [f"all training labels, {when}, after the layers below"] * 2
+    assert all(row["step_ratio_to_bp"] > 0 for row in result["rows"])
+
+
 def test_files_of_a_comparison(capsys, tmp_path):
     """One run directory a rule and seed, the table as JSON, the report."""
     outcome = compare(capsys, "--rules", "bp,fa", "--seeds", 2, "--json")

@@ -178,6 +178,37 @@ def test_without_a_readout(case, kind):
     assert_same(credit(rule, x, y)[1], want)
 
 
+@pytest.mark.parametrize("case", ["hebb", "oja", "som_ring", "stdp"])
+def test_a_convolution_on_top(case):
+    """It is flattened for whoever reads it, but it learns as it would below a readout."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, CLASSES)).double()
+    x = torch.rand(6, 2, 5, 5, dtype=torch.float64)
+    name, options = CASES[case][:2] if case in CASES else (case, {"threshold": 0.1})
+    below = credit(make(name, net, x, **options).eval(), x)[1]["0.weight"]
+    alone = copy.deepcopy(net[:3])
+    assert torch.equal(credit(make(name, alone, x, readout=False, **options).eval(), x)[1]["0.weight"], below)
+    assert below.any()
+    pooled = nn.Sequential(*alone[:2], nn.MaxPool2d(3), nn.Flatten())
+    if case == "hebb":
+        with pytest.raises(Refused, match=r"pools its own activity.*nn.Flatten alone"):
+            make(name, pooled, x, readout=False).credit(x)
+
+
+def test_what_stands_before_a_convolution():
+    """Dropout in place would write into the caller's data; a reflected border asks autocast too."""
+    net = nn.Sequential(
+        nn.Dropout(0.5, inplace=True), nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.Flatten(),
+        nn.Linear(75, CLASSES),
+    )  # fmt: skip
+    x = torch.rand(4, 2, 5, 5)
+    before, rule = x.clone(), make("softhebb", net, x)
+    rule.credit(x)
+    assert torch.equal(x, before)
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(Refused, match=r"torch.autocast.*leave autocast"):
+        rule.credit(x)
+
+
 @every_case
 def test_without_biases(case):
     """A rule that asks for a bias."""
@@ -368,9 +399,10 @@ def test_a_silent_layer_is_not_divided_by_zero(case):
     """0 / 0 where no weight is to move."""
     name, options, _ = CASES[case]
     net = nn.Sequential(nn.Linear(3, 4, bias=False)).double()
-    x = torch.zeros(2, 3, dtype=torch.float64)
-    got = credit(make(name, net, x, readout=False, **options), x)[1]["0.weight"]
-    assert torch.equal(got, torch.zeros_like(got))
+    for dtype in (torch.float64, torch.float16):
+        x = torch.zeros(2, 3, dtype=dtype)
+        got = credit(make(name, net.to(dtype), x, readout=False, **options), x)[1]["0.weight"]
+        assert torch.equal(got, torch.zeros_like(got))
 
 
 @every_net

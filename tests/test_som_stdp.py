@@ -8,7 +8,12 @@ import torch
 from torch import nn
 
 from altprop import Refused
+from altprop.data import from_torch
+from altprop.measure import by_depth, winners
 from altprop.rules.hebbian.som import SOM
+from altprop.run.experiment import run_recipe
+from altprop.run.recipe import make_recipe
+from altprop.run.train import evaluate
 
 
 def conv(**options):
@@ -100,6 +105,31 @@ def test_masked_layers_hand_on_what_they_see(frozen):
     torch.testing.assert_close(loss, want.detach())
     torch.testing.assert_close(net[3].weight.grad, seen[3].weight.grad)
     assert (net[0].weight.grad is None) == frozen
+
+
+def test_measures_look_through_the_masks():
+    """Winners and readouts of the bare weights would be those of another net."""
+    net, x = conv(padding=1, padding_mode="reflect"), draw(60, 2, 7, 7)
+    net(x)
+    rule, y = SOM(net, example=x, masks=True), torch.arange(60) % 3
+    seen = copy.deepcopy(net)
+    with torch.no_grad():
+        seen[0].weight *= rule.masks[0]
+    assert torch.equal(winners(rule, x)["0"].share, winners(seen, x)["0"].share)
+    assert not torch.equal(winners(rule, x)["0"].share, winners(net, x)["0"].share)
+    parts = (x[:40], y[:40]), (x[40:], y[40:])
+    assert by_depth(rule, *parts) == by_depth(seen, *parts) != by_depth(net, *parts)
+
+
+def test_a_readout_of_augmented_images_looks_through_the_masks():
+    """A head that was trained on another net than the one that is asked afterwards."""
+    x, y = torch.rand(40, 2, 7, 7, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+    told = {"epochs": 8, "optimizer": "adam", "lr": 0.05, "augment": "flip"}
+    net = "norm-conv12k3-pool2-3"
+    recipe = make_recipe(rule="som", arguments={"masks": True}, net=net, data="custom", epochs=1, readout=told)
+    data = from_torch((x, y), (x, y))
+    result = run_recipe(recipe, data)
+    assert evaluate(result.rule, data.x_test, data.y_test)[1] == pytest.approx(result.test_accuracy)
 
 
 def test_masks_belong_to_seed_and_training():

@@ -36,7 +36,11 @@ class Layer:
     name: str = ""
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.activation(self.synapse(self.inlet(x)))
+        return self.activation(self.respond(self.inlet(x)))
+
+    def respond(self, x: Tensor) -> Tensor:
+        """a (N, *out): what the synapse makes of what the inlet has prepared."""
+        return self.synapse(x)
 
     def __str__(self) -> str:
         text = repr(self.synapse)

@@ -39,15 +39,20 @@ class Trace(NamedTuple):
     activation: list[Step]
 
 
+def refuse_autocast(x: Tensor) -> None:
+    """Raises ``Refused`` where torch would choose another dtype for each product."""
+    if torch.is_autocast_enabled(x.device.type):
+        raise Refused(
+            "credit() ran under torch.autocast, but its closed forms keep one dtype: leave autocast, or .to(dtype)"
+        )
+
+
 def forward(
     layer: Layer, x: Tensor, like: Trace | None = None, *, reach: bool = False, keep: bool = False, a: Any = None
 ) -> Trace:
     """Run one layer on x.  ``like`` replays the dropout masks of that trace; ``reach`` keeps what ``pull`` and ``push``
     need to reach through the inlet; ``keep`` keeps a; ``a`` spares the synapse's product where the caller knows it."""
-    if torch.is_autocast_enabled(x.device.type):
-        raise Refused(
-            "credit() ran under torch.autocast, but its closed forms keep one dtype: leave autocast, or .to(dtype)"
-        )
+    refuse_autocast(x)
     x, inlet = run_all(layer.inlet, x, like.inlet if like else None, graph=reach)
     module: Any = layer.synapse
     if is_dense(module):

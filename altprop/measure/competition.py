@@ -38,7 +38,7 @@ def winners(rule: nn.Module, x: Tensor) -> dict[str, Winners]:
         for part in x.split(CHUNK):
             h = part.clone()  # an in-place activation before the first synapse would write into the caller's data
             for cut in cuts:
-                a = cut.synapse(cut.inlet(h))
+                a = cut.respond(cut.inlet(h))
                 if is_linear(cut.synapse):
                     counts[cut.name] = _wins(cut, a) + counts.get(cut.name, 0)
                 h = cut.activation(a)

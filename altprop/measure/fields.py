@@ -53,7 +53,7 @@ def _uphill(layers: list[Layer], x: Tensor) -> Tensor:
         for layer in layers[:-1]:
             h = layer(h)
         top = layers[-1]
-        a = top.synapse(top.inlet(h))
+        a = top.respond(top.inlet(h))
         activity, drive = _of_unit(top, top.activation(a.clone())), _of_unit(top, a)
         slope, spare = (_gradient(objective, x) for objective in (activity, drive))
     if slope is None or spare is None:

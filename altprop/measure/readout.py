@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.core import Refused
+from altprop.core import Layer, Refused
 from altprop.measure.linear import Fit, checked, fit_ridge, fit_svc
 from altprop.measure.probe import layers_of, undisturbed
 
@@ -84,17 +84,22 @@ def by_depth(
         except Refused as error:
             raise Refused(f"features at '{place}': {error}") from error
 
-    accuracies = {"input": read("input", x, x_test)}
     with undisturbed(rule):
-        z, z_test = (_through(cuts[0].inlet, part) for part in (x, x_test))
-        for below, above in pairwise(cuts):
-            z, z_test = (_through(nn.Sequential(below.synapse, below.activation, above.inlet), p) for p in (z, z_test))
-            accuracies[below.name] = read(below.name, _pooled(z, pool), _pooled(z_test, pool))
+        features, features_test = ([_handed_on(cuts, p, pool) for p in part.split(CHUNK)] for part in (x, x_test))
+    accuracies = {"input": read("input", x, x_test)}
+    for cut, z, z_test in zip(cuts, zip(*features, strict=True), zip(*features_test, strict=True), strict=False):
+        accuracies[cut.name] = read(cut.name, torch.cat(z), torch.cat(z_test))
     return accuracies
 
 
-def _through(modules: nn.Module, x: Tensor) -> Tensor:
-    return torch.cat([modules(part.clone()) for part in x.split(CHUNK)])  # a module in place would write into x
+def _handed_on(cuts: Sequence[Layer], x: Tensor, pool: int | None) -> list[Tensor]:
+    """What every hidden layer hands on of x, (N, *D) each; of a layer with a row a time step its mean over time."""
+    h, handed = x.clone(), []  # a module in place would write into x
+    for below, above in pairwise(cuts):
+        h = below(h)
+        z = above.inlet(h.clone()).unflatten(0, (-1, len(x))).mean(0)
+        handed.append(_pooled(z, pool))
+    return handed
 
 
 def _pooled(z: Tensor, pool: int | None) -> Tensor:

@@ -19,6 +19,7 @@ from altprop.measure import peak_activation_bytes
 from altprop.rules import RULES
 from altprop.run.experiment import Result, resume_recipe, run_recipe
 from altprop.run.learner import load_data, prepare, resolve
+from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.report import write_report
 from altprop.run.store import RunDirectory, check_free, failed_write, write_atomically
@@ -43,8 +44,10 @@ def compare(
         check_free(out)
     first = recipes(rules[0], seeds[0])
     sets = {seed: data or load_data(recipes(rules[0], seed)) for seed in seeds}
-    for rule in rules:
-        prepare(recipes(rule, seeds[0]), sets[seeds[0]])  # what cannot be built is told before anything is trained
+    timed = {rule: recipes(rule, seeds[0]) for rule in rules}
+    timed.setdefault("bp", first.with_(rule="bp", arguments={}, rates=[], layerwise=False, readout={}))
+    for recipe in timed.values():
+        prepare(recipe, sets[seeds[0]])  # what cannot be built is told before anything is trained
     results: dict[str, list[Result]] = {rule: [] for rule in rules}
     for seed in seeds:
         for rule in rules:
@@ -52,7 +55,7 @@ def compare(
                 progress(rule, seed)
             results[rule].append(_run(recipes(rule, seed), sets[seed], out / f"{rule}-seed{seed}"))
     data = sets[seeds[0]]
-    ratios = step_ratios({rule: recipes(rule, seeds[0]) for rule in dict.fromkeys(["bp", *rules])}, data)
+    ratios = step_ratios(timed, data)
     last = results[rules[0]][0].recipe
     comparison = {
         "data": first.data, "net": last.net, "epochs": last.epochs, "seeds": list(seeds),
@@ -105,7 +108,7 @@ def readout_of(run: Result) -> str | None:
     if run.rule.claims.labels or not getattr(run.rule, "readout", False):
         return None
     told = run.recipe.readout
-    steps = f"for {told.epochs} epochs" if told.epochs else f"by {told.by}"
+    steps = f"by {told.by}" if told.by in SOLVED else f"for {told.epochs} epochs"
     when = f"{steps}, after the layers below" if told.after else "of every batch, beside the layers below"
     return f"all training labels, {when}"
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from altprop.core import Layer
 from altprop.data import Dataset, batches
 from altprop.measure import FITS
 from altprop.run.learner import Learner, prepare
@@ -91,17 +92,29 @@ def _head(learner: Learner, scratch: Path) -> Learner:
     stepped = {key: getattr(told, key) for key in ("optimizer", "lr", "momentum", "weight_decay")}
     hebbian = told.by == "hebbian"
     recipe = learner.recipe.with_(
-        rule="softhebb" if hebbian else "shallow" if told.augment else "bp", data="custom", net="custom",
+        rule="softhebb" if hebbian else "bp", data="custom", net="custom",
         arguments={"supervised": True} if hebbian else {}, readout=stepped if hebbian else {}, **stepped,
         epochs=told.epochs or 1, batch=told.batch, augment=told.augment, schedule=told.schedule, rates=[],
         layerwise=False, nesterov=False, freeze=0, stream=False, measure=False, probe=False,
     )  # fmt: skip
     if told.augment is None:
         return prepare(recipe, _features(learner, scratch), nn.Sequential(*top))
-    below = [part for layer in learner.hidden for part in (layer.inlet, layer.synapse, layer.activation)]
-    head = prepare(recipe, learner.data, nn.Sequential(*below, last.inlet, *top))
-    head.still = [*below, last.inlet]
-    return head
+    learner.rule.eval()
+    return prepare(recipe, learner.data, nn.Sequential(_Below(learner.hidden), last.inlet, *top))
+
+
+class _Below(nn.Module):
+    """The layers below the readout as one module without parameters, which nothing moves any more."""
+
+    def __init__(self, layers: list[Layer]) -> None:
+        super().__init__()
+        self.layers = tuple(layers)  # where torch does not look
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
 
 
 def _features(learner: Learner, scratch: Path) -> Dataset:

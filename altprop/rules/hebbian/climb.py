@@ -21,8 +21,9 @@ from torch.nn import functional as F
 
 from altprop.core import Layer, Ready, Refused, Trace, accumulate, ascend, correlate, descend, drive, forward
 from altprop.core.layer import is_convolution, is_dense
+from altprop.core.local import refuse_autocast
 from altprop.core.product import linear, outer
-from altprop.core.steps import Step
+from altprop.core.steps import Step, run_all
 
 Gradient = Callable[[int, Trace], Tensor]  # (index of the layer, its trace with a) -> -Delta W
 ReadOut = Callable[[Any, Tensor, Tensor, Ready | None], Tensor]  # (rule, h_{L-1}, y, ready) -> loss
@@ -59,7 +60,7 @@ def climb(
         if respond is not None:
             trace = trace._replace(a=respond(index, trace))
         if of_activity:
-            trace = trace._replace(h=layer.activation(trace.a))
+            trace = trace._replace(h=_activity(layer, trace.a))
         if index in learning:
             accumulate(layer.synapse.get_parameter("weight"), gradient(index, trace))
             if ready is not None:
@@ -109,7 +110,7 @@ def along(column: Tensor, W: Tensor) -> Tensor:
 def largest_entry(dW: Tensor) -> Tensor:
     """max |dW|, and not 0."""
     low, high = dW.aminmax()
-    return high.maximum(-low).clamp_(min=1e-30)
+    return high.maximum(-low).clamp_(min=max(1e-30, torch.finfo(dW.dtype).tiny))
 
 
 def present(layer: Layer, x: Tensor) -> Trace:
@@ -118,7 +119,8 @@ def present(layer: Layer, x: Tensor) -> Trace:
     module: Any = layer.synapse
     if type(module) is not nn.Conv2d or module.groups > 1 or module.dilation != (1, 1):
         return _plain(layer, x)
-    x = layer.inlet(x)
+    refuse_autocast(x)
+    x, _ = run_all(layer.inlet, x, graph=False)
     (kh, kw), (sh, sw), pad = module.kernel_size, module.stride, module._reversed_padding_repeated_twice
     size = [(x.shape[2] + sum(pad[2:]) - kh) // sh + 1, (x.shape[3] + sum(pad[:2]) - kw) // sw + 1]
     packed = module.weight.numel() < len(x) * prod(size) * module.weight[0].numel()
@@ -132,6 +134,14 @@ def present(layer: Layer, x: Tensor) -> Trace:
     patches = padded.movedim(1, -1).unfold(1, kh, sh).unfold(2, kw, sw).reshape(len(x) * prod(size), -1)
     a = linear(patches, module.weight.flatten(1), module.bias).view(len(x), *size, -1).movedim(-1, 1)
     return Trace(layer, patches, a, a, [], Step(module, None), [])  # patches (M, in kh kw)
+
+
+def _activity(layer: Layer, a: Any) -> Tensor:
+    """h in the shape of a, (N, *out), though the last layer's may be flattened."""
+    h = layer.activation(a)
+    if h.numel() != a.numel():
+        raise Refused(f"{layer} pools its own activity: without a readout end the net in nn.Flatten alone")
+    return h.reshape(a.shape)
 
 
 def _plain(layer: Layer, x: Tensor) -> Trace:

@@ -23,9 +23,9 @@ class Masked(Layer):
     masks: Any = None
     index: int = 0
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def respond(self, x: Tensor) -> Any:
         weight = self.synapse.get_parameter("weight") * self.masks[self.index]
-        return self.activation(functional_call(self.synapse, {"weight": weight}, (self.inlet(x),)))
+        return functional_call(self.synapse, {"weight": weight}, (x,))
 
 
 def neighbourhood(c: Tensor, units: int, maps: int, grid: str, sigma: float, like: Tensor) -> Tensor:

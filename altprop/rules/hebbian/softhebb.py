@@ -78,7 +78,8 @@ class SoftHebb(Rule):
         trace = present(self.layers[-1], x)
         output = trace.layer.activation(trace.a)
         y = self.targets(labels, len(output))  # (N, C)
-        accumulate(weight_of(trace), self._drawn(y, trace))
+        if weight_of(trace).requires_grad:
+            accumulate(weight_of(trace), self._drawn(y, trace))
         if ready is not None:
             ready(trace.layer)
         return self.output_error(output, y)[0]

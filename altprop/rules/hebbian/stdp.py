@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Claims, Layer, Ready, Refused, Rule, Trace
-from altprop.core.layer import is_convolution, parts
+from altprop.core.layer import RESHAPES, is_convolution, parts
 from altprop.rules.hebbian.climb import along, climb, correlated, equip, hidden, rows, weight_of
 from altprop.rules.hebbian.spikes import Neurons, Rates, Spikes, find_leaky, lowpass
 
@@ -74,7 +74,9 @@ class STDP(Rule):
             cells = leaky(self.like.new_tensor(beta), threshold=theta, surrogate_disable=True).to(theta)
             self.neurons.append(Neurons(cells, steps, 1 if is_convolution(layer.synapse) else -1, inhibition))
             inlet = layer.inlet if index else nn.Sequential(self.spikes, *parts(layer.inlet))
-            activation = nn.Sequential(*parts(layer.activation), self.neurons[index])
+            after = [part for part in parts(layer.activation) if isinstance(part, RESHAPES)]  # of the last layer
+            before = [part for part in parts(layer.activation) if not isinstance(part, RESHAPES)]
+            activation = nn.Sequential(*before, self.neurons[index], *after)
             self.layers[index] = Layer(inlet, layer.synapse, activation, layer.name)
         if readout and len(self.neurons):
             top = self.layers[-1]
