@@ -9,7 +9,7 @@ from scipy.stats import norm
 from torch import nn
 
 from altprop import RULES, Refused
-from altprop.measure.weights import norms, weight_distribution
+from altprop.measure.weights import norms, unit_norms, weight_distribution
 
 
 def normal(count=2000, seed=0):
@@ -23,6 +23,14 @@ def student(degrees, count=2000, seed=0):
 def net():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)).double()
+
+
+def test_unit_norms_are_means_over_units():
+    """The norm of the whole layer, or of the weights that leave a unit."""
+    net = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(2, 3))
+    net[0].weight.data = torch.tensor([[3.0, 4.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]).view(2, 1, 2, 2)
+    net[3].weight.data = torch.tensor([[0.0, 2.0], [0.0, 0.0], [4.0, 3.0]])
+    assert unit_norms(net) == pytest.approx({"0": 3.0, "3": 7 / 3})
 
 
 def test_norms_are_roots_of_sums_of_squares():

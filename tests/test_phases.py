@@ -16,6 +16,8 @@ from altprop.run import phases
 from altprop.run.experiment import resume_run, run_recipe
 from altprop.run.learner import Learner, prepare
 from altprop.run.recipe import RunError
+from altprop.run.records import read_run
+from altprop.run.report import write_report
 from altprop.run.train import Interrupted
 
 NET = "6-norm-8-norm-5-3"
@@ -73,7 +75,20 @@ def test_phases_are_those_written_out():
     assert result.test_accuracy == pytest.approx(accuracy) and accuracy > 0.4
     assert [row["epoch"] for row in result.metrics] == list(range(1, 10))
     assert [row["test_accuracy"] is None for row in result.metrics] == [True] * 4 + [False] * 5
+    assert [row["lr"] for row in result.metrics[:4]] == [0.05, 0.05, 0.02, 0.02]
+    norms = result.metrics[3]["unit_norm"]
+    assert norms["4"] == pytest.approx(float(result.net[4].weight.detach().norm(dim=1).mean()), rel=1e-5)
     assert all(p.requires_grad for p in result.net.parameters())
+
+
+def test_a_report_tells_how_far_a_run_in_phases_came(tmp_path):
+    """Epochs of one phase taken for those of the run; settings of the readout left out."""
+    run_recipe(phased(), toy_data(), out=tmp_path / "run")
+    run = read_run(tmp_path / "run")
+    assert not run.unfinished
+    epochs = {epoch: line for epoch, line in run.epochs.items() if epoch < 9}
+    assert replace(run, epochs=epochs).unfinished
+    assert "readout schedule" in write_report(tmp_path / "run").read_text()
 
 
 def test_no_label_reaches_the_layers_below(monkeypatch):

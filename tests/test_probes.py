@@ -10,7 +10,7 @@ from torch import nn
 
 from altprop import RULES
 from altprop.core import Refused
-from altprop.data import Dataset, load
+from altprop.data import Dataset, as_float, load
 from altprop.measure import by_depth, plateau, shares, unit_kinds, weight_distribution, winners
 from altprop.run import probe_plots, probes
 from altprop.run.experiment import fit
@@ -20,7 +20,7 @@ from altprop.run.report import write_report
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("probed") / "run"
-    return fit("pepita", epochs=4, probe=True, out=path)
+    return fit("pepita", "64-32-12-10", epochs=4, probe=True, out=path)
 
 
 def dataset(x, y, count=40):
@@ -77,6 +77,27 @@ def test_kinds_of_a_convolution_are_those_of_its_kernels():
         probes.PROBES["units"](RULES["bp"](mlp().float(), example=torch.rand(1, 5)), dataset(x[:, 0, 0, :5], y), [])
 
 
+def test_deep_fields_are_those_that_excite_the_units():
+    """Pictures of the first layer, of another unit, or of a norm that no input has."""
+    digits = load("digits")
+    result = fit("softhebb", "64-norm-16-norm-6-10", "digits", epochs=2)
+    fields = probes.PROBES["deep_fields"](result.rule, digits, [])
+    (name,) = fields
+    assert name == result.rule.layers[1].name and fields[name]["shape"] == [5, 1, 8, 8]
+    pictures = torch.tensor(fields[name]["values"]).view(5, 1, 8, 8)
+    x = as_float(digits.x_test[:500])
+    size = float(x.flatten(1).norm(dim=1).median())
+    assert pictures.flatten(1).norm(dim=1) == pytest.approx(torch.full((5,), size), rel=0.01)
+    with torch.no_grad():
+        net = result.net.eval()
+        a, seen = net[:6](pictures), net[:6](x)
+    assert all(a[unit, unit] > seen[:, unit].max() for unit in range(5))
+    titles = [axes.get_title("left") for axes in probe_plots.deep_fields(fields).axes]
+    assert titles == [f"layer {name}", "", "", "", ""]
+    with pytest.raises(Refused, match="none is deep"):
+        probes.PROBES["deep_fields"](fit("softhebb", "64-norm-16-10", "digits", epochs=1).rule, digits, [])
+
+
 def test_kinds_are_those_of_weights_alone():
     """Of a first layer that is no plain map, the optimised input would be taken for its weights."""
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(192, 4), nn.ReLU(), nn.Linear(4, 3))
@@ -129,7 +150,8 @@ def test_the_report_draws_them(run):
     page = write_report(run.path).read_text()
     for words in ("feedback and weights", "norm of the weights", "Quantile plots", "Pictures of the first",
                   "hidden activity by class", "strength of each attack", "slowness",
-                  "readouts from each layer", "each unit wins", "are Gabor-like"):  # fmt: skip
+                  "readouts from each layer", "each unit wins", "are Gabor-like",
+                  "units of deeper layers"):  # fmt: skip
         assert words in page, words
     assert not re.search(r"(src|href)=.https?:", page)
 
@@ -139,7 +161,7 @@ def test_what_cannot_be_measured_says_why(tmp_path):
     x, y = torch.randn(60, 5), torch.randn(60, 2)
     result = fit("dfa", "5-4-2", (x, y), epochs=2, probe=True, out=tmp_path / "run")
     measures = json.loads((result.path / "measures.json").read_text())
-    for name in ("curve", "robustness", "activity", "receptive_fields", "units", "depth"):
+    for name in ("curve", "robustness", "activity", "receptive_fields", "deep_fields", "units", "depth"):
         assert "refused" in measures[name], name
     assert "refused" not in measures["weights"] and "refused" not in measures["winners"]
     write_report(result.path)

@@ -40,6 +40,17 @@ def norms(rule: nn.Module) -> dict[str, float]:
     return {layer.name: _norm(layer.synapse) for layer in layers_of(rule)}
 
 
+def unit_norms(rule: nn.Module) -> dict[str, float]:
+    """The Euclidean norm of a unit's weights, averaged over units, by layer name; of layers with a weight (units, ...).
+
+    Oja's rule, SoftHebb and their like lead it to 1."""
+    weights = {layer.name: getattr(layer.synapse, "weight", None) for layer in layers_of(rule)}
+    known = {
+        name: weight.detach() for name, weight in weights.items() if isinstance(weight, Tensor) and weight.dim() > 1
+    }
+    return {name: float(weight.flatten(1).norm(dim=1).mean()) for name, weight in known.items()}
+
+
 def weight_distribution(weight: Tensor) -> Distribution:
     """Fit a Normal and a Student-t distribution to the entries of a weight of any shape.
 

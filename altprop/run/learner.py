@@ -49,6 +49,7 @@ class Learner:
     order: torch.Generator  # of the training samples, and of what augmentation does to them
     augment: Callable[[Tensor, torch.Generator], Tensor]
     still: Sequence[nn.Module] = ()  # modules in eval mode: what they say, statistics too, stays as it is
+    turn: int = 0  # the layer that learns, where they learn one after another
     plastic: frozenset[nn.Parameter] = frozenset()  # those of the layers that may learn, when it is their turn
 
     @property
@@ -73,11 +74,12 @@ class Learner:
     def enter(self, epoch: int) -> None:
         """Set train mode, the layers that learn and the learning rate of an epoch, counted from 0."""
         self.rule.train()
-        phase = slice(epoch // (self.recipe.epochs or 1), None) if self.recipe.layerwise else slice(None)
-        if self.hidden:
-            self.let_learn(self.hidden[phase][: 1 if self.recipe.layerwise else None])
-        if self.recipe.layerwise:
-            below = [layer for layer in self.hidden[: phase.start] if self.plastic & set(layer.synapse.parameters())]
+        if self.hidden and not self.recipe.layerwise:
+            self.let_learn(self.hidden)
+        elif self.recipe.layerwise:
+            self.turn = epoch // (self.recipe.epochs or 1)
+            self.let_learn(self.hidden[self.turn : self.turn + 1])
+            below = [layer for layer in self.hidden[: self.turn] if self.plastic & set(layer.synapse.parameters())]
             # A norm behind the last of them stands before the layer that learns.
             self.still = [part for layer in below for part in (layer.inlet, layer.synapse)]
             self.still += [layer.activation for layer in below[:-1]]

@@ -38,21 +38,35 @@ def quantiles(weights: Mapping[str, Any]) -> Figure:
 
 def fields(receptive: Mapping[str, Any]) -> Figure:
     """The first layer's weights as pictures, each from its own least to its own greatest value."""
-    images = np.asarray(receptive["values"], dtype=float).reshape(receptive["shape"])
-    images = images.mean(1) if images.ndim == 4 and images.shape[1] not in (1, 3) else images
-    rows = math.ceil(len(images) / COLUMNS)
+    rows = math.ceil(receptive["shape"][0] / COLUMNS)
     with style():
         figure = Figure(figsize=(5.4, 1.1 * rows), layout="constrained")
         figure.subplots(rows, COLUMNS, squeeze=False)
-        for axes in figure.axes:
-            axes.set_axis_off()
-        for axes, image in zip(figure.axes, images, strict=False):
-            low, high = image.min(), image.max()
-            image = (image - low) / (high - low or 1)
-            axes.imshow(
-                image.transpose(1, 2, 0) if image.ndim == 3 and len(image) == 3 else image.squeeze(), cmap="gray"
-            )
+        _show(figure.axes, receptive)
         return figure
+
+
+def deep_fields(layers: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """A row a layer: inputs on which its first units are most active, each from its own least to greatest value."""
+    with style():
+        figure = Figure(figsize=(5.4, 1.3 * max(len(layers), 1)), layout="constrained")
+        grid = figure.subplots(max(len(layers), 1), COLUMNS, squeeze=False)
+        for row, (layer, receptive) in zip(grid, layers.items(), strict=False):
+            _show(row, receptive)
+            row[0].set_title(f"layer {layer}")
+        return figure
+
+
+def _show(places: Any, receptive: Mapping[str, Any]) -> None:
+    """One picture a place; of channels that are no colours, their mean."""
+    images = np.asarray(receptive["values"], dtype=float).reshape(receptive["shape"])
+    images = images.mean(1) if images.ndim == 4 and images.shape[1] not in (1, 3) else images
+    for axes in places:
+        axes.set_axis_off()
+    for axes, image in zip(places, images, strict=False):
+        low, high = image.min(), image.max()
+        image = (image - low) / (high - low or 1)
+        axes.imshow(image.transpose(1, 2, 0) if image.ndim == 3 and len(image) == 3 else image.squeeze(), cmap="gray")
 
 
 def activity(embedded: Mapping[str, Any]) -> Figure:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from altprop.core import Refused, Rule
-from altprop.core.layer import is_convolution, is_flat_linear
+from altprop.core.layer import is_convolution, is_flat_linear, is_linear
 from altprop.data import Dataset, as_float
 from altprop.measure import (
     ATTACKS,
@@ -31,7 +31,7 @@ SAMPLES = 256  # of the test part, for robustness
 SHOWN = 500  # of the test part, in the map of hidden activity and in the competition of units
 TAUGHT, ASKED = 2000, 1000  # of the training and the test part at most, for readouts
 STRENGTHS = (0.0, 0.02, 0.05, 0.1, 0.2)  # of an attack, in units of the inputs
-FIELDS = 25
+FIELDS, DEEP = 25, 5  # units of the first and of each deeper hidden layer that are shown
 UNITS = 128  # of the first layer at most whose kind is told
 
 
@@ -65,7 +65,26 @@ def _weights(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[s
 
 def _fields(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     first = _pictures(rule, data, FIELDS)
-    return {"shape": list(first.shape), "values": [round(value, 4) for value in first.flatten().tolist()]}
+    return {"shape": list(first.shape), "values": _rounded(first)}
+
+
+def _deep_fields(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(data.shape) < 2:
+        raise Refused("the inputs are no images, so that what a unit responds to has no picture")
+    deeper = [layer for layer in rule.layers[1:-1] if is_linear(layer.synapse)]
+    if not deeper:
+        raise Refused("no Linear or convolution stands between the first layer and the last, so none is deep")
+    x, _ = _part(rule, data, SHOWN)
+    radius = float(x.flatten(1).norm(dim=1).median())  # that of the inputs it has learned from
+    fields = {}
+    for layer in deeper:
+        climbed = receptive_fields(rule, layer.name, DEEP, radius=radius)
+        fields[layer.name] = {"shape": [len(climbed), *data.shape], "values": _rounded(climbed)}
+    return fields
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 4) for value in values.flatten().tolist()]
 
 
 def _units(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
@@ -123,6 +142,7 @@ PROBES: dict[str, Callable[[Rule, Dataset, list[dict[str, Any]]], dict[str, Any]
     "curve": _curve,
     "weights": _weights,
     "receptive_fields": _fields,
+    "deep_fields": _deep_fields,
     "units": _units,
     "winners": _winners,
     "depth": _depth,

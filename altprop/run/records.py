@@ -21,7 +21,11 @@ LAYERWISE = {  # numbers by layer in a line of metrics.jsonl, what the page call
     "angle_to_bp": ("angle to bp", " (°)"),
     "feedback_angle": ("angle of feedback to weights", " (°)"),
     "weight_norm": ("norm of weights", ""),
+    "unit_norm": ("mean norm of a unit's weights", ""),
 }
+
+
+SOLVED = ("ridge", "svc")  # readouts in closed form, told as one epoch
 
 
 class ReportError(ValueError):
@@ -56,6 +60,10 @@ class RunRecord:
 
     @property
     def unfinished(self) -> bool:
+        told = self.recipe.get("readout")
+        if isinstance(told, dict) and (told.get("epochs") or told.get("by") in SOLVED):  # after the layers below
+            read = sum(line.get("test_loss") is not None for line in self.epochs.values())
+            return read < (told.get("epochs") or 1)
         planned = self.recipe.get("epochs")
         return isinstance(planned, int) and self.done < planned
 

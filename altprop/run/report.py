@@ -30,6 +30,7 @@ REFERENCE = "bp"
 PROBED: dict[str, tuple[str, Callable[[Mapping[str, Any]], Figure]]] = {  # of measures.json, and how it is drawn
     "weights": ("quantiles", probe_plots.quantiles),
     "receptive_fields": ("fields", probe_plots.fields),
+    "deep_fields": ("deep_fields", probe_plots.deep_fields),
     "activity": ("activity", probe_plots.activity),
     "robustness": ("robustness", probe_plots.robustness),
     "depth": ("depth", probe_plots.depth),
@@ -38,8 +39,10 @@ PROBED: dict[str, tuple[str, Callable[[Mapping[str, Any]], Figure]]] = {  # of m
 CAPTIONS = {
     "feedback": "Line chart: angle between feedback and weights in degrees over epochs, by layer",
     "norms": "Line chart: norm of the weights over epochs, by layer",
+    "unit_norms": "Line chart: mean norm of a unit's weights over epochs, by layer",
     "quantiles": "Quantile plots of the weights, by layer",
     "fields": "Pictures of the first layer's weights",
+    "deep_fields": "Pictures that units of deeper layers respond to, by layer",
     "activity": "Scatter plot of hidden activity by class",
     "robustness": "Line chart: accuracy over the strength of each attack",
     "depth": "Line chart: accuracy of readouts from each layer",
@@ -76,6 +79,8 @@ def _single(run: RunRecord) -> dict[str, Any]:
     settings = {key: value for key, value in run.recipe.items() if not isinstance(value, dict)}
     arguments = run.recipe.get("arguments")
     settings |= arguments if isinstance(arguments, dict) else {}
+    told = run.recipe.get("readout")
+    settings |= {f"readout {key}": value for key, value in told.items()} if isinstance(told, dict) else {}
     return {
         "title": run.rule,
         "run": run,
@@ -145,11 +150,12 @@ def _looked_at(run: RunRecord) -> dict[str, Markup]:
     """The figures of what one run has measured beside its learning curves."""
     drawn: dict[str, Figure] = {}
     feedback = {layer: [curve] for layer, curve in run.layerwise("feedback_angle").items()}
-    norms = {f"layer {layer}": [curve] for layer, curve in run.layerwise("weight_norm").items()}
     if feedback:
         drawn["feedback"] = plots.alignment({"feedback to weights": feedback})
-    if norms:
-        drawn["norms"] = plots.learning_curves(norms, quantity="norm of weights")
+    for key, name in (("norms", "weight_norm"), ("unit_norms", "unit_norm")):
+        curves = {f"layer {layer}": [curve] for layer, curve in run.layerwise(name).items()}
+        if curves:
+            drawn[key] = plots.learning_curves(curves, quantity=LAYERWISE[name][0])
     for name, (key, draw) in PROBED.items():
         measured = run.measures.get(name)
         if measured and "refused" not in measured:

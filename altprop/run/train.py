@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from altprop.core import Rule
 from altprop.data import as_float, batches
-from altprop.measure import angles_to_bp, feedback_angles, norms
+from altprop.measure import angles_to_bp, feedback_angles, norms, unit_norms
 from altprop.run.learner import Learner
 from altprop.run.optimizers import BATCHWISE
 from altprop.run.recipe import RunError
@@ -126,7 +126,9 @@ def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
     """One row of metrics; the training part is seen as far as the test part is large, to cost as little."""
     data, rule = learner.data, learner.rule
     row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, **_accuracies(learner, position)}
-    row |= {"seconds": round(position.seconds, 4), "lr": learner.optimizers[0].param_groups[0]["lr"]}
+    row |= {"seconds": round(position.seconds, 4), "lr": learner.optimizers[learner.turn].param_groups[0]["lr"]}
+    if learner.recipe.measure and not rule.claims.labels:
+        row["unit_norm"] = unit_norms(rule)
     if learner.recipe.measure and learner.hidden:
         row["weight_norm"] = norms(rule)
     elif learner.recipe.measure:
