@@ -139,6 +139,17 @@ def test_stopped_anywhere_and_resumed_is_the_same(tmp_path, place):
     assert rows(tmp_path / "parts") == rows(tmp_path / "whole") and len(result.metrics) == 9
 
 
+def test_a_run_that_has_ended_is_only_read(tmp_path, monkeypatch):
+    """Features of all samples, computed again for nothing."""
+    data, recipe = toy_data(), phased()
+    whole = run_recipe(recipe, data, out=tmp_path / "run")
+    monkeypatch.setattr(phases, "_features", None)
+    again = resume_run(tmp_path / "run", data={"train": toy_tensors(), "test": toy_tensors(30, seed=1)})
+    assert same_bits(again.net.state_dict(), whole.net.state_dict()) and again.metrics == whole.metrics
+    assert again.train_accuracy == pytest.approx(whole.train_accuracy)
+    assert not (tmp_path / "run" / "features").exists()
+
+
 def test_features_in_a_file_are_those_in_memory(tmp_path):
     """Where they do not fit into memory they lie in a file beside the run, which is gone afterwards."""
     data = toy_data()

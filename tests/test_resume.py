@@ -162,8 +162,8 @@ SLOWLY = """
 import sys, time
 from altprop.run import train
 from altprop.cli import main
-measure = train._measure
-train._measure = lambda *arguments: (time.sleep(0.05), measure(*arguments))[1]
+measure = train.measured_row
+train.measured_row = lambda *arguments: (time.sleep(0.05), measure(*arguments))[1]
 train.CHECKPOINT_SECONDS = 0.0
 main(sys.argv[1:])
 """

@@ -142,18 +142,23 @@ def resume_recipe(
 
 
 def _train(learner: Learner, position: Position, run: RunDirectory | None, progress: Any, report: Any) -> Result:
+    accuracy = None
     try:
-        train(learner, position, run, progress, report)
-        accuracy = read_out(learner, position, run, progress, report) if learner.hidden else None
-        if run is not None:
-            run.finish(learner.net.state_dict(), learner.rule.state_dict())
-            if learner.recipe.probe:
-                measures = probe(learner.rule, learner.data, position.rows)
-                write_atomically(run.path / "measures.json", json.dumps(measures))
+        if run is not None and run.ended:
+            learner.rule.load_state_dict(run.finished())
+            position.rows = run.metrics()
+        else:
+            train(learner, position, run, progress, report)
+            accuracy = read_out(learner, position, run, progress, report) if learner.hidden else None
+            if run is not None:
+                run.finish(learner.net.state_dict(), learner.rule.state_dict())
+        if run is not None and learner.recipe.probe and not (run.path / "measures.json").exists():
+            measures = probe(learner.rule, learner.data, position.rows)
+            write_atomically(run.path / "measures.json", json.dumps(measures))
     finally:
         if run is not None and not (run.checkpoint / "state.json").exists():
             run.remove()  # it failed before its first checkpoint: nothing in it could be used
-    if not learner.hidden:
+    if accuracy is None:
         accuracy = evaluate(learner.rule, learner.data.x_train, learner.data.y_train)[1]
     path = None if run is None else run.path
     return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path)

@@ -5,6 +5,7 @@ what is solved in closed form is one row of metrics."""
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -155,5 +156,14 @@ def _room(shape: tuple[int, int], dtype: torch.dtype, path: Path | None) -> Tens
 @contextmanager
 def _folder(run: RunDirectory | None) -> Iterator[Path]:
     """A place for features that do not fit into memory, gone afterwards: beside the run, where there is room."""
-    with TemporaryDirectory(dir=None if run is None else run.path) as name:
-        yield Path(name)
+    if run is None:
+        with TemporaryDirectory() as name:
+            yield Path(name)
+        return
+    path = run.path / "features"
+    shutil.rmtree(path, ignore_errors=True)  # of a run that was killed
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

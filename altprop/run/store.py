@@ -172,10 +172,15 @@ class RunDirectory:
             content = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
             write_atomically(self.path / f"{name}.safetensors", safetensors.torch.save(content))
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of its training is left to do."""
+        return (self.path / "rule.safetensors").is_file()
+
     def finished(self) -> dict[str, Tensor]:
         """The rule's state dict at the end, or at the last checkpoint of a run that has not ended."""
         path = self.path / "rule.safetensors"
-        if not path.is_file():
+        if not self.ended:
             tensors, _ = self.restore()
             return {key.removeprefix("rule."): t for key, t in tensors.items() if key.startswith("rule.")}
         try:
