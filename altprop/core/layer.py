@@ -167,6 +167,5 @@ def _check_shared(synapses: list[tuple[str, nn.Module]]) -> None:
         for parameter in module.parameters():
             other = owner.setdefault(parameter, path)
             if other != path:
-                raise Refused(
-                    f"modules '{other}' and '{path}' share a parameter; a layer learns by itself: give each its own"
-                )
+                what = f"modules '{other}' and '{path}' share a parameter"
+                raise Refused(f"{what}; a layer learns by itself: give each its own")

@@ -42,9 +42,7 @@ class Trace(NamedTuple):
 def refuse_autocast(x: Tensor) -> None:
     """Raises ``Refused`` where torch would choose another dtype for each product."""
     if torch.is_autocast_enabled(x.device.type):
-        raise Refused(
-            "credit() ran under torch.autocast, but its closed forms keep one dtype: leave autocast, or .to(dtype)"
-        )
+        raise Refused("credit() ran under torch.autocast, but it keeps one dtype: leave autocast, or .to(dtype)")
 
 
 def forward(

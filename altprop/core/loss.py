@@ -74,7 +74,6 @@ def targets(y: Tensor, samples: int, classes: int, dtype: torch.dtype) -> Tensor
             raise Refused(f"{what}: labels must be 0 to {classes - 1}") from error
     t = y.unsqueeze(1) if y.dim() == 1 else y
     if t.dim() != 2 or t.shape[1] != classes:
-        raise Refused(
-            f"targets of shape {tuple(y.shape)} came for {classes} outputs: give (N,) labels or (N, {classes})"
-        )
+        what = f"targets of shape {tuple(y.shape)} came for {classes} outputs"
+        raise Refused(f"{what}: give (N,) labels or (N, {classes})")
     return t.to(dtype)
