@@ -6,7 +6,7 @@ FORM, LOCAL, CUTS = "test_closed_form.py", "test_core_local.py", "test_core_laye
 LIMITS, CONTRACT, CLAIMS = "test_limits.py", "test_contract.py", "test_claims.py"
 OPTIONS, LEARNED, FAMILIES = "test_options.py", "test_options_feedback.py", "test_limits_families.py"
 HEBBIAN, HEBBIAN_LIMITS, SPIKES = "test_hebbian_closed_form.py", "test_hebbian_limits.py", "test_stdp.py"
-MAPS, PHASES = "test_som_stdp.py", "test_phases.py"
+MAPS, PHASES, DROPOUT = "test_som_stdp.py", "test_phases.py", "test_nets_dropout.py"
 
 
 class Mutant(NamedTuple):
@@ -225,6 +225,9 @@ TABLE = [
     Mutant("rules/hebbian/spikes.py", "            if self.inhibition:", "            if False:", SPIKES),
     Mutant("optim.py", "sub_(1).abs_().add_(1e-10)", "sub_(1).add_(1e-10)", HEBBIAN_LIMITS),
     Mutant("optim.py", 'w.dim() < 2 or group["power"] == 0', 'group["power"] == 0', HEBBIAN_LIMITS),
+    Mutant("nets/dropout.py", ".mul_(LEVELS / kept)", ".mul_(2)", DROPOUT),
+    Mutant("nets/dropout.py", "kept - LEVELS // 2", "-kept + LEVELS // 2", DROPOUT),
+    Mutant("nets/dropout.py", ".random_(-(2**63), None)", ".random_()", DROPOUT),
     Mutant("nets/activations.py", "(a - a.mean(1, keepdim=True)).relu()", "(a - a.mean()).relu()", HEBBIAN_LIMITS),
     Mutant("run/learner.py", "labels: Any = None if self.hidden and not self.rule.claims.labels else y",
            "labels: Any = y", PHASES),

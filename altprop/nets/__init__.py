@@ -1,9 +1,11 @@
 """Ordinary torch.nn builders, and the spec string that names a net in one word."""
 
 from altprop.nets.activations import RePU, Softmax, Triangle
+from altprop.nets.dropout import BitDropout
 from altprop.nets.residual import Residual, ResidualBlock
 from altprop.nets.spec import ACTIVATIONS, INITIALISERS, NetError, build
 
 __all__ = [
-    "ACTIVATIONS", "INITIALISERS", "NetError", "RePU", "Residual", "ResidualBlock", "Softmax", "Triangle", "build",
+    "ACTIVATIONS", "INITIALISERS", "BitDropout", "NetError", "RePU", "Residual", "ResidualBlock", "Softmax",
+    "Triangle", "build",
 ]  # fmt: skip

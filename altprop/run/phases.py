@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from altprop.core import Layer
 from altprop.data import Dataset, batches
 from altprop.measure import FITS
+from altprop.nets import BitDropout
 from altprop.run.learner import Learner, prepare
 from altprop.run.readout import Readout
 from altprop.run.store import RunDirectory
@@ -89,7 +90,7 @@ def _head(learner: Learner, scratch: Path) -> Learner:
     """The readout as something that learns by itself, from features or, with augmentation, on top of the frozen net."""
     told = learner.recipe.readout
     last = learner.rule.layers[-1]
-    top = [nn.Dropout(told.dropout), last.synapse, last.activation]
+    top = [BitDropout(told.dropout), last.synapse, last.activation]
     stepped = {key: getattr(told, key) for key in ("optimizer", "lr", "momentum", "weight_decay")}
     hebbian = told.by == "hebbian"
     recipe = learner.recipe.with_(
