@@ -15,6 +15,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from altprop.run.readout import SOLVED
+
 Curve = Mapping[int, float | None] | Sequence[float | None]
 
 LAYERWISE = {  # numbers by layer in a line of metrics.jsonl, what the page calls them, and their unit
@@ -23,9 +25,6 @@ LAYERWISE = {  # numbers by layer in a line of metrics.jsonl, what the page call
     "weight_norm": ("norm of weights", ""),
     "unit_norm": ("mean norm of a unit's weights", ""),
 }
-
-
-SOLVED = ("ridge", "svc")  # readouts in closed form, told as one epoch
 
 
 class ReportError(ValueError):
