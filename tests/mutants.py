@@ -7,6 +7,7 @@ LIMITS, CONTRACT, CLAIMS = "test_limits.py", "test_contract.py", "test_claims.py
 OPTIONS, LEARNED, FAMILIES = "test_options.py", "test_options_feedback.py", "test_limits_families.py"
 HEBBIAN, HEBBIAN_LIMITS, SPIKES = "test_hebbian_closed_form.py", "test_hebbian_limits.py", "test_stdp.py"
 MAPS, PHASES, DROPOUT = "test_som_stdp.py", "test_phases.py", "test_nets_dropout.py"
+READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
 
 
 class Mutant(NamedTuple):
@@ -246,4 +247,14 @@ TABLE = [
     Mutant("run/optimizers.py", "recipe.with_(lr=rate) for rate in recipe.rates",
            "recipe for rate in recipe.rates", PHASES),
     Mutant("run/optimizers.py", "0.5 ** sum(epoch", "0.1 ** sum(epoch", PHASES),
+    # what a recipe may ask of the readout
+    Mutant("run/recipe.py", 'if value != "None" or known.get(name, ...) is not None}', 'if value != "None"}', READOUT),
+    Mutant("run/learner.py", 'None if value == "None" else value for', "value for", READOUT),
+    Mutant("run/defaults.py", "if classes or not RULES[rule].claims.labels else", "if classes else", READOUT),
+    Mutant("run/learner.py", '("sgd" if classes else "adam")', '"sgd"', READOUT),
+    Mutant("run/compare.py", 'if row["test_loss"] is None] or', "if False] or", READOUT),
+    Mutant("run/phases.py", "if not bool(kept.isfinite().all()):", "if False:", READOUT),
+    Mutant("rules/hebbian/climb.py", "if not len(x):", "if False:", READOUT),
+    Mutant("data/dataset.py", "for name, x in self.inputs() if not _mapped(x)}", "for name, x in self.inputs()}", DATA),
+    Mutant("run/recipe.py", "if claims.labels:\n            changes", "if False:\n            changes", COMPARE),
 ]  # fmt: skip

@@ -16,8 +16,8 @@ from run_helpers import assert_refused, content, rows, run_cli, toy_file
 from altprop import RULES, __version__
 from altprop.data import DATASETS
 from altprop.rules import REFERENCES
+from altprop.run.defaults import DEFAULTS
 from altprop.run.learner import Learner
-from altprop.run.recipe import DEFAULTS
 
 if sys.version_info >= (3, 11):
     import tomllib

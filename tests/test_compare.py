@@ -15,7 +15,8 @@ from altprop import RULES
 from altprop.run import compare as module
 from altprop.run.commands import ALL
 from altprop.run.compare import paired_difference
-from altprop.run.recipe import DEFAULTS, read_recipe
+from altprop.run.defaults import DEFAULTS
+from altprop.run.recipe import read_recipe
 
 ROW_KEYS = {"rule", "activation", "lr", "test_accuracy_mean", "test_accuracy_std", "n", "seconds_per_epoch",
             "step_ratio_to_bp", "peak_activation_bytes", "claims", "net", "readout"}  # fmt: skip
@@ -75,6 +76,19 @@ def test_rules_without_labels_in_phases(capsys, tmp_path, by, when):
     result = compare(capsys, "--rules", "softhebb,oja", "--seeds", "1", "--config", "phases.toml", "--json").json
     assert [row["readout"] for row in result["rows"]] == [f"all training labels, {when}, after the layers below"] * 2
     assert all(row["step_ratio_to_bp"] > 0 for row in result["rows"])
+
+
+def test_layers_one_after_another_are_held_against_bp(capsys, tmp_path):
+    """bp gets what it knows of the recipe; neither its steps nor its accuracy want a recipe of their own."""
+    (tmp_path / "phases.toml").write_text('rule = "oja"\nlayerwise = true\nrates = [0.02]\n[readout]\nepochs = 2\n')
+    outcome = compare(capsys, "--rules", "bp,shallow,oja", "--seeds", "2", "--config", "phases.toml", "--json")
+    bp, shallow, oja = outcome.json["rows"]
+    assert bp["readout"] is None and isinstance(bp["lr"], float) and oja["lr"] == [0.02]
+    assert oja["difference_to_bp"] == pytest.approx(oja["test_accuracy_mean"] - bp["test_accuracy_mean"])
+    assert (
+        shallow["n"] == 2
+        and "0.02" in compare(capsys, "--rules", "oja", "--seeds", "1", "--config", "phases.toml", "--out", "d").out
+    )
 
 
 def test_files_of_a_comparison(capsys, tmp_path):

@@ -6,9 +6,8 @@ import sys
 import pytest
 
 from altprop import RULES
+from altprop.run.defaults import DEFAULTS, OPTIMIZER_RATES
 from altprop.run.recipe import (
-    DEFAULTS,
-    OPTIMIZER_RATES,
     Readout,
     Recipe,
     RunError,

@@ -76,9 +76,9 @@ class Dataset:
         return "classification" if self.classes else "regression"
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """The same data set with every tensor on `device`."""
-        moved: dict[str, Any] = {name: x.to(device) for name, x in self.inputs()}
-        moved |= {f"y_{part}": y.to(device) for part, _, y in self.parts()}
+        """The same data set with every tensor on `device`, but for parts mapped from a file, which `batches` moves."""
+        moved: dict[str, Any] = {name: x.to(device) for name, x in self.inputs() if not _mapped(x)}
+        moved |= {f"y_{part}": y.to(device) for part, x, y in self.parts() if not _mapped(x)}
         return replace(self, **moved)
 
     def scaled(self, scale: str | None) -> "Dataset":
@@ -169,8 +169,9 @@ def batches(
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
     drop_last: bool = False,
+    device: torch.device | str | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (x (size, *shape) as float, y) on the device where x lies, in order or, given a generator, shuffled.
+    """Batches (x (size, *shape) as float, y) on `device`, or where x lies, in order or, given a generator, shuffled.
 
     One call is one epoch: the permutation is drawn at the call. The last batch may be smaller unless `drop_last`.
     Without a generator, batches of float data are views of x.
@@ -180,12 +181,18 @@ def batches(
         raise DataError(f"batch size is {size}; expected a whole number of at least 1")
     if len(x) != len(y):
         raise DataError(f"x has {len(x)} samples and y {len(y)}; give each sample one label or target")
+    place = x.device if device is None else device
     stops = range(0, len(x) - len(x) % size if drop_last else len(x), size)
     if generator is None:
-        return ((as_float(x[i : i + size], dtype), y[i : i + size]) for i in stops)
+        return ((as_float(x[i : i + size].to(place), dtype), y[i : i + size].to(place)) for i in stops)
     order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
     chosen = (order[i : i + size] for i in stops)
-    return ((as_float(x.index_select(0, rows), dtype), y.index_select(0, rows)) for rows in chosen)
+    picked = ((x.index_select(0, rows), y.index_select(0, rows)) for rows in chosen)
+    return ((as_float(inputs.to(place), dtype), labels.to(place)) for inputs, labels in picked)
+
+
+def _mapped(x: Tensor) -> bool:
+    return x.untyped_storage().filename is not None
 
 
 def check_samples(where: str, x: Tensor, y: Tensor) -> None:

@@ -22,16 +22,15 @@ from altprop.nets import NetError
 from altprop.rules import REFERENCES, RULES
 from altprop.run import experiment
 from altprop.run.compare import compare as run_comparison
+from altprop.run.defaults import default_rate, defaults
 from altprop.run.experiment import evaluate_run
 from altprop.run.published import rows
 from altprop.run.published import status as row_status
 from altprop.run.recipe import (
-    REGRESSION_FACTOR,
     Recipe,
     RunError,
     check_arguments,
     check_rule,
-    defaults,
     make_recipe,
     parse_settings,
     read_recipe,
@@ -116,7 +115,7 @@ def compare(
     arguments[base.rule] = {**base.arguments, **arguments.get(base.rule, {})}
 
     def recipes(rule: str, seed: int) -> Recipe:
-        return base.with_(rule=rule, seed=seed, arguments=arguments.get(rule, {}))
+        return base.by_rule(rule, seed=seed, arguments=arguments.get(rule, {}))
 
     path = out or Path("runs") / f"compare-{Path(base.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     numbers = _seeds(seeds)
@@ -177,7 +176,7 @@ def list_rules() -> list[dict[str, Any]]:
     return [
         {
             "name": name, "family": rule.family, "claims": asdict(rule.claims), "reference": rule.reference,
-            "lr": defaults(name).lr, "lr_regression": defaults(name).lr * REGRESSION_FACTOR,
+            "lr": defaults(name).lr, "lr_regression": default_rate(name, classes=False),
             "activation": defaults(name).act,
         }
         for name, rule in RULES.items()

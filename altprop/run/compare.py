@@ -45,7 +45,7 @@ def compare(
     first = recipes(rules[0], seeds[0])
     sets = {seed: data or load_data(recipes(rules[0], seed)) for seed in seeds}
     timed = {rule: recipes(rule, seeds[0]) for rule in rules}
-    timed.setdefault("bp", first.with_(rule="bp", arguments={}, rates=[], layerwise=False, readout={}))
+    timed.setdefault("bp", first.by_rule("bp"))
     for recipe in timed.values():
         prepare(recipe, sets[seeds[0]])  # what cannot be built is told before anything is trained
     results: dict[str, list[Result]] = {rule: [] for rule in rules}
@@ -86,7 +86,7 @@ def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, d
     return {
         "rule": rule,
         "activation": recipe.act,
-        "lr": recipe.lr,
+        "lr": recipe.rates or recipe.lr,
         "test_accuracy_mean": mean(accuracies) if accuracies else None,
         "test_accuracy_std": stdev(accuracies) if len(accuracies) > 1 else None,
         "test_loss_mean": mean(run.metrics[-1]["test_loss"] for run in runs),
@@ -114,7 +114,9 @@ def readout_of(run: Result) -> str | None:
 
 
 def _epoch_seconds(runs: list[Result]) -> list[float]:
-    passed = [[0.0, *(row["seconds"] for row in run.metrics)] for run in runs]
+    """Of the layers below, where the readout comes after them."""
+    below = [[row for row in run.metrics if row["test_loss"] is None] or run.metrics for run in runs]
+    passed = [[0.0, *(row["seconds"] for row in rows)] for rows in below]
     return [b - a for each in passed for a, b in pairwise(each)]
 
 

@@ -20,18 +20,10 @@ from altprop.nets import build
 from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
+from altprop.run.defaults import OPTIMIZER_RATES, READOUT_RATE, REGRESSION_FACTOR, default_rate, defaults
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.readout import SOLVED
-from altprop.run.recipe import (
-    OPTIMIZER_RATES,
-    READOUT_RATE,
-    REGRESSION_FACTOR,
-    Recipe,
-    RunError,
-    defaults,
-    nearest,
-    rule_arguments,
-)  # fmt: skip
+from altprop.run.recipe import Recipe, RunError, nearest, rule_arguments
 
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
 
@@ -170,10 +162,6 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
     loss = recipe.loss or ("cross_entropy" if data.classes else "mse")
     if not data.classes and loss != "mse":
         raise RunError(f"loss '{loss}' came for targets that are no classes: leave it out, or give --loss mse")
-    bounded = 1 if data.classes else REGRESSION_FACTOR
-    head = recipe.readout
-    rate = None if head.by in SOLVED else head.lr or OPTIMIZER_RATES[head.optimizer] or READOUT_RATE * bounded
-    reads = head.after or (not RULES[recipe.rule].claims.labels and recipe.arguments.get("readout") is not False)
     optimizer = recipe.optimizer or default.optimizer
     net = data.net or f"{prod(data.shape)}-256-{data.outputs}"
     if default.centred:
@@ -188,10 +176,21 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         init=recipe.init or default.init,
         optimizer=optimizer,
         act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
-        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default.lr * bounded,
-        readout={**head.model_dump(), "lr": rate} if reads else {},
+        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default_rate(recipe.rule, bool(data.classes)),
+        readout=_resolved_readout(recipe, bool(data.classes)),
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )
+
+
+def _resolved_readout(recipe: Recipe, classes: bool) -> dict[str, Any]:
+    """Its table with optimizer and rate, empty where nothing reads out."""
+    head: Any = recipe.readout.model_dump()
+    if recipe.readout.by not in SOLVED:
+        head["optimizer"] = head["optimizer"] or ("sgd" if classes else "adam")
+        rate = READOUT_RATE * (1 if classes else REGRESSION_FACTOR)
+        head["lr"] = head["lr"] or OPTIMIZER_RATES[head["optimizer"]] or rate
+    beside = not RULES[recipe.rule].claims.labels and recipe.arguments.get("readout") is not False
+    return head if recipe.readout.after or beside else {}
 
 
 def build_net(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Module:
@@ -203,7 +202,7 @@ def build_net(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Module
 
 def build_rule(recipe: Recipe, net: nn.Module, example: Tensor) -> Rule:
     """The rule on that net; its feedback is drawn from the recipe's seed unless the arguments give another."""
-    arguments: dict[str, Any] = dict(recipe.arguments)
+    arguments: dict[str, Any] = {name: None if value == "None" else value for name, value in recipe.arguments.items()}
     if "seed" in rule_arguments(recipe.rule):
         arguments.setdefault("seed", recipe.seed)
     loss = recipe.loss or "cross_entropy"
@@ -234,14 +233,18 @@ def _check_readout(recipe: Recipe, rule: Rule, data: Dataset) -> None:
     if by in SOLVED and not (type(last.synapse) is nn.Linear and last.synapse.bias is not None and data.classes):
         what = f"{last} and {'labels' if data.classes else 'targets that are no classes'}"
         raise RunError(f"readout by '{by}' came for {what}: it is for classes, into a Linear with a bias")
+    if (by == "hebbian" or recipe.arguments.get("supervised")) and not data.classes:
+        raise RunError("a Hebbian readout came for targets that are no classes: leave out by = 'hebbian' or supervised")
     if not recipe.readout.after:
         return
+    if len(rule.layers) < 2:
+        raise RunError(f"a readout after the layers below came, but {last} is all there is: put one below, or use bp")
     if by not in SOLVED:
         find_schedule(recipe.readout.schedule, recipe.readout.epochs or 1)
         _augmentation(recipe.with_(augment=recipe.readout.augment), data)
     if recipe.readout.augment is None and type(last.synapse) is not nn.Linear:
         raise RunError(f"{last} cannot read out features that were computed once: end the net in a Linear")
-    if rule.claims.labels or len(rule.layers) < 2:
+    if rule.claims.labels:
         return
     below = rule.layers[:-1]
     learning = [layer.synapse.get_parameter("weight").requires_grad for layer in below]

@@ -23,6 +23,7 @@ from altprop.measure import FITS
 from altprop.nets import BitDropout
 from altprop.run.learner import Learner, prepare
 from altprop.run.readout import Readout
+from altprop.run.recipe import RunError
 from altprop.run.store import RunDirectory
 from altprop.run.train import Position, Progress, evaluate, measured_row, resume, train
 
@@ -76,7 +77,7 @@ def _solve(head: Learner, told: Readout) -> Position:
     last.get_parameter("weight").data.copy_(W)
     last.get_parameter("bias").data.copy_(b)
     position = Position(epoch=1, seconds=perf_counter() - start)
-    position.rows = [{**measured_row(head, position), "loss": None}]
+    position.rows = [{**measured_row(head, position), "loss": None, "lr": None}]
     return position
 
 
@@ -134,8 +135,12 @@ def _features(learner: Learner, scratch: Path) -> Dataset:
             if room is None:
                 room = _room((len(x), h.shape[1]), dtype, scratch / f"{part}.features" if in_file else None)
                 room = room if in_file else room.to(h.device)
-            room[index * BATCH : index * BATCH + len(h)] = h
-        parts[f"x_{part}"] = room
+            kept = room[index * BATCH : index * BATCH + len(h)].copy_(h)
+            if not bool(kept.isfinite().all()):
+                what = f"features of samples from {index * BATCH} of {part} on are too large for {told.dtype}"
+                raise RunError(f"{what}: give the readout dtype = 'float32', or a bounded activation below")
+        assert room is not None
+        parts |= {f"x_{part}": room, f"y_{part}": y.to(room.device)}
     return replace(data, scaling=None, x_unlabelled=None, **parts)
 
 

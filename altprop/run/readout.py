@@ -20,7 +20,7 @@ class Readout(BaseModel):
     strength: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # of the penalty of ridge and svc
     epochs: int | None = Field(default=None, ge=1)  # after the layers below; None: beside them, batch by batch
     batch: int = Field(default=64, ge=1)
-    optimizer: str = "sgd"
+    optimizer: str | None = None  # sgd, or for regression adam, since features are as large as they please
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)

@@ -8,12 +8,13 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from altprop.rules import RULES
+from altprop.run.defaults import OPTIMIZER_RATES, defaults
 from altprop.run.readout import Readout
 
 try:
@@ -26,54 +27,9 @@ class RunError(ValueError):
     """A run that cannot be started, read or continued; one line that says what to do."""
 
 
-class Default(NamedTuple):
-    lr: float  # with the optimizer below, momentum 0.9 and batches of 64, on inputs in [0, 1] and on standardised ones
-    act: str  # of the rule's source
-    optimizer: str = "sgd"
-    init: str = "he_uniform"
-    centred: bool = False  # whether a batch norm stands before each hidden layer
-
-
-DEFAULTS: dict[str, Default] = {
-    "bp": Default(0.01, "relu"),
-    "shallow": Default(0.03, "relu"),
-    "fa": Default(0.01, "relu"),
-    "usf": Default(0.05, "relu"),
-    "frsf": Default(0.05, "relu"),
-    "brsf": Default(0.05, "relu"),
-    "kp": Default(0.05, "relu"),
-    "wm": Default(0.02, "relu"),
-    "dfa": Default(0.01, "relu"),
-    "ifa": Default(0.01, "relu"),
-    "sdfa": Default(0.02, "tanh"),
-    "ssdfa": Default(0.05, "tanh"),
-    "drtp": Default(0.01, "tanh"),
-    "afa": Default(0.1, "relu"),
-    "pepita": Default(0.05, "relu"),
-    "pepita_hebbian": Default(0.1, "relu"),
-    "pepita_local": Default(0.005, "relu"),
-    "ff": Default(0.003, "relu"),
-    "hebb": Default(0.00001, "relu", centred=True),
-    "oja": Default(0.001, "relu", centred=True),
-    "gha": Default(0.001, "relu", centred=True),
-    "hard_wta": Default(0.03, "triangle", "norm_sgd", "radius5", centred=True),
-    "softhebb": Default(0.03, "triangle", "norm_sgd", "radius5", centred=True),
-    "som": Default(0.05, "triangle", centred=True),
-    "stdp": Default(0.03, "relu"),
-}
-
-
-def defaults(rule: str) -> Default:
-    """Those of the rule, or for one without an entry a cautious guess."""
-    return DEFAULTS.get(rule, Default(0.01, "relu"))
-
-
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
 BESIDE = {"seed", "device", "threads", "data_dir", "measure", "probe"}
-READOUT_RATE = 0.05  # of the last layer where those below learn without labels
 UNTAUGHT = ("rates", "power", "layerwise", "readout")  # keys for layers that learn without labels
-REGRESSION_FACTOR = 0.03  # of these rates for regression, whose error is not bounded as that of a class is
-OPTIMIZER_RATES = {"sgd": None, "norm_sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's
 RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
 
 
@@ -121,6 +77,16 @@ class Recipe(BaseModel):
     def with_(self, **changes: Any) -> Recipe:
         return make_recipe(**{**self.model_dump(), **changes})
 
+    def by_rule(self, rule: str, **changes: Any) -> Recipe:
+        """The same experiment by another rule, without the settings of layers that learn without labels where it has
+        none."""
+        claims = RULES[rule].claims
+        if claims.labels:
+            changes = {"rates": [], "layerwise": False, **changes}
+        if claims.signal != "none":
+            changes = {"readout": {}, **changes}
+        return self.with_(rule=rule, **{"arguments": {}, **changes})
+
     def experiment(self) -> dict[str, Any]:
         """What decides the numbers that come out, the seed and what is left at its default excepted."""
         return self.model_dump(exclude_defaults=True, exclude=BESIDE)
@@ -143,9 +109,8 @@ def make_recipe(**values: Any) -> Recipe:
     for key in values:
         if key not in Recipe.model_fields:
             raise RunError(f"unknown recipe key '{key}'{nearest(key, Recipe.model_fields)}")
-    if isinstance(values.get("arguments"), dict):  # None is what an argument is by itself
-        given = values["arguments"].items()
-        values["arguments"] = {name: value for name, value in given if value not in (None, "None")}
+    if isinstance(values.get("arguments"), dict):
+        values["arguments"] = _spelled(values.get("rule", "bp"), values["arguments"])
     try:
         recipe = Recipe(**values)
     except pydantic.ValidationError as error:
@@ -160,10 +125,17 @@ def make_recipe(**values: Any) -> Recipe:
     return recipe
 
 
+def _spelled(rule: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with None as a word, which TOML can hold; left out where they are None by themselves."""
+    known = rule_arguments(rule) if isinstance(rule, str) and rule in RULES else {}
+    words = {name: "None" if value is None else value for name, value in arguments.items()}
+    return {name: value for name, value in words.items() if value != "None" or known.get(name, ...) is not None}
+
+
 def _check_optimizer(recipe: Recipe) -> None:
     optimizer = recipe.optimizer or defaults(recipe.rule).optimizer
     for name in (optimizer, recipe.readout.optimizer):
-        if name not in OPTIMIZER_RATES:
+        if name is not None and name not in OPTIMIZER_RATES:
             raise RunError(f"unknown optimizer '{name}'{nearest(name, OPTIMIZER_RATES)}")
     if recipe.nesterov and (optimizer != "sgd" or not recipe.momentum):
         raise RunError(
@@ -180,6 +152,8 @@ def _check_phases(recipe: Recipe) -> None:
     if recipe.readout != Readout() and claims.signal != "none":
         raise RunError(f"readout came, but every layer of rule '{recipe.rule}' learns by labels: leave it out")
     told = recipe.readout
+    if told.after and recipe.arguments.get("supervised"):
+        raise RunError("supervised came beside a readout after the layers below: give it by = 'hebbian' instead")
     if told != Readout() and recipe.arguments.get("readout") is False:
         raise RunError(
             "readout came with the argument readout=false, so that no layer reads out: leave one of them out"

@@ -56,12 +56,17 @@ def signed(value: float | None, low: float | None, high: float | None, digits: i
     return f"{value:+.{digits}f}" + ("" if low is None else f" [{low:+.{digits}f}, {high:+.{digits}f}]")
 
 
+def _rates(lr: float | list[float]) -> str:
+    """One for all layers, or one each."""
+    return ", ".join(f"{rate:g}" for rate in (lr if isinstance(lr, list) else [lr]))
+
+
 Column = tuple[str, Callable[[dict[str, Any]], str]]
 
 COMPARISON: list[Column] = [
     ("rule", lambda r: r["rule"]),
     ("act", lambda r: r["activation"]),
-    ("lr", lambda r: f"{r['lr']:g}"),
+    ("lr", lambda r: _rates(r["lr"])),
     ("accuracy % (n)", lambda r: _accuracy(r)),
     ("to bp [95 %]", lambda r: _difference(r)),
     ("s/epoch", lambda r: f"{r['seconds_per_epoch']:.3g}"),

@@ -89,7 +89,8 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
     start = time.perf_counter() - position.seconds
     # A BatchNorm cannot take a batch of one sample, so that such a rest is left out.
     alone = len(x_all) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
-    stream = batches(x_all, y_all, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone)
+    device = learner.rule.like.device
+    stream = batches(x_all, y_all, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone, device=device)
     count = -(-len(x_all) // recipe.batch)
     for index, (x, y) in enumerate(stream):
         x = learner.augment(x, learner.order)
@@ -114,7 +115,7 @@ def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
     training, loss, correct = rule.training, 0.0, 0
     rule.eval()
     with torch.no_grad():
-        for inputs, labels in batches(x, y, EVALUATION_BATCH, dtype=rule.like.dtype):
+        for inputs, labels in batches(x, y, EVALUATION_BATCH, dtype=rule.like.dtype, device=rule.like.device):
             output = rule(inputs)
             loss += float(rule.output_error(output, rule.targets(labels, len(inputs)))[0]) * len(inputs)
             correct += int((output.argmax(1) == labels).sum()) if labels.dim() == 1 else 0
@@ -168,10 +169,11 @@ def _diverged(rule: Rule, position: Position, x: Tensor | None, what: str) -> Ru
             x = x if x is None or broken else layer(x)
             if broken or (x is not None and not bool(x.isfinite().all())):
                 break
-    return RunError(
-        f"training stopped at epoch {position.epoch + 1}, step {position.step}, in {layer}: {what}; lower --lr, scale "
-        "the inputs (--scale standard), or add --weight-decay"
-    )
+    advice = "lower --lr, scale the inputs (--scale standard), or add --weight-decay"
+    if layer is rule.layers[-1] and getattr(rule, "readout", False):
+        advice = "lower lr in the recipe's table [readout], or give it optimizer = 'adam'"
+    where = f"at epoch {position.epoch + 1}, step {position.step}, in {layer}"
+    return RunError(f"training stopped {where}: {what}; {advice}")
 
 
 @contextmanager
