@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import altprop
-from altprop.nets import build
+from altprop.nets import BitDropout, build
 
 NET = "norm-conv96k5r2-pool4s2p1-norm-conv384k3r1-pool4s2p1-norm-conv1536k3r1-avgpool2-10"
 BATCH, READOUT_BATCH = 10, 64
@@ -81,7 +81,7 @@ def main():
     frozen = nn.Sequential(*net[:-1]).eval()
     with torch.no_grad():
         features = frozen(images).half()
-    head = altprop.Backprop(nn.Sequential(nn.Dropout(0.5), last.synapse), example=features[:1].float())
+    head = altprop.Backprop(nn.Sequential(BitDropout(0.5), last.synapse), example=features[:1].float())
     adam = torch.optim.Adam(last.synapse.parameters(), lr=1e-3)
 
     def read_out(of):
