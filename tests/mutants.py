@@ -255,6 +255,7 @@ TABLE = [
     Mutant("run/compare.py", 'if row["test_loss"] is None] or', "if False] or", READOUT),
     Mutant("run/phases.py", "if not bool(kept.isfinite().all()):", "if False:", READOUT),
     Mutant("rules/hebbian/climb.py", "if not len(x):", "if False:", READOUT),
-    Mutant("data/dataset.py", "for name, x in self.inputs() if not _mapped(x)}", "for name, x in self.inputs()}", DATA),
+    Mutant("data/dataset.py", "labels.to(place)) for inputs", "labels) for inputs", DATA),
+    Mutant("run/phases.py", ", resident=False)", ")", PHASES),
     Mutant("run/recipe.py", "if claims.labels:\n            changes", "if False:\n            changes", COMPARE),
 ]  # fmt: skip

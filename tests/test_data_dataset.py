@@ -39,14 +39,13 @@ def test_to_moves_every_part():
         assert all(t.is_cuda for _, x, y in split.to("cuda").parts() for t in (x, y))
 
 
-def test_parts_in_a_file_stay_there_and_their_batches_move(tmp_path):
-    """They were put into a file since they do not fit elsewhere; a device without memory stands for another one."""
-    x, u = (torch.from_file(str(tmp_path / name), shared=True, size=12).view(4, 3) for name in "xu")
-    data = make(x_train=x, y_train=torch.arange(4) % 2, x_test=u, y_test=torch.arange(4) % 2).to("meta")
-    assert data.x_train is x and data.x_test is u and data.y_train.device.type == data.y_test.device.type == "cpu"
+def test_batches_go_to_the_device_that_is_named():
+    """A device without memory stands for another one; what they are taken from stays where it is."""
+    data = make()
     for generator in (None, torch.Generator()):
-        taken = list(batches(x, data.y_train, 2, generator=generator, device="meta"))
-        assert len(taken) == 2 and all(h.is_meta and y.is_meta for h, y in taken)
+        taken = list(batches(data.x_train, data.y_train, 8, generator=generator, device="meta"))
+        assert len(taken) == 3 and all(h.is_meta and y.is_meta for h, y in taken)
+    assert data.x_train.device.type == data.y_train.device.type == "cpu"
 
 
 def test_unlabelled_samples_are_moved_and_rescaled_but_not_split(monkeypatch):

@@ -10,7 +10,7 @@ from run_helpers import rows, same_bits, toy_recipe, toy_tensors
 from torch import nn
 
 import altprop
-from altprop.data import batches, from_torch
+from altprop.data import Dataset, batches, from_torch
 from altprop.measure import READOUTS, peak_activation_bytes
 from altprop.run import phases
 from altprop.run.experiment import resume_run, run_recipe
@@ -160,6 +160,14 @@ def test_features_in_a_file_are_those_in_memory(tmp_path):
     rough = run_recipe(phased(readout={**READOUT, "dtype": "bfloat16"}), data)
     assert not same_bits(rough.net.state_dict(), want.net.state_dict())
     torch.testing.assert_close(rough.net[6].weight, want.net[6].weight, rtol=0.1, atol=0.02)
+
+
+def test_features_are_not_moved_at_once(monkeypatch):
+    """Those in a file are there since they do not fit elsewhere; those in memory lie on the device already."""
+    moved, to = [], Dataset.to
+    monkeypatch.setattr(Dataset, "to", lambda self, device: moved.append(self.x_train.shape[1:]) or to(self, device))
+    run_recipe(phased(), toy_data())
+    assert moved == [(6,)]
 
 
 def test_augmentation_computes_anew_and_moves_nothing_below(monkeypatch):

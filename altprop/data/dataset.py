@@ -76,9 +76,9 @@ class Dataset:
         return "classification" if self.classes else "regression"
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """The same data set with every tensor on `device`, but for parts mapped from a file, which `batches` moves."""
-        moved: dict[str, Any] = {name: x.to(device) for name, x in self.inputs() if not _mapped(x)}
-        moved |= {f"y_{part}": y.to(device) for part, x, y in self.parts() if not _mapped(x)}
+        """The same data set with every tensor on `device`."""
+        moved: dict[str, Any] = {name: x.to(device) for name, x in self.inputs()}
+        moved |= {f"y_{part}": y.to(device) for part, _, y in self.parts()}
         return replace(self, **moved)
 
     def scaled(self, scale: str | None) -> "Dataset":
@@ -189,10 +189,6 @@ def batches(
     chosen = (order[i : i + size] for i in stops)
     picked = ((x.index_select(0, rows), y.index_select(0, rows)) for rows in chosen)
     return ((as_float(inputs.to(place), dtype), labels.to(place)) for inputs, labels in picked)
-
-
-def _mapped(x: Tensor) -> bool:
-    return x.untyped_storage().filename is not None
 
 
 def check_samples(where: str, x: Tensor, y: Tensor) -> None:

@@ -110,8 +110,12 @@ class Learner:
         optimizer.zero_grad()
 
 
-def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None = None) -> Learner:
+def prepare(
+    recipe: Recipe, data: Dataset | None = None, net: nn.Module | None = None, resident: bool = True
+) -> Learner:
     """Build what the recipe names; ``data`` and ``net`` stand in for those of the recipe.
+
+    resident: whether the data are moved to the device at once; else batch by batch, and nothing is measured on them.
 
     Raises ``RunError``, ``DataError``, ``NetError`` or ``Refused``, each one line that says what to do."""
     device = find_device(recipe.device)
@@ -121,10 +125,10 @@ def prepare(recipe: Recipe, data: Dataset | None = None, net: nn.Module | None =
     recipe = resolve(recipe, data, custom_net=net is not None)
     if RULES[recipe.rule].claims.labels or not recipe.readout.after:
         data = replace(data, x_unlabelled=None)  # which nobody will look at
-    data = data.to(device)
+    data = data.to(device) if resident else data
     net = build_net(recipe, data.shape, data.outputs) if net is None else net
     net = net.to(device)
-    rule = build_rule(recipe, net, as_float(data.x_train[:1]))
+    rule = build_rule(recipe, net, as_float(data.x_train[:1].to(device)))
     if rule.classes != data.outputs:
         raise RunError(f"the net has {rule.classes} outputs, but the data has {data.outputs}: end it in {data.outputs}")
     schedule = find_schedule(recipe.schedule, recipe.epochs or 1)

@@ -101,7 +101,7 @@ def _head(learner: Learner, scratch: Path) -> Learner:
         layerwise=False, nesterov=False, freeze=0, stream=False, measure=False, probe=False,
     )  # fmt: skip
     if told.augment is None:
-        return prepare(recipe, _features(learner, scratch), nn.Sequential(*top))
+        return prepare(recipe, _features(learner, scratch), nn.Sequential(*top), resident=False)
     learner.rule.eval()
     return prepare(recipe, learner.data, nn.Sequential(_Below(learner.hidden), last.inlet, *top))
 
