@@ -86,7 +86,7 @@ def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, d
     return {
         "rule": rule,
         "activation": recipe.act,
-        "lr": recipe.rates or recipe.lr,
+        "lr": recipe.rate_used,
         "test_accuracy_mean": mean(accuracies) if accuracies else None,
         "test_accuracy_std": stdev(accuracies) if len(accuracies) > 1 else None,
         "test_loss_mean": mean(run.metrics[-1]["test_loss"] for run in runs),

@@ -57,7 +57,7 @@ class Result:
         last = self.metrics[-1]
         return {
             "rule": self.recipe.rule, "data": self.recipe.data, "net": self.recipe.net, "activation": self.recipe.act,
-            "lr": self.recipe.rates or self.recipe.lr, "epochs": self.recipe.epochs, "seed": self.recipe.seed,
+            "lr": self.recipe.rate_used, "epochs": self.recipe.epochs, "seed": self.recipe.seed,
             "loss": last["loss"], "train_accuracy": self.train_accuracy, "test_accuracy": last["test_accuracy"],
             "test_loss": last["test_loss"], "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"],
             "run": None if self.path is None else str(self.path),

@@ -74,6 +74,11 @@ class Recipe(BaseModel):
     measure: bool = True  # angles and norms after every epoch
     probe: bool = False  # and at the end weights, receptive fields, hidden activity and robustness
 
+    @property
+    def rate_used(self) -> list[float] | float | None:
+        """One rate for each layer that learns without labels where the recipe has them, else the one of all layers."""
+        return self.rates or self.lr
+
     def with_(self, **changes: Any) -> Recipe:
         return make_recipe(**{**self.model_dump(), **changes})
 

@@ -232,7 +232,7 @@ def record(row: Row, seed: int, result: Result, places: Places) -> None:
     metrics = result.metrics
     run: dict[str, Any] = {
         "row": row.id, "seed": seed, "recipe_hash": row.hash, "recipe": row.recipe.experiment(),
-        "lr": result.recipe.rates or result.recipe.lr, "act": result.recipe.act, "classes": result.rule.classes,
+        "lr": result.recipe.rate_used, "act": result.recipe.act, "classes": result.rule.classes,
         "seconds": round(metrics[-1]["seconds"], 1), "environment": environment(places.device),
     }  # fmt: skip
     run |= {key: [_rounded(line[key]) for line in metrics] for key in curves}
