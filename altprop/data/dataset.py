@@ -35,6 +35,8 @@ class Dataset:
     net: str = ""
     scaling: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # (offset, spread) that was applied to x
     x_unlabelled: Tensor | None = field(default=None, repr=False)
+    features: tuple[str, ...] = field(default=(), repr=False)  # names of the columns of x, where they have names
+    target_scaling: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # (offset, spread) applied to y
 
     def __post_init__(self) -> None:
         if (self.x_val is None) != (self.y_val is None):
