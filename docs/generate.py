@@ -31,11 +31,14 @@ HEAD = """# Published numbers and ours
 Written by `python docs/generate.py` from the finished runs in `results/` and from nothing else; the published numbers
 stand in the recipes. Accuracies are in percent, a slowness is in epochs; *ours* is mean ± standard deviation (number of
 seeds), the difference is ours - published with its 95 % interval: Student's t over our seeds, and the published mean's
-own error. A single seed has no interval.
+own error. A single seed has no interval: it can show that the published number is near, or that this one run is far
+from it, but neither that the means agree nor that they differ, since the scatter of our runs is not known then.
 
-- **reproduced**: that interval, or the difference of a single seed, reaches within two published standard deviations of
-  zero, or within 0.25 points (of a slowness: a quarter) where that is more. Few seeds make a wide interval: see n.
-- **above**, **below**: it does not, and ours is the larger, the smaller number.
+The tolerance is two published standard deviations, or 0.25 points (of a slowness: a quarter) where that is more.
+
+- **reproduced**: the whole interval lies within the tolerance. Only several seeds can show this.
+- **consistent**: a part of the interval does, so that more seeds would tell; or a single seed does.
+- **above**, **below**: nothing of it does, and ours is the larger, the smaller number.
 - **run**: there is no published number to hold it against. **not run**: no finished run of this recipe yet.
 
 {recipes} rows have a recipe, {run} of them a run. `altprop reproduce PAPER/TABLE` makes what is missing.

@@ -8,6 +8,7 @@ OPTIONS, LEARNED, FAMILIES = "test_options.py", "test_options_feedback.py", "tes
 HEBBIAN, HEBBIAN_LIMITS, SPIKES = "test_hebbian_closed_form.py", "test_hebbian_limits.py", "test_stdp.py"
 MAPS, PHASES, DROPOUT = "test_som_stdp.py", "test_phases.py", "test_nets_dropout.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
+VERDICT = "test_verdict.py"
 
 
 class Mutant(NamedTuple):
@@ -258,4 +259,9 @@ TABLE = [
     Mutant("data/dataset.py", "labels.to(place)) for inputs", "labels) for inputs", DATA),
     Mutant("run/phases.py", ", resident=False)", ")", PHASES),
     Mutant("run/recipe.py", "if claims.labels:\n            changes", "if False:\n            changes", COMPARE),
+    # a verdict by equivalence
+    Mutant("run/published.py", "if half is not None and -tolerance", "if -tolerance", VERDICT),
+    Mutant("run/published.py", "<= low and high <= tolerance:", "<= high and low <= tolerance:", VERDICT),
+    Mutant("run/published.py", "if low <= tolerance and high >= -tolerance:",
+           "if difference <= tolerance and difference >= -tolerance:", VERDICT),
 ]  # fmt: skip

@@ -62,7 +62,7 @@ def _loss(run: dict[str, Any]) -> float:
 QUANTITIES: dict[str, Callable[[dict[str, Any]], float]] = {
     "accuracy": _last, "slowness": _slowness, "angle": _angle, "loss": _loss,
 }  # fmt: skip
-# How far off counts as reproduced where the published deviation is smaller or missing: points, or a share of the value.
+# How far off counts as the same where the published deviation is smaller or missing: points, or a share of the value.
 TOLERANCES: dict[str, Callable[[float], float]] = {
     "accuracy": lambda value: 0.25, "slowness": lambda value: value / 4, "angle": lambda value: 5.0,
     "loss": lambda value: value / 4,
@@ -174,12 +174,18 @@ def status(row: Row, results: Path = RESULTS) -> dict[str, Any]:
 
 
 def verdict(row: Row, difference: float | None, half: float | None) -> str:
-    """Reproduced: the interval of the difference reaches within two published deviations of 0, or ``TOLERANCES``."""
+    """Of equivalence, within two published deviations or ``TOLERANCES``.  Reproduced: the whole 95 % interval of the
+    difference lies within; consistent: a part of it does, or a single seed, which has none; else above or below.
+
+    That an interval reaches the tolerance shows little by itself: the fewer the seeds, the further it reaches."""
     if difference is None or row.published is None:
         return "run"  # there is no published number to hold it against
     tolerance = max(2 * (row.published_std or 0.0), TOLERANCES[row.quantity](row.published))
-    if abs(difference) - (half or 0.0) <= tolerance:
+    low, high = difference - (half or 0.0), difference + (half or 0.0)
+    if half is not None and -tolerance <= low and high <= tolerance:
         return "reproduced"
+    if low <= tolerance and high >= -tolerance:
+        return "consistent"
     return "above" if difference > 0 else "below"
 
 
