@@ -2,22 +2,27 @@
 
     python tests/mutate.py [--jobs 2] [--list] [--only WORD]
 
-Every mutant lives in a temporary copy, which is proved to be the one imported.  A test that fails kills a mutant, one
+Every mutant lives in a temporary copy, which is proved to be the one imported, and is judged in a fork of this process,
+which has imported torch for all of them.  A test that fails kills a mutant, one
 that cannot be collected does not.  Tests that fail without any mutant are named and left out: they would kill all.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
+import pytest
 from mutants import FORM, TABLE, Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,45 +35,80 @@ NAMES = {  # the closed forms of a rule bear its name, and the others need not r
 }  # fmt: skip
 
 
-PLUGIN = """
-import pathlib, altprop
-here = pathlib.Path(__file__).parent
-assert pathlib.Path(altprop.__file__).parent == here / "altprop", f"{altprop.__file__} was imported"
-known = set((here / "known.txt").read_text().splitlines())
+# What the tests import and no mutant touches: read once, and shared by every fork.
+SHARED = (
+    "torch",
+    "numpy",
+    "scipy.stats",
+    "sklearn",
+    "pydantic",
+    "safetensors.torch",
+    "typer",
+    "rich",
+    "hypothesis",
+    "PIL.Image",
+)
 
-def pytest_collection_modifyitems(items):
-    items[:] = [item for item in items if item.nodeid not in known]
 
-def pytest_runtest_logreport(report):
-    if report.failed:
-        with open(here / "failed.txt", "a") as file:
-            file.write(report.nodeid + "\\n")
-"""
+class Watch:
+    """What pytest says of one copy: proof that it is the one imported, and the tests that failed."""
+
+    def __init__(self, folder: Path, known: list[str]) -> None:
+        self.folder, self.known, self.failed = folder, set(known), []
+
+    def pytest_collection_modifyitems(self, items: list) -> None:
+        import altprop
+
+        where = Path(altprop.__file__).parent
+        assert where == self.folder / "altprop", f"{where} was imported"
+        items[:] = [item for item in items if item.nodeid not in self.known]
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
 
 
-def build(folder: Path, source: Path, known: list[str], mutant: Mutant | None = None) -> None:
+def build(folder: Path, source: Path, mutant: Mutant | None = None) -> None:
     """A copy of the library and its tests, spoilt in one place."""
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "mutation_plugin.py").write_text(PLUGIN)
-    (folder / "known.txt").write_text("\n".join(known))
     if mutant:
         path = folder / "altprop" / mutant.file
         path.write_text(path.read_text().replace(mutant.old, mutant.new))
 
 
-def run_tests(folder: Path, files: list[str], *options: str) -> tuple[int, list[str], str]:
-    """(exit status, tests that failed, output) of pytest in the copy."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "mutation_plugin", *options]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(
-            [*command, *(f"tests/{file}" for file in files)],
-            cwd=folder, env=environment, capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
+def run_tests(folder: Path, files: list[str], known: list[str], *options: str) -> tuple[int, list[str], str]:
+    """(exit status, tests that failed, output) of pytest in the copy, in a fork of this process."""
+    child = get_context("fork").Process(target=_tests, args=(folder, files, known, options))
+    child.start()
+    child.join(240)
+    if child.is_alive():
+        child.kill()
+        child.join()
         return -1, [], "timed out"
-    failed = folder / "failed.txt"
-    return done.returncode, failed.read_text().splitlines() if failed.exists() else [], done.stdout + done.stderr
+    failed, output = folder / "failed.json", folder / "output.txt"
+    return (
+        child.exitcode if child.exitcode is not None else -1,
+        json.loads(failed.read_text()) if failed.exists() else [],
+        output.read_text(errors="replace") if output.exists() else "",
+    )
+
+
+def _tests(folder: Path, files: list[str], known: list[str], options: tuple[str, ...]) -> None:
+    """In the fork: pytest's own status is that of the process."""
+    os.chdir(folder)
+    os.environ |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    sys.dont_write_bytecode = True
+    sys.path[:] = [str(folder), *(path for path in sys.path if path not in ("", str(ROOT), str(ROOT / "tests")))]
+    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    watch = Watch(folder, known)
+    status = pytest.main(
+        ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options, *(f"tests/{file}" for file in files)], [watch]
+    )
+    Path("failed.json").write_text(json.dumps(watch.failed))
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def judge(mutant: Mutant, source: Path, folder: Path, known: list[str]) -> tuple[str, str]:
@@ -76,10 +116,10 @@ def judge(mutant: Mutant, source: Path, folder: Path, known: list[str]) -> tuple
     found = (source / "altprop" / mutant.file).read_text().count(mutant.old)
     if found != 1:
         return f"its old text stands {found} times", ""
-    build(folder, source, known, mutant)
+    build(folder, source, mutant)
     tests, _, word = mutant.tests.partition(" ")
     name = word or (NAMES.get(mutant.file, "") if tests == FORM else "")
-    status, failed, output = run_tests(folder, [tests], "-x", "-k", name)
+    status, failed, output = run_tests(folder, [tests], known, "-x", "-k", name)
     shutil.rmtree(folder)
     if status == 1 and failed:
         return "killed", failed[0]
@@ -97,23 +137,25 @@ def main() -> int:
     if arguments.list:
         print("\n".join(f"{m.file}: {m.old.strip()!r} -> {m.new.strip()!r}  [{m.tests}]" for m in table))
         return 0
+    os.environ["OMP_NUM_THREADS"] = "1"  # a process that has threads cannot be forked
+    for name in SHARED:
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "source"  # what is tested stays the same while others go on writing
         for part in ("altprop", "tests"):
             shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", source)
-        build(Path(temporary) / "plain", source, [])
-        status, known, output = run_tests(
-            Path(temporary) / "plain", sorted({mutant.tests.partition(" ")[0] for mutant in table})
-        )
+        build(Path(temporary) / "plain", source)
+        files = sorted({mutant.tests.partition(" ")[0] for mutant in table})
+        status, known, output = run_tests(Path(temporary) / "plain", files, [])
         if status not in (0, 1):
             print(f"the tests do not run without a mutant (pytest ended with {status}):\n{output[-2000:]}")
             return 1
         for name in known:
             print(f"fails without a mutant, left out: {name}")
-        with ThreadPoolExecutor(arguments.jobs) as pool:
+        with ProcessPoolExecutor(arguments.jobs, get_context("fork")) as pool:
             folders = [Path(temporary) / str(index) for index in range(len(table))]
-            verdicts = pool.map(lambda pair: judge(pair[0], source, pair[1], known), zip(table, folders, strict=True))
+            verdicts = pool.map(judge, table, repeat(source), folders, repeat(known))
             count: Counter[bool] = Counter()
             for mutant, (verdict, by) in zip(table, verdicts, strict=True):
                 count[verdict == "killed"] += 1
