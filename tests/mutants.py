@@ -8,6 +8,7 @@ OPTIONS, LEARNED, FAMILIES = "test_options.py", "test_options_feedback.py", "tes
 HEBBIAN, HEBBIAN_LIMITS, SPIKES = "test_hebbian_closed_form.py", "test_hebbian_limits.py", "test_stdp.py"
 MAPS, PHASES, DROPOUT = "test_som_stdp.py", "test_phases.py", "test_nets_dropout.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
+TABLES, TABLE_RUNS = "test_data_table.py", "test_table_runs.py"
 
 
 class Mutant(NamedTuple):
@@ -258,4 +259,30 @@ TABLE = [
     Mutant("data/dataset.py", "labels.to(place)) for inputs", "labels) for inputs", DATA),
     Mutant("run/phases.py", ", resident=False)", ")", PHASES),
     Mutant("run/recipe.py", "if claims.labels:\n            changes", "if False:\n            changes", COMPARE),
+    # tables
+    Mutant("data/cells.py", '    if not _LETTERS.issuperset("\\n".join(cells)):\n        return None\n', "", TABLES),
+    Mutant("data/cells.py", "(?:0|[1-9][0-9]{0,15})", "(?:[0-9]{1,16})", TABLES),
+    Mutant("data/cells.py", 'abs(int(cell.partition(".")[0])) <= EXACT', "True", TABLES),
+    Mutant("data/cells.py", 'int(cell.partition(".")[0]) if plain else cell for', "cell for", TABLES),
+    Mutant("data/cells.py", "if not whole[row] or _FRACTION.search(cell)", "if not whole[row]", TABLES),
+    Mutant("data/cells.py", "np.flatnonzero(np.abs(values) >= EXACT)", "np.flatnonzero(np.abs(values) > EXACT)", TABLES),
+    Mutant("data/cells.py", "^[+-]?0[0-9]+$", "^0[0-9]+$", TABLES),
+    Mutant("data/dialect.py", "skipinitialspace=True, strict=strict)", "skipinitialspace=True)", TABLES),
+    Mutant("data/dialect.py", "len(names) > 1 and all(len(row) == len(names) for row in whole)", "True", TABLES),
+    Mutant("data/dialect.py", "rows[:-1] if len(sample) == SAMPLE else rows", "rows", TABLES),
+    Mutant("data/dialect.py", 'if self.separator != ";":', 'if self.separator == ",":', TABLES),
+    Mutant("data/dialect.py", ' or not data.decode("utf-8", errors="ignore").isascii()', "", TABLES),
+    Mutant("data/columns.py", "found is None or next(codes(flat, found), None) is not None or", "found is None or", TABLES),
+    Mutant("data/columns.py", "groups.sort(key=lambda group: place[group[1][0]])", "groups.sort()", TABLES),
+    Mutant("data/columns.py", "    values[nothing] = np.nan\n", "", TABLES),
+    Mutant("data/columns.py", "np.asarray(means, np.float32)[features]", "0", TABLES),
+    Mutant("data/table.py", "train[holdout(torch.from_numpy(y)[train], val, seed)[0]]", "train", TABLES),
+    Mutant("data/table.py", "    train, _ = holdout(", "    _, train = holdout(", TABLES),
+    Mutant("data/task.py", "len(classes) > MANY and each < FEW", "len(classes) >= MANY and each < FEW", TABLES),
+    Mutant("data/task.py", "len(classes) > MANY and each < FEW", "len(classes) > MANY and each <= FEW", TABLES),
+    Mutant("data/dataset.py", "part.index_select(1, order.to(part.device))", "part", TABLES),
+    Mutant("run/experiment.py", '_dataset(data, recipe, seen.get("features") or ())', "_dataset(data, recipe)", TABLE_RUNS),
+    Mutant("run/experiment.py", "load_data(recipe, run.table())", "load_data(recipe)", TABLE_RUNS),
+    Mutant("run/experiment.py", "load_data(recipe, directory.table())", "load_data(recipe)", TABLE_RUNS),
+    Mutant("run/compare.py", "load_data(recipes(rules[0], seed), table)", "load_data(recipes(rules[0], seed))", TABLE_RUNS),
 ]  # fmt: skip

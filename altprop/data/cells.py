@@ -4,9 +4,9 @@ A number is an optional sign, digits with or without a decimal point, and perhap
 
     number = [+|-] (digits [. [digits]] | . digits) [(e|E) [+|-] digits]
 
-and nothing else: no 1_000, no inf or nan, no hexadecimal, no digits of other scripts. Blanks around a cell do not count.
-A code is written in digits but counts nothing: it has a leading zero (01234), an underscore, or is a whole number above
-2^53, where neighbours become one in floating point.
+and nothing else: no 1_000, no inf or nan, no hexadecimal, no digits of other scripts. Blanks around a cell do not
+count. A code is written in digits but counts nothing: it has a leading zero (01234), an underscore, or is a whole
+number above 2^53, where neighbours become one in floating point.
 """
 
 import re
@@ -71,7 +71,7 @@ def short(text: object) -> str:
 
 
 def labels(cells: Sequence[str], task: str | None, where: Where) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """(y (N,) class numbers, names of the classes), or (targets (N, 1) float64, None), from the cells of a label column.
+    """(y (N,) class numbers, names of the classes), or (targets (N, 1) float64, None), from a column of labels.
 
     Labels are text. Where every one is a plain whole number (3, +3, 3.0; no leading zero, no exponent, within 2^53)
     they are sorted and named as numbers. Where all are numbers and one has a fraction they are targets, as they are
@@ -90,7 +90,9 @@ def labels(cells: Sequence[str], task: str | None, where: Where) -> tuple[np.nda
     fraction = None if values is None else _first_fraction(cells, values)
     if task == "classification" and fraction is not None:
         came = f"label {short(cells[fraction])} has a fraction, as amounts have"
-        raise DataError(f"{where(fraction)}: {came}; classes are text or whole numbers; rename them, or leave out --task")
+        raise DataError(
+            f"{where(fraction)}: {came}; classes are text or whole numbers; rename them, or leave out --task"
+        )
     if values is not None and (task == "regression" or fraction is not None):
         return _targets(cells, values, where), None
     return _classes(cells)
@@ -113,7 +115,7 @@ def _targets(cells: Sequence[str], values: np.ndarray, where: Where) -> np.ndarr
 def _classes(cells: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     plain = all(_PLAIN.fullmatch(cell) and abs(int(cell.partition(".")[0])) <= EXACT for cell in set(cells))
     keys: dict[str, int | str] = {cell: int(cell.partition(".")[0]) if plain else cell for cell in set(cells)}
-    names = sorted(set(keys.values()))  # type: ignore[type-var]
+    names = sorted(set(keys.values()))
     index = {name: number for number, name in enumerate(names)}
     y = np.fromiter((index[keys[cell]] for cell in cells), np.int64, len(cells))
     return y, tuple(str(name) for name in names)

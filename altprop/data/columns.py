@@ -1,7 +1,7 @@
 """How the columns of a table become features, and how new samples become the same ones: by name, never by place."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -47,12 +47,15 @@ class TableEncoding:
         return [(c, tuple(f"{c}={each}" for each in texts[c]) if c in texts else (c,)) for c in self.columns]
 
     def ordered(self, features: Sequence[str]) -> "TableEncoding":
-        """The same with its columns, and their means, in the order in which `features` has theirs."""
+        """The same with those columns alone, and their means, that `features` has whole, in its order."""
         place = {name: number for number, name in enumerate(features)}
-        groups = sorted(self.groups(), key=lambda group: place[group[1][0]])
+        groups = [group for group in self.groups() if place.keys() >= set(group[1])]
+        groups.sort(key=lambda group: place[group[1][0]])
         by_name = dict(zip(self.features, self.means or (), strict=bool(self.means)))
         means = None if self.means is None else tuple(by_name[name] for _, names in groups for name in names)
-        return replace(self, columns=tuple(column for column, _ in groups), means=means)
+        columns = tuple(column for column, _ in groups)
+        texts = {column: names for column, names in self.categories.items() if column in columns}
+        return replace(self, columns=columns, categories=texts, means=means)
 
     def state(self) -> dict[str, Any]:
         """Plain lists and dicts, for JSON; `from_state` takes them back."""
@@ -62,12 +65,14 @@ class TableEncoding:
     def from_state(cls, state: Any) -> "TableEncoding":
         """Raises `DataError` for what `state` did not write."""
         try:
-            columns, label, means = _words(state["columns"]), state["label"], state["means"]
+            columns, (label,), means = _words(state["columns"]), _words([state["label"]]), state["means"]
             texts = {name: _words(categories) for name, categories in state["categories"].items()}
             means = None if means is None else tuple(map(float, means))
-            encoding = cls(columns, texts, *_words([label]), means)
+            encoding = cls(columns, texts, label, means)
             sound = columns and texts.keys() <= set(columns) and all(texts.values())
-            if not sound or (means is not None and (len(means) != len(encoding.features) or not np.isfinite(means).all())):
+            if not sound or (
+                means is not None and (len(means) != len(encoding.features) or not np.isfinite(means).all())
+            ):
                 raise ValueError("it does not agree with itself")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DataError(f"the encoding of a table is damaged ({error}); expected what a run wrote") from error
@@ -89,25 +94,35 @@ def encode(table: TableEncoding, columns: Mapping[Any, Any], place: Place | None
     that training did not have, or without a value where there are no means.
     """
     place = place or Place()
-    names = {str(name).strip(): name for name in columns.keys()}  # noqa: SIM118: a data frame is iterable otherwise
+    names = {str(name).strip(): name for name in columns}
     check_columns(table, list(names), place)
     cells = {name: as_cells(columns[names[name]], place, name) for name in table.columns}
-    x = to_features(table, cells, place, filled=table.means is not None, training=False)
-    return torch.from_numpy(fill(x, table.means))
+    return encode_cells(table, cells, list(names), place)
+
+
+def encode_cells(table: TableEncoding, cells: Mapping[str, Any], names: Sequence[str], place: Place) -> Tensor:
+    """`encode` of columns that are there and stripped, of a table whose header has these `names`."""
+    x = fill(to_features(table, cells, place, filled=table.means is not None, training=False), table.means)
+    tell_more(names, (*table.columns, table.label), place.name)
+    return torch.from_numpy(x)
 
 
 def check_columns(table: TableEncoding, names: Sequence[str], place: Place) -> None:
-    """Refuses a table that lacks a column of training, and says once which ones it has beside those."""
+    """Raises `DataError` for a table that lacks a column of training."""
     present = set(names)
     for name in table.columns:
         if name not in present:
             came = f"has no column {short(name)}, which training had"
             raise DataError(f"{place.name}: {came}; give the same columns, in any order; {suggest(name, names)}")
-    more = present - set(table.columns) - {table.label}
-    if more:
-        extra = [name for name in names if name in more]
+
+
+def tell_more(names: Sequence[str], known: Iterable[str], where: str) -> None:
+    """One `DataWarning` of the names that are not among those known."""
+    wanted = set(known)
+    extra = [name for name in names if name not in wanted]
+    if extra:
         listed = ", ".join(map(short, extra[:5])) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
-        told = f"{place.name}: left out what training did not have: column{'s'[: len(extra) > 1]} {listed}"
+        told = f"{where}: left out what training did not have: column{'s'[: len(extra) > 1]} {listed}"
         warnings.warn(told, DataWarning, stacklevel=3)
 
 
@@ -120,7 +135,7 @@ def to_features(
     name = next((name for name, length in rows.items() if length != count), None)
     if name is not None:
         raise DataError(f"{place.name}: column {short(name)} has {rows[name]} cells, but the first one {count}")
-    whole = None if table.categories else _all_numbers([cells[name] for name in table.columns])
+    whole = None if table.categories else _all_numbers([cells[name] for name in table.columns], count)
     if whole is not None:
         return whole
     x = np.empty((count, len(table.features)), np.float32)
@@ -140,8 +155,8 @@ def to_features(
 
 def fill(x: np.ndarray, means: Sequence[float] | None) -> np.ndarray:
     """x with the mean of its feature wherever it is NaN."""
-    rows, features = np.nonzero(np.isnan(x)) if means is not None else ([], [])
-    if means is not None and len(rows):
+    if means is not None:
+        rows, features = np.nonzero(np.isnan(x))
         x[rows, features] = np.asarray(means, np.float32)[features]
     return x
 
@@ -183,7 +198,7 @@ def _few(categories: Sequence[str]) -> str:
     return "there are: " + ", ".join(map(short, categories[:5])) + (", ..." if len(categories) > 5 else "")
 
 
-def _all_numbers(columns: Sequence[Any]) -> np.ndarray | None:
+def _all_numbers(columns: Sequence[Any], count: int) -> np.ndarray | None:
     """float32 (N, columns) where every cell is a sound number, and else None: thousands of columns in one go."""
     if any(isinstance(cells, np.ndarray) for cells in columns):
         return None
@@ -191,7 +206,7 @@ def _all_numbers(columns: Sequence[Any]) -> np.ndarray | None:
     found = numbers(flat)
     if found is None or next(codes(flat, found), None) is not None or not (np.abs(found) <= BEYOND).all():
         return None
-    return np.ascontiguousarray(found.astype(np.float32).reshape(len(columns), -1).T)
+    return np.ascontiguousarray(found.astype(np.float32).reshape(len(columns), count).T)
 
 
 def _numbers(cells: Any, place: Place, name: str, training: bool) -> np.ndarray:
@@ -199,7 +214,7 @@ def _numbers(cells: Any, place: Place, name: str, training: bool) -> np.ndarray:
     array = isinstance(cells, np.ndarray)
     nothing = np.isnan(cells.astype(np.float64)) if array else missing(cells)
     here = np.flatnonzero(~nothing)
-    given = cells[here] if array else [cells[row] for row in here.tolist()]
+    given: Any = cells[here] if array else [cells[row] for row in here.tolist()]
     found = given.astype(np.float64) if array else numbers(given)
     if found is None:
         row = next(int(row) for row in here if not NUMBER.fullmatch(cells[row]))

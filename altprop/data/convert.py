@@ -45,7 +45,8 @@ def assemble(
     """A `Dataset` of arrays or tensors (x, y); without `test` a stratified fifth of `train` is held out by `seed`.
 
     y (N,) of whole numbers are labels, which must be 0 to C-1 where `classes` does not name them; other y (N,) and
-    float y (N, K) are targets; `task` says otherwise. Raises `DataError` for labels out of range and for what `Dataset` refuses.
+    float y (N, K) are targets; `task` says otherwise. Raises `DataError` for labels out of range and for what
+    `Dataset` refuses.
     """
     x, y = as_tensor(train[0], f"{name}: x_train"), as_tensor(train[1], f"{name}: y_train")
     x = _samples(x)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .columns import TableEncoding
+from .columns import TableEncoding, tell_more
 from .errors import DataError, suggest
 
 
@@ -89,16 +89,18 @@ class Dataset:
         return replace(self, **moved)
 
     def aligned(self, features: Sequence[str]) -> "Dataset":
-        """The same data set with its columns in the order of these names; unchanged where it or they have no names.
+        """The same data set with these columns in this order; unchanged where it or they have no names.
 
-        Raises `DataError` for a name that it lacks, or has beside them.
+        Says by one `DataWarning` which others it had. Raises `DataError` for a name that it lacks.
         """
         if not self.features or not features or self.features == tuple(features):
             return self
-        other = sorted(set(features) ^ set(self.features))
-        if other:
-            came = f"feature {other[0]!r} is in {'x' if other[0] in self.features else 'training'} alone"
-            raise DataError(f"{self.name}: {came}; give the columns of training, in any order, and no others")
+        present = set(self.features)
+        lacking = next((name for name in features if name not in present), None)
+        if lacking is not None:
+            came = f"has no feature {lacking!r}, which training had"
+            raise DataError(f"{self.name}: {came}; give the same columns, in any order; {suggest(lacking, present)}")
+        tell_more(self.features, features, self.name)
         place = {name: number for number, name in enumerate(self.features)}
         order = torch.tensor([place[name] for name in features], device=self.x_train.device)
         moved: dict[str, Any] = {name: x.index_select(1, order) for name, x in self.inputs()}

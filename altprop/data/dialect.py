@@ -5,7 +5,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -44,8 +44,9 @@ class Sheet:
     """A table of text: its columns by name, each of as many cells, without the blanks around them."""
 
     place: Place
-    columns: dict[str, Sequence[str]]
+    columns: Mapping[str, Sequence[str]]
     separator: str
+    guess: str | None = None  # the encoding, where nothing in the file tells it
 
     def __len__(self) -> int:
         return len(self.place.lines)
@@ -73,8 +74,8 @@ class Sheet:
             return self
         for name in names:
             cells = self.columns[name]
-            row = next((row for row, cell in enumerate(cells) if "." in cell and NUMBER.fullmatch(cell)), None)
-            if row is not None:
+            row = next((row for row, cell in enumerate(cells) if "." in cell and NUMBER.fullmatch(cell)), -1)
+            if row >= 0:
                 other = f"column {short(comma[0])} has {short(self.columns[comma[0]][comma[1]])}"
                 came = f"{short(cells[row])} has a decimal point, but {other}"
                 raise DataError(f"{self.place.at(row, name)}: {came}; expected one decimal mark; write all alike")
@@ -102,7 +103,7 @@ def read_sheet(
     with reading(path, KIND):
         with open(path, "rb") as file:
             data = file.read()
-        text = _decode(path, data, encoding, fallback or FALLBACK)
+        text, guess = _decode(path, data, encoding, fallback or FALLBACK)
     separator = _separator(text, frozenset(wanted))
     rows = _rows(text, separator, strict=True)
     try:
@@ -122,7 +123,7 @@ def read_sheet(
         raise DataError(f"{path}: line {rows.line_num}: {error}; expected comma-separated text; mend it") from error
     turned: Iterable[Sequence[str]] = zip(*body, strict=True) if body else ([] for _ in header)
     columns = {name: list(map(str.strip, cells)) for name, cells in zip(header, turned, strict=True)}
-    return Sheet(Place(str(path), lines, range(1, len(lines) + 1)), columns, separator)
+    return Sheet(Place(str(path), lines, range(1, len(lines) + 1)), columns, separator, guess)
 
 
 def _rows(text: str, separator: str, strict: bool) -> Any:
@@ -155,9 +156,10 @@ def _separator(text: str, wanted: frozenset[str]) -> str:
     return max(candidates, key=rate) if len(candidates) > 1 else (*candidates, ",")[0]
 
 
-def _decode(path: Path, data: bytes, encoding: str | None, fallback: str) -> str:
+def _decode(path: Path, data: bytes, encoding: str | None, fallback: str) -> tuple[str, str | None]:
+    """(text, the encoding if it was guessed)."""
     marked = next((name for mark, name in _MARKS if data.startswith(mark)), None)
-    name = encoding or marked or "utf-8"
+    name, guess = encoding or marked or "utf-8", None
     try:
         text = data.decode(name)
     except LookupError as error:
@@ -166,13 +168,13 @@ def _decode(path: Path, data: bytes, encoding: str | None, fallback: str) -> str
         # A text that is UTF-8 in other places is a damaged one, and by another encoding all its letters were wrong.
         if encoding or marked or not data.decode("utf-8", errors="ignore").isascii():
             raise _no_text(path, data, error.start, name) from error
-        text = _decode_otherwise(path, data, fallback)
+        text, guess = _decode_otherwise(path, data, fallback), fallback
     except ValueError as error:
         raise DataError(f"encoding {short(name)} cannot read {path} ({error}); give one such as utf-8") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{path}: is no text, line {line} holds a zero byte; expected {KIND}; else give --encoding")
-    return text.removeprefix("\ufeff")
+    return text.removeprefix("\ufeff"), guess
 
 
 def _decode_otherwise(path: Path, data: bytes, fallback: str) -> str:

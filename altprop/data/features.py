@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .columns import TableEncoding, check_columns, fill, to_features
+from .columns import TableEncoding, check_columns, encode_cells
 from .convert import as_tensor
 from .dataset import check_finite
 from .dialect import read_sheet
@@ -51,6 +51,10 @@ def read_features(
         came = f"{len(x)} samples of shape {tuple(x.shape[1:])}"
         raise DataError(f"{path}: holds {came}; expected shape {shape}, as in training; give the same features")
     check_finite(str(path), x)
+    if (path.suffix.lower() == ".csv") != (table is not None):
+        lacking = "training knew none" if table is None else "this file has none"
+        told = f"columns were taken in their order and not by name, since {lacking}: see that it is the same"
+        warnings.warn(f"{path}: {told}", DataWarning, stacklevel=2)
     return x.reshape(-1, *shape)
 
 
@@ -63,18 +67,16 @@ def _from_npz(path: Path) -> Tensor:
     return x if x.dtype == torch.uint8 else x.float()
 
 
-def _from_csv(path: Path, label: str, table: TableEncoding | None, encoding: str | None, fallback: str | None) -> Tensor:
+def _from_csv(
+    path: Path, label: str, table: TableEncoding | None, encoding: str | None, fallback: str | None
+) -> Tensor:
     sheet = read_sheet(path, table.columns if table else (), encoding=encoding, fallback=fallback)
     names = list(sheet.columns)
     if table is not None:
         check_columns(table, names, sheet.place)
-        names = list(table.columns)
     if not len(sheet):
         raise DataError(f"{path}: has no rows below its header; expected at least one; add samples")
     if table is None:
         table = TableEncoding(tuple(name for name in names if name != label), {}, label)
-        told = "the names of its columns were not compared, since training knew none; they were taken in their order"
-        warnings.warn(f"{path}: {told}", DataWarning, stacklevel=3)
     sheet = sheet.pointed(name for name in table.columns if name not in table.categories)
-    x = to_features(table, sheet.columns, sheet.place, filled=table.means is not None, training=False)
-    return torch.from_numpy(fill(x, table.means))
+    return encode_cells(table, sheet.columns, names, sheet.place)

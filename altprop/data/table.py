@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .cells import labels, missing, short
-from .columns import MOST_CATEGORIES, TableEncoding, check_columns, fill, to_features
+from .columns import MOST_CATEGORIES, TableEncoding, check_columns, fill, tell_more, to_features
 from .convert import TEST_FRACTION, assemble
 from .dataset import Dataset, holdout
 from .dialect import Sheet, read_sheet
@@ -45,7 +45,9 @@ def read_csv(
         raise DataError(f"missing {missing!r} is unknown; use None or one of these: {suggest(str(missing), MISSING)}")
     wanted = (label, *categories, *(table.columns if table else ()))
     sheet = read_sheet(path, wanted, encoding=encoding)
+    header = list(sheet.columns)
     names = _features(sheet, label, categories, table)
+    rows = len(sheet)
     if missing == "drop":
         sheet = _dropped(sheet, [*names, label])
     texts = set(table.categories if table else categories)
@@ -59,7 +61,18 @@ def read_csv(
     data = assemble(path.name, (fill(x, means), y), None, seed=seed, classes=classes or (), task=_task(classes))
     if classes:
         tell_classes(path.name, torch.from_numpy(y), classes, task)
+    tell_more(header, (*table.columns, label), sheet.place.name)
+    _tell_reading(sheet, rows)
     return replace(data, features=table.features, table=table)
+
+
+def _tell_reading(sheet: Sheet, rows: int) -> None:
+    if len(sheet) < rows:
+        told = f"{rows - len(sheet)} of {rows} rows were left out, since they lack a value (missing = drop)"
+        warnings.warn(f"{sheet.place.name}: {told}", DataWarning, stacklevel=3)
+    if sheet.guess is not None:
+        told = f"is no UTF-8 and was read as {sheet.guess}; if names look wrong, give its --encoding"
+        warnings.warn(f"{sheet.place.name}: {told}", DataWarning, stacklevel=3)
 
 
 def _task(classes: tuple[str, ...] | None) -> str:
@@ -89,17 +102,13 @@ def _features(sheet: Sheet, label: str, categories: Sequence[str], table: TableE
 
 
 def _dropped(sheet: Sheet, names: Sequence[str]) -> Sheet:
-    """The rows without a missing cell in these columns; says how many others there were."""
+    """The rows without a missing cell in these columns."""
     without = np.zeros(len(sheet), bool)
     for name in names:
         without |= missing(sheet.columns[name])
     if without.all():
         raise DataError(f"{sheet.place.name}: every row lacks a value; expected some that are whole; give missing mean")
-    if not without.any():
-        return sheet
-    told = f"{int(without.sum())} of {len(sheet)} rows were left out, since they lack a value (missing = drop)"
-    warnings.warn(f"{sheet.place.name}: {told}", DataWarning, stacklevel=3)
-    return sheet.keep(~without)
+    return sheet.keep(~without) if without.any() else sheet
 
 
 def _categories(sheet: Sheet, name: str) -> tuple[str, ...]:

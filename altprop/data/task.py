@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from .cells import NUMBER, short
+from .cells import NUMBER, TASKS, short
 from .errors import DataError, DataWarning
 
 MANY, FEW = 20, 10  # more classes, and on average fewer samples of each: such whole numbers look like amounts
@@ -15,6 +15,8 @@ def are_labels(y: Tensor, task: str | None, where: str) -> bool:
     """Whether y are labels of classes, as whole numbers (N,) are, and not targets; `task` decides where it is given.
 
     Raises `DataError` for a classification of numbers with a fraction."""
+    if task not in (None, *TASKS):
+        raise DataError(f"task {task!r} is unknown; give one of these or None: {', '.join(TASKS)}")
     if task == "regression":
         return False
     whole = not y.is_floating_point() or bool(y.isfinite().all() and (y == y.round()).all())
