@@ -168,6 +168,13 @@ def test_two_decimal_marks_are_refused_by_name(tmp_path):
             load(own(tmp_path, text))
 
 
+def test_separators_at_the_end_of_every_line_make_no_column(tmp_path):
+    path = own(tmp_path, "a;label;;\n1,5;x;;\n2;y; ;\n" * 1 + "1,5;x;;\n2;y;;\n", name="own.tsv")
+    assert load(path).features == ("a",) and read_features(path, (1,)).flatten().tolist() == [1.5, 2, 1.5, 2]
+    with refused("column ''", "empty"):
+        load(own(tmp_path, "a,label,\n1,x,\n2,y,7\n"))
+
+
 def test_a_comma_between_tabs_is_no_decimal_mark(tmp_path):
     """It may group thousands: 1,234."""
     with refused("row 1 (line 2)", "column 'a'", "'1,234'"):

@@ -94,7 +94,7 @@ def encode(table: TableEncoding, columns: Mapping[Any, Any], place: Place | None
     that training did not have, or without a value where there are no means.
     """
     place = place or Place()
-    names = {str(name).strip(): name for name in columns}
+    names = {str(name).strip(): name for name in getattr(columns, "columns", columns)}  # of a data frame
     check_columns(table, list(names), place)
     cells = {name: as_cells(columns[names[name]], place, name) for name in table.columns}
     return encode_cells(table, cells, list(names), place)

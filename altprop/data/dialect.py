@@ -108,7 +108,6 @@ def read_sheet(
     rows = _rows(text, separator, strict=True)
     try:
         header = [cell.strip() for cell in next(filter(None, rows), [])]
-        _check_header(path, header)
         body: list[list[str]] = []
         lines: list[int] = []
         for row in filter(None, rows):
@@ -121,8 +120,11 @@ def read_sheet(
             lines.append(rows.line_num)
     except csv.Error as error:
         raise DataError(f"{path}: line {rows.line_num}: {error}; expected comma-separated text; mend it") from error
-    turned: Iterable[Sequence[str]] = zip(*body, strict=True) if body else ([] for _ in header)
-    columns = {name: list(map(str.strip, cells)) for name, cells in zip(header, turned, strict=True)}
+    turned = [list(map(str.strip, cells)) for cells in zip(*body, strict=True)] or [[] for _ in header]
+    while header and not header[-1] and not any(turned[-1]):  # separators at the end of every line
+        header, turned = header[:-1], turned[:-1]
+    _check_header(path, header)
+    columns = dict(zip(header, turned, strict=True))
     return Sheet(Place(str(path), lines, range(1, len(lines) + 1)), columns, separator, guess)
 
 

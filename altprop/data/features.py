@@ -12,7 +12,7 @@ from .convert import as_tensor
 from .dataset import check_finite
 from .dialect import read_sheet
 from .errors import DataError, DataWarning, reading
-from .files import IMAGE_SUFFIXES, read_arrays, read_image
+from .files import IMAGE_SUFFIXES, TABLES, read_arrays, read_image
 
 
 def read_features(
@@ -43,7 +43,7 @@ def read_features(
         x = torch.tensor(read_image(path, None)[None])
     elif path.suffix.lower() == ".npz":
         x = _from_npz(path)
-    elif path.suffix.lower() == ".csv":
+    elif path.suffix.lower() in TABLES:
         x = _from_csv(path, label, table, encoding, fallback)
     else:
         raise DataError(f"{path}: the suffix {path.suffix!r} is unknown; expected .npz, .csv, .png or .jpg; convert it")
@@ -51,7 +51,7 @@ def read_features(
         came = f"{len(x)} samples of shape {tuple(x.shape[1:])}"
         raise DataError(f"{path}: holds {came}; expected shape {shape}, as in training; give the same features")
     check_finite(str(path), x)
-    if (path.suffix.lower() == ".csv") != (table is not None):
+    if (path.suffix.lower() in TABLES) != (table is not None):
         lacking = "training knew none" if table is None else "this file has none"
         told = f"columns were taken in their order and not by name, since {lacking}: see that it is the same"
         warnings.warn(f"{path}: {told}", DataWarning, stacklevel=2)

@@ -29,14 +29,14 @@ def read_file(
     kinds = f"a {' or '.join(READERS)} file or a folder of images by class"
     with reading(path, kinds):
         folder = stat.S_ISDIR(path.stat().st_mode)
-    if path.suffix.lower() != ".csv" or folder:
+    if path.suffix.lower() not in TABLES or folder:
         refuse_table_options(str(path), table)
     if folder:
         return read_folder(path, seed=seed)
     if path.suffix.lower() not in READERS:
         came = f"the suffix {path.suffix!r} is unknown"
         raise DataError(f"{path}: {came}; expected {kinds}; convert it, or give tensors to from_torch")
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in TABLES:
         return read_csv(path, label=label, seed=seed, val=val, task=task, **table)
     return READERS[path.suffix.lower()](path, label=label, seed=seed, task=task)
 
@@ -141,4 +141,5 @@ def read_image(path: Path, expected: tuple[int, ...] | None) -> np.ndarray:
     return pixels
 
 
-READERS: dict[str, Callable[..., Dataset]] = {".npz": read_npz, ".csv": read_csv}
+TABLES = (".csv", ".tsv")
+READERS: dict[str, Callable[..., Dataset]] = {".npz": read_npz, ".csv": read_csv, ".tsv": read_csv}
