@@ -11,7 +11,9 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +38,10 @@ Net = Annotated[str | None, typer.Option(help="Spec such as 784-1024-10 or conv3
 Data = Annotated[str | None, typer.Option(help="Name, .npz, .csv or folder of images by class [digits].")]
 DataDir = Annotated[str | None, typer.Option(help="Where published sets lie [ALTPROP_DATA, else a cache].")]
 Label = Annotated[str | None, typer.Option(help="Label column of a .csv [label].")]
+Task = Annotated[str | None, typer.Option(help="classification or regression [told from the labels].")]
+Encoding = Annotated[str | None, typer.Option(help="Of the letters of a .csv [told from the file].")]
+Categories = Annotated[str | None, typer.Option(help="Text columns of a .csv to be one-hot, comma-separated [none].")]
+Missing = Annotated[str | None, typer.Option(help="Cells of a .csv without a value: drop (the row) or mean [refused].")]
 Scale = Annotated[str | None, typer.Option(help="Rescale inputs: unit or standard.")]
 Val = Annotated[float | None, typer.Option(help="Fraction of the training part to hold out for tuning [0].")]
 Act = Annotated[str | None, typer.Option(help="Activation, or auto: that of the rule's source [auto].")]
@@ -65,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        with _warnings_as_lines():
+            status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         if status == 130:
             _fail("stopped", 130)
         sys.exit(status if isinstance(status, int) else 0)
@@ -91,21 +98,49 @@ def version(show_version: Annotated[bool, typer.Option("--version", help="Print 
         print(commands.version())
 
 
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """What altprop warns of as one line each, and once; other warnings as Python shows them."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+        for kind in commands.WARNINGS:
+            warnings.simplefilter("always", kind)
+
+        def tell(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not issubclass(category, commands.WARNINGS):
+                usual(message, category, *place)
+            elif str(message) not in told:
+                told.add(str(message))
+                _say(str(message))
+
+        warnings.showwarning = tell  # type: ignore[assignment]
+        yield
+
+
+def _say(message: str) -> None:
+    print("altprop: " + " ".join(message.split()), file=sys.stderr)
+
+
 def _fail(message: str, status: int) -> None:
     if message:
-        print("altprop: " + " ".join(message.split()), file=sys.stderr)
+        _say(message)
     sys.exit(status)
 
 
 def _given(**options: Any) -> dict[str, Any]:
     """The options that were given; defaults live in ``Recipe`` alone."""
-    return {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None}
+    if "categories" in given:
+        given["categories"] = [name.strip() for name in given["categories"].split(",") if name.strip()]
+    return given
 
 
 @app.command()
 def train(
     rule: Annotated[str | None, typer.Argument(help="See altprop list; omitted with --config or --resume.")] = None,
     data: Data = None, net: Net = None, data_dir: DataDir = None, label: Label = None, scale: Scale = None,
+    task: Task = None, encoding: Encoding = None, categories: Categories = None, missing: Missing = None,
     val: Val = None, act: Act = None, dropout: Dropout = None, bias: Bias = None, init: Init = None, loss: Loss = None,
     epochs: Epochs = None, lr: Rate = None, momentum: Momentum = None, batch: Batch = None, schedule: Schedule = None,
     weight_decay: Decay = None, optimizer: Optimizer = None, device: Device = None, threads: Threads = None,
@@ -128,7 +163,8 @@ def train(
         rule=rule, data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout,
         bias=bias, init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
         weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, seed=seed, stream=stream,
-        measure=measure, probe=measure, nesterov=nesterov, freeze=freeze, augment=augment, whiten=whiten,
+        measure=measure, probe=measure, nesterov=nesterov, freeze=freeze, augment=augment, whiten=whiten, task=task,
+        encoding=encoding, categories=categories, missing=missing,
     )  # fmt: skip
     result = commands.train(options, settings or [], config, out, resume, tensorboard)
     _print(result, as_json, show.summary)
@@ -138,6 +174,7 @@ def train(
 def compare(
     rules: Annotated[str | None, typer.Option(help="Comma-separated [all that need no extra].")] = None,
     data: Data = None, net: Net = None, data_dir: DataDir = None, label: Label = None, scale: Scale = None,
+    task: Task = None, encoding: Encoding = None, categories: Categories = None, missing: Missing = None,
     val: Val = None, act: Act = None, dropout: Dropout = None, bias: Bias = None, init: Init = None, loss: Loss = None,
     epochs: Epochs = None, lr: Rate = None, momentum: Momentum = None, batch: Batch = None, schedule: Schedule = None,
     weight_decay: Decay = None, optimizer: Optimizer = None, device: Device = None, threads: Threads = None,
@@ -149,7 +186,8 @@ def compare(
     options = _given(
         data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout, bias=bias,
         init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
-        weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads,
+        weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, task=task, encoding=encoding,
+        categories=categories, missing=missing,
     )  # fmt: skip
     _print(commands.compare(options, rules, seeds, settings or [], config, out), as_json, show.comparison)
 
@@ -165,9 +203,10 @@ def predict(
     run: Path,
     file: Annotated[Path, typer.Argument(help="Samples: .npz, .csv, an image or a folder of images.")],
     out: Annotated[Path | None, typer.Option(help="Write the CSV here instead of standard output.")] = None,
+    encoding: Encoding = None,
 ) -> None:
     """CSV of label and probability, one row a sample (for a regression: of the outputs)."""
-    header, rows = commands.predict(run, file)
+    header, rows = commands.predict(run, file, encoding)
     if out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
     else:
@@ -216,9 +255,15 @@ def list_data(as_json: Json = False) -> None:
 
 
 @data_app.command("info")
-def info(data: str, data_dir: DataDir = None, label: Label = None, as_json: Json = False) -> None:
+def info(
+    data: str, data_dir: DataDir = None, label: Label = None, task: Task = None, encoding: Encoding = None,
+    categories: Categories = None, missing: Missing = None, as_json: Json = False,
+) -> None:  # fmt: skip
     """Shape, classes and sizes of one data set, read from its files."""
-    _print(commands.data_info(data, **_given(data_dir=data_dir, label=label)), as_json, show.summary)
+    options = _given(
+        data_dir=data_dir, label=label, task=task, encoding=encoding, categories=categories, missing=missing
+    )
+    _print(commands.data_info(data, **options), as_json, show.summary)
 
 
 @data_app.command("fetch")

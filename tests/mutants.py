@@ -9,6 +9,7 @@ HEBBIAN, HEBBIAN_LIMITS, SPIKES = "test_hebbian_closed_form.py", "test_hebbian_l
 MAPS, PHASES, DROPOUT = "test_som_stdp.py", "test_phases.py", "test_nets_dropout.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
 VERDICT = "test_verdict.py"
+TABLES, TABLE_RUNS = "test_data_table.py", "test_table_runs.py"
 
 
 class Mutant(NamedTuple):
@@ -264,4 +265,30 @@ TABLE = [
     Mutant("run/published.py", "<= low and high <= tolerance:", "<= high and low <= tolerance:", VERDICT),
     Mutant("run/published.py", "if low <= tolerance and high >= -tolerance:",
            "if difference <= tolerance and difference >= -tolerance:", VERDICT),
+    # tables
+    Mutant("data/cells.py", '    if not _LETTERS.issuperset("\\n".join(cells)):\n        return None\n', "", TABLES),
+    Mutant("data/cells.py", "(?:0|[1-9][0-9]{0,15})", "(?:[0-9]{1,16})", TABLES),
+    Mutant("data/cells.py", 'abs(int(cell.partition(".")[0])) <= EXACT', "True", TABLES),
+    Mutant("data/cells.py", 'int(cell.partition(".")[0]) if plain else cell for', "cell for", TABLES),
+    Mutant("data/cells.py", "if not whole[row] or _FRACTION.search(cell)", "if not whole[row]", TABLES),
+    Mutant("data/cells.py", "np.abs(values) >= EXACT", "np.abs(values) > EXACT", TABLES),
+    Mutant("data/cells.py", "^[+-]?0[0-9]+$", "^0[0-9]+$", TABLES),
+    Mutant("data/dialect.py", "skipinitialspace=True, strict=strict)", "skipinitialspace=True)", TABLES),
+    Mutant("data/dialect.py", "len(names) > 1 and all(len(row) == len(names) for row in whole)", "True", TABLES),
+    Mutant("data/dialect.py", "rows[:-1] if len(sample) == SAMPLE else rows", "rows", TABLES),
+    Mutant("data/dialect.py", 'if self.separator != ";":', 'if self.separator == ",":', TABLES),
+    Mutant("data/dialect.py", ' or not data.decode("utf-8", errors="ignore").isascii()', "", TABLES),
+    Mutant("data/columns.py", "next(codes(flat, found), None) is not None or", "", TABLES),
+    Mutant("data/columns.py", "groups.sort(key=lambda group: place[group[1][0]])", "groups.sort()", TABLES),
+    Mutant("data/columns.py", "    values[nothing] = np.nan\n", "", TABLES),
+    Mutant("data/columns.py", "np.asarray(means, np.float32)[features]", "0", TABLES),
+    Mutant("data/table.py", "train[holdout(torch.from_numpy(y)[train], val, seed)[0]]", "train", TABLES),
+    Mutant("data/table.py", "    train, _ = holdout(", "    _, train = holdout(", TABLES),
+    Mutant("data/task.py", "len(classes) > MANY and each < FEW", "len(classes) >= MANY and each < FEW", TABLES),
+    Mutant("data/task.py", "len(classes) > MANY and each < FEW", "len(classes) > MANY and each <= FEW", TABLES),
+    Mutant("data/dataset.py", "part.index_select(1, order.to(part.device))", "part", TABLES),
+    Mutant("run/experiment.py", ', seen.get("features") or ())', ")", f"{TABLE_RUNS} turned"),
+    Mutant("run/experiment.py", "load_data(recipe, run.table())", "load_data(recipe)", f"{TABLE_RUNS} turned"),
+    Mutant("run/experiment.py", "load_data(recipe, directory.table())", "load_data(recipe)", f"{TABLE_RUNS} turned"),
+    Mutant("run/compare.py", "seed), table) for", "seed)) for", f"{TABLE_RUNS} turned"),
 ]  # fmt: skip

@@ -76,7 +76,11 @@ def test_probabilities_of_every_kind_of_file(tmp_path, capsys, name):
         write_csv(tmp_path / name, x, "label" if name == "labelled.csv" else None)
     else:
         np.savez(tmp_path / name, **{{"other.npz": "samples"}.get(name, name[:-4]): x})
-    assert_predicts(run_cli(capsys, "predict", "run", name), softmax(by_hand(x)))
+    outcome = run_cli(capsys, "predict", "run", name)
+    if name.endswith(".csv"):  # training on an archive knew no names
+        assert outcome.err.count("\n") == 1 and "in their order" in outcome.err
+        outcome = outcome._replace(err="")
+    assert_predicts(outcome, softmax(by_hand(x)))
 
 
 @pytest.mark.parametrize("scale", ["unit", "standard"])

@@ -9,12 +9,13 @@ torch.Size([64, 1, 8, 8])
 
 from .augment import AUGMENTATIONS
 from .catalogue import DATASETS, Entry, fetch, load
+from .columns import TableEncoding, encode
 from .convert import from_torch
 from .dataset import Dataset, as_float, batches
-from .errors import DataError
+from .errors import DataError, DataWarning
 from .features import read_features
 
 __all__ = [
-    "AUGMENTATIONS", "DATASETS", "DataError", "Dataset", "Entry", "as_float", "batches", "fetch", "from_torch", "load",
-    "read_features",
+    "AUGMENTATIONS", "DATASETS", "DataError", "DataWarning", "Dataset", "Entry", "TableEncoding", "as_float", "batches",
+    "encode", "fetch", "from_torch", "load", "read_features",
 ]  # fmt: skip

@@ -1,18 +1,20 @@
 """The data sets known by name, and `load`, the one way in."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from . import images
+from .cells import TASKS
+from .columns import TableEncoding
 from .convert import assemble
 from .dataset import Dataset
 from .download import SOURCES, data_folder, retrieve
 from .errors import DataError, suggest
-from .files import read_file
+from .files import read_file, refuse_table_options
 from .imagenette import imagenette
 from .stl10 import stl10
 
@@ -104,16 +106,25 @@ def load(
     seed: int = 0,
     mirror: str | None = None,
     progress: bool = True,
+    task: str | None = None,
+    encoding: str | None = None,
+    categories: Sequence[str] = (),
+    missing: str | None = None,
+    table: TableEncoding | None = None,
 ) -> Dataset:
     """A data set by its name in `DATASETS`, or the user's own: an .npz or .csv file, or a folder of images by class.
 
     `label` names the label column of a .csv; `scale` is None, "unit" or "standard" (`Dataset.scaled`); `val` is the
     share of the training part to hold out for validation; `seed` draws that, and the test part of data that have none.
     Published sets are sought in `data_dir`, else ALTPROP_DATA, else the user's cache, and downloaded there (`fetch`).
+    `task` is "classification" or "regression" for labels that could be either; `encoding`, `categories`, `missing` and
+    `table` are those of `read_csv`.
     A name goes before a folder so called: write Path("mnist") for the folder.
     Raises `DataError` for an unknown name and for all data that cannot be used.
     """
+    options = {"encoding": encoding, "categories": categories, "missing": missing, "table": table}
     if isinstance(source, str) and source in DATASETS:
+        refuse_table_options(source, options)
         entry = DATASETS[source]
         given = (fetch(source, data_dir, mirror, progress),) if entry.downloadable else ()
         dataset = replace(entry.loader(*given), net=entry.net)
@@ -122,7 +133,10 @@ def load(
     elif isinstance(source, str) and source == Path(source).stem and not (source and Path(source).exists()):
         raise DataError(f"data set {source!r} is unknown; give a known name or a path; {suggest(source, DATASETS)}")
     else:
-        dataset = read_file(Path(source).expanduser(), label=label, seed=seed)
+        dataset = read_file(Path(source).expanduser(), label=label, seed=seed, val=val, task=task, **options)
+    if task not in (None, dataset.task):
+        came = f"task {task!r} came for data of {dataset.task}"
+        raise DataError(f"{dataset.name}: {came}; expected one of {' and '.join(TASKS)} that fits; leave it out")
     return dataset.split_validation(val, seed).scaled(scale)
 
 

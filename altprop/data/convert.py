@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from .dataset import Dataset, check_finite, check_samples, holdout
 from .errors import DataError
+from .task import are_labels, tell_classes
 
 TEST_FRACTION = 0.2
 
@@ -17,25 +18,35 @@ Pair = tuple[Any, Any]
 _ARRAYS = (Tensor, np.ndarray)
 
 
-def from_torch(train: Any, test: Any = None, *, seed: int = 0, name: str = "custom") -> Dataset:
+def from_torch(
+    train: Any, test: Any = None, *, seed: int = 0, name: str = "custom", task: str | None = None
+) -> Dataset:
     """A `Dataset` of a torch Dataset, a DataLoader, an iterable of samples (x, y), or a pair of tensors (x, y).
 
     Everything is read once and kept: random augmentation is frozen as it fell. Without `test` a stratified fifth is
     held out by `seed`, by position: give a loader that does not shuffle if the split is to be the same again.
+    `task` is "classification" or "regression" for labels that could be either.
     Raises `DataError` for samples that are not tensors of one shape with a label or target, and for what `Dataset`
     refuses.
     """
     pair = _gather(train, f"{name}: train")
-    return assemble(name, pair, None if test is None else _gather(test, f"{name}: test"), seed=seed)
+    return assemble(name, pair, None if test is None else _gather(test, f"{name}: test"), seed=seed, task=task)
 
 
 def assemble(
-    name: str, train: Pair, test: Pair | None, *, seed: int = 0, classes: tuple[str, ...] | None = None
+    name: str,
+    train: Pair,
+    test: Pair | None,
+    *,
+    seed: int = 0,
+    classes: tuple[str, ...] | None = None,
+    task: str | None = None,
 ) -> Dataset:
     """A `Dataset` of arrays or tensors (x, y); without `test` a stratified fifth of `train` is held out by `seed`.
 
     y (N,) of whole numbers are labels, which must be 0 to C-1 where `classes` does not name them; other y (N,) and
-    float y (N, K) are targets. Raises `DataError` for labels out of range and for what `Dataset` refuses.
+    float y (N, K) are targets; `task` says otherwise. Raises `DataError` for labels out of range and for what
+    `Dataset` refuses.
     """
     x, y = as_tensor(train[0], f"{name}: x_train"), as_tensor(train[1], f"{name}: y_train")
     x = _samples(x)
@@ -43,14 +54,18 @@ def assemble(
     if x.dtype == torch.uint8 and x.dim() == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
         came = f"images of shape {tuple(x.shape[1:])}"
         raise DataError(f"{name}: has {came}; expected (channels, height, width); give x.transpose(0, 3, 1, 2)")
-    labelled = _are_labels(y)
+    labelled = are_labels(y, task, f"{name}: y_train")
     y = _labels(y, f"{name}: y_train") if labelled else _targets(y, f"{name}: y_train")
     if labelled and classes is None:
         classes = _number_classes(y, name)
+        tell_classes(name, y, classes, task)
     if test is None:
         keep, held = holdout(y, TEST_FRACTION, seed)
         if not len(held):
-            raise DataError(f"{name}: no class has 2 samples; expected 2, to hold one out for testing; add samples")
+            raise DataError(
+                f"{name}: no class has 2 samples; expected 2, to hold one out for testing; "
+                "add samples, or if the labels are amounts give --task regression"
+            )
         return Dataset(name, x[keep], y[keep], x[held], y[held], classes or ())
     x_test, y_test = as_tensor(test[0], f"{name}: x_test"), as_tensor(test[1], f"{name}: y_test")
     # The training part decides what y is: a test part of whole numbers alone does not make regression a classification.
@@ -80,12 +95,6 @@ def _samples(x: Tensor) -> Tensor:
     return x if x.dtype == torch.uint8 else x.float()
 
 
-def _are_labels(y: Tensor) -> bool:
-    if not y.is_floating_point():
-        return True
-    return y.dim() == 1 and bool(y.isfinite().all() and (y == y.round()).all())
-
-
 def _labels(y: Tensor, where: str) -> Tensor:
     y = y[:, 0] if y.dim() == 2 and y.shape[1] == 1 else y
     if y.dim() != 1:
@@ -113,7 +122,7 @@ def _number_classes(y: Tensor, name: str) -> tuple[str, ...]:
         came = f"{len(present)} different labels from {int(present[0])} to {int(present[-1])}"
         raise DataError(
             f"{name}: labels out of range: y_train has {came}; expected 0 to {len(present) - 1} without a gap; "
-            "renumber them, or for regression give y as floats of shape (N, 1)"
+            "renumber them, or for a regression give --task regression (in Python task='regression')"
         )
     return tuple(str(i) for i in range(len(present)))
 

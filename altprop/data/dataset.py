@@ -3,13 +3,14 @@
 Tensors that already lie on the device make a loader superfluous: a shuffled batch is one gather and one scaling.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .columns import TableEncoding, tell_more
 from .errors import DataError, suggest
 
 
@@ -37,6 +38,7 @@ class Dataset:
     x_unlabelled: Tensor | None = field(default=None, repr=False)
     features: tuple[str, ...] = field(default=(), repr=False)  # names of the columns of x, where they have names
     target_scaling: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # (offset, spread) applied to y
+    table: TableEncoding | None = field(default=None, repr=False)  # how the columns of a table became features
 
     def __post_init__(self) -> None:
         if (self.x_val is None) != (self.y_val is None):
@@ -45,6 +47,9 @@ class Dataset:
             check_samples(f"{self.name}: x_{part}", x, y)
             _check_alike(f"{self.name}: x_{part}", x, self.x_train)
             (_check_labels if self.classes else _check_targets)(f"{self.name}: y_{part}", y, self)
+        if self.features and (len(self.features),) != self.shape:
+            came = f"{len(self.features)} names of features for samples of shape {self.shape}"
+            raise DataError(f"{self.name}: has {came}; expected one for each column of x (N, features)")
         if self.x_unlabelled is not None:
             check_inputs(f"{self.name}: x_unlabelled", self.x_unlabelled)
             _check_alike(f"{self.name}: x_unlabelled", self.x_unlabelled, self.x_train)
@@ -82,6 +87,27 @@ class Dataset:
         moved: dict[str, Any] = {name: x.to(device) for name, x in self.inputs()}
         moved |= {f"y_{part}": y.to(device) for part, _, y in self.parts()}
         return replace(self, **moved)
+
+    def aligned(self, features: Sequence[str]) -> "Dataset":
+        """The same data set with these columns in this order; unchanged where it or they have no names.
+
+        Says by one `DataWarning` which others it had. Raises `DataError` for a name that it lacks.
+        """
+        if not self.features or not features or self.features == tuple(features):
+            return self
+        present = set(self.features)
+        lacking = next((name for name in features if name not in present), None)
+        if lacking is not None:
+            came = f"has no feature {lacking!r}, which training had"
+            raise DataError(f"{self.name}: {came}; give the same columns, in any order; {suggest(lacking, present)}")
+        tell_more(self.features, features, self.name)
+        place = {name: number for number, name in enumerate(self.features)}
+        order = torch.tensor([place[name] for name in features], device=self.x_train.device)
+        moved: dict[str, Any] = {name: x.index_select(1, order) for name, x in self.inputs()}
+        if self.scaling is not None:
+            moved["scaling"] = tuple(part.index_select(1, order.to(part.device)) for part in self.scaling)
+        table = None if self.table is None else self.table.ordered(features)
+        return replace(self, features=tuple(features), table=table, **moved)
 
     def scaled(self, scale: str | None) -> "Dataset":
         """Inputs rescaled by statistics of the training part: "unit" to [0, 1], "standard" to mean 0, deviation 1.

@@ -1,22 +1,35 @@
 """Samples without labels, to predict from."""
 
-import csv
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .columns import TableEncoding, check_columns, encode_cells
 from .convert import as_tensor
 from .dataset import check_finite
-from .errors import DataError, reading
-from .files import IMAGE_SUFFIXES, parse_features, read_arrays, read_image
+from .dialect import read_sheet
+from .errors import DataError, DataWarning, reading
+from .files import IMAGE_SUFFIXES, TABLES, read_arrays, read_image
 
 
-def read_features(path: Path, shape: tuple[int, ...], *, label: str = "label") -> Tensor:
+def read_features(
+    path: Path,
+    shape: tuple[int, ...],
+    *,
+    label: str = "label",
+    table: TableEncoding | None = None,
+    encoding: str | None = None,
+    fallback: str | None = None,
+) -> Tensor:
     """x (N, *shape) from an .npz (x, x_test, or its one array), a .csv with a header (a column `label` is left out),
     an image, or a folder of images in the order of their names.
 
+    table: how the columns of the table of training became features, by which those of a .csv are found by name; without
+    it, and in arrays, columns count by their place. encoding: of a .csv, else told from it, with `fallback` (cp1252)
+    for one that is no UTF-8.
     Raises `DataError` for a file that cannot be read, values that are not finite, and samples of another shape.
     """
     with reading(path, "a .npz, .csv or image file, or a folder of images"):
@@ -30,14 +43,18 @@ def read_features(path: Path, shape: tuple[int, ...], *, label: str = "label") -
         x = torch.tensor(read_image(path, None)[None])
     elif path.suffix.lower() == ".npz":
         x = _from_npz(path)
-    elif path.suffix.lower() == ".csv":
-        x = _from_csv(path, label)
+    elif path.suffix.lower() in TABLES:
+        x = _from_csv(path, label, table, encoding, fallback)
     else:
         raise DataError(f"{path}: the suffix {path.suffix!r} is unknown; expected .npz, .csv, .png or .jpg; convert it")
     if not len(x) or x[0].numel() != torch.Size(shape).numel():
         came = f"{len(x)} samples of shape {tuple(x.shape[1:])}"
         raise DataError(f"{path}: holds {came}; expected shape {shape}, as in training; give the same features")
     check_finite(str(path), x)
+    if (path.suffix.lower() in TABLES) != (table is not None):
+        lacking = "training knew none" if table is None else "this file has none"
+        told = f"columns were taken in their order and not by name, since {lacking}: see that it is the same"
+        warnings.warn(f"{path}: {told}", DataWarning, stacklevel=2)
     return x.reshape(-1, *shape)
 
 
@@ -50,17 +67,16 @@ def _from_npz(path: Path) -> Tensor:
     return x if x.dtype == torch.uint8 else x.float()
 
 
-def _from_csv(path: Path, label: str) -> Tensor:
-    with reading(path, "a comma-separated table"), open(path, newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        header = [cell.strip() for cell in next(rows, [])]
-        keep = [index for index, name in enumerate(header) if name != label]
-        x = []
-        for number, row in enumerate(filter(None, rows), start=1):
-            where = f"{path}: row {number} (line {rows.line_num})"
-            if len(row) != len(header):
-                raise DataError(f"{where} has {len(row)} cells; expected {len(header)}, as the header has; mend it")
-            x.append(parse_features(where, [row[index] for index in keep], [header[index] for index in keep]))
-    if not x:
+def _from_csv(
+    path: Path, label: str, table: TableEncoding | None, encoding: str | None, fallback: str | None
+) -> Tensor:
+    sheet = read_sheet(path, table.columns if table else (), encoding=encoding, fallback=fallback)
+    names = list(sheet.columns)
+    if table is not None:
+        check_columns(table, names, sheet.place)
+    if not len(sheet):
         raise DataError(f"{path}: has no rows below its header; expected at least one; add samples")
-    return torch.from_numpy(np.stack(x))
+    if table is None:
+        table = TableEncoding(tuple(name for name in names if name != label), {}, label)
+    sheet = sheet.pointed(name for name in table.columns if name not in table.categories)
+    return encode_cells(table, sheet.columns, names, sheet.place)

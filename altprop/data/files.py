@@ -1,10 +1,10 @@
-"""Readers of the user's own data: .npz archives, .csv tables, folders of images by class."""
+"""Readers of the user's own data: .npz archives, folders of images by class, and the way to that of .csv tables."""
 
-import csv
 import stat
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,31 +12,47 @@ from PIL import Image
 from .convert import assemble
 from .dataset import Dataset
 from .errors import DataError, reading, suggest
+from .table import read_csv
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _MODES = ("L", "RGB")
 
 
-def read_file(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
+def read_file(
+    path: Path, *, label: str = "label", seed: int = 0, val: float = 0.0, task: str | None = None, **table: Any
+) -> Dataset:
     """The data set in an .npz or .csv file, or in a folder of images by class; without a test part a fifth is held out.
 
+    `table` are the keywords of `read_csv` alone, None or empty elsewhere.
     Raises `DataError` for a path that does not exist, an unknown suffix, and what the reader refuses.
     """
     kinds = f"a {' or '.join(READERS)} file or a folder of images by class"
     with reading(path, kinds):
         folder = stat.S_ISDIR(path.stat().st_mode)
+    if path.suffix.lower() not in TABLES or folder:
+        refuse_table_options(str(path), table)
     if folder:
         return read_folder(path, seed=seed)
     if path.suffix.lower() not in READERS:
         came = f"the suffix {path.suffix!r} is unknown"
         raise DataError(f"{path}: {came}; expected {kinds}; convert it, or give tensors to from_torch")
-    return READERS[path.suffix.lower()](path, label=label, seed=seed)
+    if path.suffix.lower() in TABLES:
+        return read_csv(path, label=label, seed=seed, val=val, task=task, **table)
+    return READERS[path.suffix.lower()](path, label=label, seed=seed, task=task)
 
 
-def read_npz(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
+def refuse_table_options(name: str, options: dict[str, Any]) -> None:
+    """Raises `DataError` where one that only a table has use for came with other data."""
+    for key, value in options.items():
+        if value:
+            raise DataError(f"{key} came with {name}, which is no .csv table; leave it out")
+
+
+def read_npz(path: Path, *, label: str = "label", seed: int = 0, task: str | None = None) -> Dataset:
     """x_train, y_train, x_test, y_test, or the first two, or x, y, from an archive of arrays; nothing is unpickled.
 
-    x (N, ...) uint8 or real; y (N,) whole numbers from 0 are labels, else targets (N,) or (N, K). `label` is not used.
+    x (N, ...) uint8 or real; y (N,) whole numbers from 0 are labels, else targets (N,) or (N, K), unless `task` says
+    otherwise. `label` is not used.
     Raises `DataError` for another archive or other names in it, for objects, and for what `Dataset` refuses.
     """
     arrays = read_arrays(path)
@@ -47,7 +63,7 @@ def read_npz(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
             f"{path}: holds {sorted(arrays)}; expected x_train, y_train, x_test, y_test, or x, y; rename them"
         )
     test = (arrays["x_test"], arrays["y_test"]) if tested else None
-    return assemble(path.name, (arrays[train[0]], arrays[train[1]]), test, seed=seed)
+    return assemble(path.name, (arrays[train[0]], arrays[train[1]]), test, seed=seed, task=task)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -59,86 +75,6 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     return arrays
-
-
-def read_csv(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
-    """Numeric columns (N, features) float32 and the column `label`, from a comma-separated table with a header.
-
-    Labels are whole numbers ("3.0" too) or text, both sorted into classes; numbers with a fraction are a regression
-    target. Raises `DataError`, naming data row, line and column, for a cell that is empty, text, NaN or infinite, a row
-    of another length, or a label column that is not there.
-    """
-    with reading(path, "a comma-separated table"), open(path, newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        try:
-            header = _header(path, next(rows, []), label)
-            column = header.index(label)
-            names = header[:column] + header[column + 1 :]
-            x, labels = [], []
-            for number, row in enumerate(filter(None, rows), start=1):
-                where = f"{path}: row {number} (line {rows.line_num})"
-                if len(row) != len(header):
-                    raise DataError(f"{where} has {len(row)} cells; expected {len(header)}, as the header has; mend it")
-                labels.append(_label(f"{where}, column {label!r}", row.pop(column).strip()))
-                x.append(parse_features(where, row, names))
-        except csv.Error as error:
-            raise DataError(f"{path}: line {rows.line_num}: {error}; expected comma-separated text; mend it") from error
-    if not x:
-        raise DataError(f"{path}: has a header but no rows; expected at least one; add samples")
-    y, classes = _classes(labels)
-    return assemble(path.name, (np.stack(x), y), None, seed=seed, classes=classes)
-
-
-def _header(path: Path, cells: list[str], label: str) -> list[str]:
-    header = [cell.strip() for cell in cells]
-    if label not in header:
-        came = f"the header has no column {label!r}"
-        raise DataError(f"{path}: {came}; expected one with the labels; name it by label=; {suggest(label, header)}")
-    twice = next((name for name in header if header.count(name) > 1), None) if len(set(header)) < len(header) else None
-    if twice is not None:
-        raise DataError(f"{path}: column {twice!r} stands twice in the header; expected different names; rename one")
-    if len(header) < 2:
-        raise DataError(f"{path}: has no column but {label!r}; expected features beside it; is it separated by commas?")
-    return header
-
-
-def _label(where: str, cell: str) -> str:
-    if cell.lower().lstrip("+-") in ("", "nan", "inf", "infinity"):
-        raise DataError(f"{where}: {cell!r} is no label; expected a number or text; fill in the cell or remove the row")
-    return cell
-
-
-def parse_features(where: str, cells: list[str], names: list[str]) -> np.ndarray:
-    try:
-        with np.errstate(over="ignore"):
-            values = np.fromiter(map(float, cells), np.float64, len(cells)).astype(np.float32)
-    except ValueError:
-        values = np.array([np.nan])
-    if not np.isfinite(values).all():
-        name, cell = next((n, c) for n, c in zip(names, cells, strict=True) if not _is_finite(c))
-        came = f"{cell!r} is no finite number" if cell.strip() else "the cell is empty"
-        raise DataError(f"{where}, column {name!r}: {came}; expected a number; correct the cell or remove the row")
-    return values
-
-
-def _is_finite(cell: str) -> bool:
-    try:
-        return bool(abs(float(cell)) <= float(np.finfo(np.float32).max))
-    except ValueError:
-        return False
-
-
-def _classes(labels: list[str]) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Class indices (N,) with the names of the classes, or targets (N, 1) where labels are numbers with a fraction."""
-    try:
-        values = np.array([float(label) for label in labels])
-    except ValueError:
-        names, y = np.unique(labels, return_inverse=True)
-        return y, tuple(str(name) for name in names)
-    if (values != np.round(values)).any():
-        return values[:, None], None
-    numbers, y = np.unique(values, return_inverse=True)
-    return y, tuple(str(int(number)) for number in numbers)
 
 
 def read_folder(path: Path, *, seed: int = 0) -> Dataset:
@@ -205,4 +141,5 @@ def read_image(path: Path, expected: tuple[int, ...] | None) -> np.ndarray:
     return pixels
 
 
-READERS: dict[str, Callable[..., Dataset]] = {".npz": read_npz, ".csv": read_csv}
+TABLES = (".csv", ".tsv")
+READERS: dict[str, Callable[..., Dataset]] = {".npz": read_npz, ".csv": read_csv, ".tsv": read_csv}

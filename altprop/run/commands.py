@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from altprop.core import Refused
-from altprop.data import DATASETS, DataError, fetch, load, read_features
+from altprop.data import DATASETS, DataError, DataWarning, fetch, load, read_features
 from altprop.nets import NetError
 from altprop.rules import REFERENCES, RULES
 from altprop.run import experiment
@@ -43,11 +43,12 @@ from altprop.run.store import RunDirectory, failed_write, write_atomically
 from altprop.run.train import Interrupted
 
 __all__ = [
-    "BAD_INPUT", "compare", "data_info", "evaluate_run", "explain", "fetch", "list_data", "list_rules", "predict",
-    "reproduce", "train", "write_csv", "write_report",
+    "BAD_INPUT", "WARNINGS", "compare", "data_info", "evaluate_run", "explain", "fetch", "list_data", "list_rules",
+    "predict", "reproduce", "train", "write_csv", "write_report",
 ]  # fmt: skip
 
 BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
+WARNINGS = (DataWarning,)  # each of which is one line that says what to do
 MOST_SEEDS = 1000
 ALL = [name for name, rule in RULES.items() if not getattr(rule, "extra", None)]  # that need no extra of the package
 UPDATE_EVERY = 20  # batches between two movements of the progress bar
@@ -151,11 +152,13 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def predict(run: Path, file: Path) -> tuple[list[str], list[list[Any]]]:
+def predict(run: Path, file: Path, encoding: str | None = None) -> tuple[list[str], list[list[Any]]]:
     """(header, rows): label, probability and one column a class; for a regression one column an output."""
     directory = RunDirectory.open(run)
-    description = directory.data()
-    x = read_features(file, tuple(description["shape"]), label=directory.recipe().label)
+    recipe, shape = directory.recipe(), tuple(directory.data()["shape"])
+    x = read_features(
+        file, shape, label=recipe.label, table=directory.table(), encoding=encoding, fallback=recipe.encoding
+    )
     y_hat, classes = experiment.predict(run, x)
     if not classes:
         return [f"y{index}" for index in range(y_hat.shape[1])], [[f"{v:.6g}" for v in row] for row in y_hat.tolist()]

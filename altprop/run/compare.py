@@ -43,7 +43,9 @@ def compare(
     if not any((child / "recipe.toml").exists() for child in children):
         check_free(out)
     first = recipes(rules[0], seeds[0])
-    sets = {seed: data or load_data(recipes(rules[0], seed)) for seed in seeds}
+    begun = next((child for child in children if (child / "recipe.toml").exists()), None)
+    table = None if begun is None else RunDirectory.open(begun).table()
+    sets = {seed: data or load_data(recipes(rules[0], seed), table) for seed in seeds}
     timed = {rule: recipes(rule, seeds[0]) for rule in rules}
     timed.setdefault("bp", first.by_rule("bp"))
     for recipe in timed.values():

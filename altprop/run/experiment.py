@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,7 +124,9 @@ def resume_run(
     net, data: those of a run that was given them from Python."""
     run = RunDirectory.open(Path(path))
     run.restore()  # a damaged checkpoint is told before the data are loaded
-    return resume_recipe(run.path, _given(run.recipe(), data), net, progress, report)
+    recipe = run.recipe()
+    dataset = _given(recipe, data, run.data()) or load_data(recipe, run.table())
+    return resume_recipe(run.path, dataset, net, progress, report)
 
 
 def resume_recipe(
@@ -188,7 +190,7 @@ def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dic
     directory = RunDirectory.open(Path(path))
     recipe = directory.recipe()
     rule = load(path).rule.to(find_device(device))
-    dataset = _given(recipe, data) or load_data(recipe)
+    dataset = _given(recipe, data, directory.data()) or load_data(recipe, directory.table())
     check_same_data(directory, dataset)
     dataset = dataset.to(device)
     loss, accuracy = evaluate(rule, dataset.x_test, dataset.y_test)
@@ -226,7 +228,8 @@ def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
 def check_same_data(run: RunDirectory, data: Dataset) -> None:
     """Raises ``RunError`` where the data are no longer those of the run."""
     then, now = run.data(), describe(data)
-    for key in ("shape", "classes", "samples"):
+    named = ("features",) if then.get("features") and now["features"] else ()
+    for key in ("shape", "classes", "samples", *named):
         if then[key] != now[key]:
             raise RunError(f"{data.name} has {key} {now[key]}, but the run saw {then[key]}: give it the same data")
 
@@ -236,14 +239,21 @@ def default_path(recipe: Recipe) -> Path:
     return Path("runs") / f"{Path(recipe.data).stem}-{recipe.rule}-seed{recipe.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _given(recipe: Recipe, data: Any) -> Dataset | None:
+def _given(recipe: Recipe, data: Any, seen: dict[str, Any]) -> Dataset | None:
     if recipe.data == "custom" and data is None:
         raise RunError("the run was trained on data given from Python: give them again, as data=...")
-    return None if data is None else _dataset(data, recipe)
+    return None if data is None else _dataset(data, recipe, seen.get("features") or ())
 
 
-def _dataset(data: Any, recipe: Recipe) -> Dataset:
+def _dataset(data: Any, recipe: Recipe, features: Sequence[str] = ()) -> Dataset:
+    """``data`` split and scaled as the recipe says, its columns in the order of these names if both have names."""
     if not isinstance(data, Dataset):
         train, test = (data["train"], data.get("test")) if isinstance(data, dict) else (data, None)
-        data = from_torch(train, test, seed=recipe.seed)
+        data = from_torch(train, test, seed=recipe.seed, task=recipe.task)
+    idle = next((key for key in ("categories", "encoding", "missing") if getattr(recipe, key)), None)
+    if idle is not None:
+        raise RunError(f"{idle} came beside data given from Python: it is for .csv files; leave it out")
+    if recipe.task not in (None, data.task):
+        raise RunError(f"task '{recipe.task}' came for data of {data.task}: leave it out, or give data that fit")
+    data = data.aligned(features)
     return whitened(data.split_validation(recipe.val, recipe.seed).scaled(recipe.scale), recipe.whiten)

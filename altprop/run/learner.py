@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from altprop.core import Layer, Refused, Rule, layers
 from altprop.core.layer import is_dense
-from altprop.data import AUGMENTATIONS, DATASETS, Dataset, as_float, load
+from altprop.data import AUGMENTATIONS, DATASETS, Dataset, TableEncoding, as_float, load
 from altprop.measure import fit_whitening
 from altprop.nets import build
 from altprop.rules import RULES
@@ -143,11 +143,13 @@ def prepare(
     return Learner(recipe, data, net, rule, optimizers, schedule, order, augment, plastic=plastic)
 
 
-def load_data(recipe: Recipe) -> Dataset:
-    """The data that the recipe names, split, scaled and whitened as it says."""
+def load_data(recipe: Recipe, table: TableEncoding | None = None) -> Dataset:
+    """The data that the recipe names, split, scaled and whitened as it says; with the columns of ``table``, if there
+    is one, in their order."""
     data = load(
-        recipe.data, data_dir=recipe.data_dir, label=recipe.label, scale=recipe.scale, val=recipe.val, seed=recipe.seed
-    )
+        recipe.data, data_dir=recipe.data_dir, label=recipe.label, scale=recipe.scale, val=recipe.val, seed=recipe.seed,
+        task=recipe.task, encoding=recipe.encoding, categories=recipe.categories, missing=recipe.missing, table=table,
+    )  # fmt: skip
     return whitened(data, recipe.whiten)
 
 

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,6 +44,10 @@ class Recipe(BaseModel):
     data: str = "digits"
     data_dir: str | None = None
     label: str = "label"
+    task: Literal["classification", "regression"] | None = None  # of labels that could be either
+    encoding: str | None = None  # of the letters of a table
+    categories: list[str] = Field(default_factory=list)  # columns of a table that are text
+    missing: Literal["drop", "mean"] | None = None  # of cells without a value
     scale: str | None = None
     val: float = Field(default=0.0, ge=0, lt=1)
     net: str | None = None
@@ -99,7 +103,7 @@ class Recipe(BaseModel):
     def toml(self) -> str:
         """The recipe as TOML, without what is None or says nothing of this rule; ``read_recipe`` gives it back."""
         table, given = self.model_dump(exclude_none=True), self.model_dump(exclude_defaults=True)
-        table = {key: value for key, value in table.items() if key not in UNTAUGHT or key in given}
+        table = {key: value for key, value in table.items() if key not in (*UNTAUGHT, "categories") or key in given}
         inner = {key: table.pop(key, None) for key in ("readout", "arguments")}
         lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
         for name, part in inner.items():

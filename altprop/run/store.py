@@ -25,7 +25,7 @@ import torch
 from pydantic import BaseModel, model_validator
 from torch import Tensor
 
-from altprop.data import Dataset
+from altprop.data import Dataset, TableEncoding
 from altprop.run.recipe import Recipe, RunError, read_recipe
 
 FORMAT = 1  # of the checkpoint
@@ -115,7 +115,7 @@ class RunDirectory:
         return read_recipe(self.path / "recipe.toml")
 
     def data(self) -> dict[str, Any]:
-        """Name, shape, outputs and classes of the data, and the scaling of its inputs."""
+        """Name, shape, outputs and classes of the data, the scaling of its inputs and the names of its columns."""
         path = self.path / "data.json"
         data = _read_json(path)
         try:
@@ -123,6 +123,13 @@ class RunDirectory:
         except ValueError as error:
             raise _corrupt(path, ValueError("it does not describe data")) from error
         return data
+
+    def table(self) -> TableEncoding | None:
+        """How columns became features; None for data without names, and for runs that did not keep them."""
+        data = self.data()
+        if data.get("table") is not None:
+            return TableEncoding.from_state(data["table"])
+        return TableEncoding(tuple(data["features"]), {}, self.recipe().label) if data.get("features") else None
 
     def metrics(self) -> list[dict[str, Any]]:
         """One row an epoch."""
@@ -198,11 +205,17 @@ class Description(BaseModel):
     classes: list[str]
     samples: dict[str, int]
     scaling: list[Any] | None
+    features: list[str] = []
+    table: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Description:
         if len(self.classes) not in (0, self.outputs) or (self.scaling is not None and len(self.scaling) != 2):
             raise ValueError("classes, outputs and scaling do not agree")
+        if self.features and [len(self.features)] != self.shape:
+            raise ValueError("features and shape do not agree")
+        if self.table is not None and list(TableEncoding.from_state(self.table).features) != self.features:
+            raise ValueError("table and features do not agree")
         return self
 
 
@@ -212,7 +225,8 @@ def describe(data: Dataset) -> dict[str, Any]:
     counts = {part: len(x) for part, x, _ in data.parts()}
     return {
         "name": data.name, "shape": list(data.shape), "outputs": data.outputs, "classes": list(data.classes),
-        "samples": counts, "scaling": scaling,
+        "samples": counts, "scaling": scaling, "features": list(data.features),
+        "table": None if data.table is None else data.table.state(),
     }  # fmt: skip
 
 
