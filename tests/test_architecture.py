@@ -19,10 +19,11 @@ MAY_IMPORT = {  # folder or file -> the parts of altprop it may read
     "rules": {"core", "rules"},
     "searches": {"core", "searches"},
     "nets": {"nets"},
-    "data": {"data"},
-    "measure": {"core", "measure"},
+    "data": {"data", "memory"},
+    "measure": {"core", "measure", "memory"},
+    "memory.py": set(),
     "optim.py": set(),
-    "run": {"core", "rules", "searches", "nets", "data", "measure", "optim", "run", ""},
+    "run": {"core", "rules", "searches", "nets", "data", "measure", "memory", "optim", "run", ""},
     "cli.py": {"run", ""},
 }
 DOCUMENTED = [name for name in TREES if name.split("/")[0] in ("core", "rules")]

@@ -11,10 +11,10 @@ from .augment import AUGMENTATIONS
 from .catalogue import DATASETS, Entry, fetch, load
 from .convert import from_torch
 from .dataset import Dataset, as_float, batches
-from .errors import DataError
-from .features import read_features
+from .errors import DataError, DataWarning, printable
+from .features import image_names, read_features
 
 __all__ = [
-    "AUGMENTATIONS", "DATASETS", "DataError", "Dataset", "Entry", "as_float", "batches", "fetch", "from_torch", "load",
-    "read_features",
+    "AUGMENTATIONS", "DATASETS", "DataError", "DataWarning", "Dataset", "Entry", "as_float", "batches", "fetch",
+    "from_torch", "image_names", "load", "printable", "read_features",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from . import images
 from .convert import assemble
 from .dataset import Dataset
 from .download import SOURCES, data_folder, retrieve
-from .errors import DataError, suggest
+from .errors import DataError, suggest, user_path, within_memory
 from .files import read_file
 from .imagenette import imagenette
 from .stl10 import stl10
@@ -113,17 +113,24 @@ def load(
     A name goes before a folder so called: write Path("mnist") for the folder.
     Raises `DataError` for an unknown name and for all data that cannot be used.
     """
+    with within_memory(source):
+        dataset = _load(source, data_dir, label, seed, mirror, progress)
+        return dataset.split_validation(val, seed).scaled(scale)
+
+
+def _load(
+    source: str | Path, data_dir: str | Path | None, label: str, seed: int, mirror: str | None, progress: bool
+) -> Dataset:
     if isinstance(source, str) and source in DATASETS:
         entry = DATASETS[source]
         given = (fetch(source, data_dir, mirror, progress),) if entry.downloadable else ()
         dataset = replace(entry.loader(*given), net=entry.net)
         if dataset.shape != entry.shape:
             raise DataError(f"{source}: has samples of {dataset.shape}; expected {entry.shape}; get its files again")
-    elif isinstance(source, str) and source == Path(source).stem and not (source and Path(source).exists()):
+        return dataset
+    if isinstance(source, str) and source == Path(source).stem and not (source and os.path.exists(source)):
         raise DataError(f"data set {source!r} is unknown; give a known name or a path; {suggest(source, DATASETS)}")
-    else:
-        dataset = read_file(Path(source).expanduser(), label=label, seed=seed)
-    return dataset.split_validation(val, seed).scaled(scale)
+    return read_file(user_path(source), label=label, seed=seed)
 
 
 def fetch(name: str, data_dir: str | Path | None = None, mirror: str | None = None, progress: bool = True) -> Path:

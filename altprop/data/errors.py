@@ -1,36 +1,86 @@
-"""The one error of this package, and the two helpers that every reader words its errors with."""
+"""The one error and the one warning of this package, and the helpers that every reader words its errors with."""
 
 import difflib
 import errno
 import pickle
+import re
+import stat
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from PIL import Image
+
+from altprop.memory import machine_memory, readable_size
+
+LONGEST = 300  # letters of a message
+COPIES = 3  # of the same data that stand in memory while they are read, cast and split
 
 
 class DataError(ValueError):
     """Data that cannot be used. The message is one line: what came, what was expected, what to do."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))
+        super().__init__(one_line(message))
+
+
+class DataWarning(UserWarning):
+    """Data that can be used, of which something should be known all the same. The message is one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(message: str) -> str:
+    """The message without line breaks, `printable`, in at most 300 letters: long words lose their middle, then the part
+    before the advice does."""
+    text = printable(" ".join(message.splitlines()))
+    for width in (120, 60, 30):
+        if len(text) > LONGEST:
+            text = " ".join(cut(word, width) for word in text.split(" "))
+    if len(text) <= LONGEST:
+        return text
+    start, semicolon, advice = text.rpartition("; ")
+    if len(advice) > LONGEST // 2:
+        return cut(text, LONGEST)
+    return cut(start, LONGEST - len(semicolon + advice)) + semicolon + advice
+
+
+def printable(text: str) -> str:
+    """The text with control characters, and bytes of a file name that are no UTF-8, written as Python writes them."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda odd: odd[0].encode("unicode_escape").decode(), text)
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most `width` letters, without its middle where it is longer."""
+    left = (width - 3) // 2
+    return text if len(text) <= width else f"{text[:left]}...{text[len(text) - (width - 3 - left) :]}"
 
 
 # What the standard library, numpy and pillow are known to raise on damaged bytes; pickle alone documents half of it.
-_DAMAGE = (OSError, EOFError, ValueError, TypeError, AttributeError, ImportError, LookupError, SyntaxError,
-           OverflowError, NotImplementedError, struct.error, zlib.error, zipfile.BadZipFile, tarfile.TarError,
+DAMAGE = (OSError, EOFError, ValueError, TypeError, AttributeError, ImportError, LookupError, SyntaxError,
+           OverflowError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, tarfile.TarError,
            pickle.UnpicklingError)  # fmt: skip
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of the folder written to meanwhile, not of the file that is read
+_SPECIAL: tuple[tuple[Callable[[int], bool], str], ...] = (  # opening one may wait for ever, or never end
+    (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
+)  # fmt: skip
 
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Turns whatever a missing, forbidden, empty or damaged file raises into one `DataError` that names it."""
+    """Turns whatever a missing, forbidden, empty or damaged file raises into one `DataError` that names it; a FIFO, a
+    socket or a device is refused unopened."""
     try:
-        if path.is_file() and path.stat().st_size == 0:
+        status = path.stat()
+        special = next((name for is_one, name in _SPECIAL if is_one(status.st_mode)), None)
+        if special is not None:
+            raise DataError(f"{path}: is {special}; expected {kind}; write what it holds to a file, and give that")
+        if stat.S_ISREG(status.st_mode) and status.st_size == 0:
             raise DataError(f"{path}: the file is empty; expected {kind}; get or write it again")
         yield
     except DataError:
@@ -39,11 +89,54 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: no such file; expected {kind}; check the path") from error
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read; expected {kind}; allow it with chmod u+r") from error
-    except _DAMAGE as error:
+    except (MemoryError, Image.DecompressionBombError) as error:
+        raise too_large(
+            path, f"expected {kind} that fits into memory; is it damaged? else give a smaller one"
+        ) from error
+    except DAMAGE as error:
         if isinstance(error, OSError) and error.errno in _FULL:
             raise
-        came = f"{type(error).__name__}: {error}"
+        said = isinstance(error, OSError) and error.strerror  # which does not name the path once more
+        came = cut(f"{type(error).__name__}: {said or error}", 120)
         raise DataError(f"{path}: unreadable ({came}); expected {kind}; damaged or misnamed, get it again") from error
+
+
+@contextmanager
+def within_memory(source: object) -> Iterator[None]:
+    """Turns what Python, numpy or torch raise where memory ends into a `DataError` that names the data."""
+    try:
+        yield
+    except MemoryError as error:
+        raise too_large(source, "expected data that fit into memory; give fewer samples or features") from error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        raise too_large(source, "expected data that fit into memory; give fewer samples or features") from error
+
+
+def too_large(source: object, expected: str) -> DataError:
+    """The refusal of data for which memory did not suffice."""
+    return DataError(
+        f"{source}: does not fit into memory, of which there are {readable_size(machine_memory())}; {expected}"
+    )
+
+
+def check_room(where: object, what: str, size: int, advice: str) -> None:
+    """Raises `DataError` for data of `size` bytes that this machine could not hold `COPIES` times."""
+    room = machine_memory() // COPIES
+    if size > room:
+        expected = f"expected up to {readable_size(room)}, since memory must hold {COPIES} copies meanwhile"
+        raise DataError(f"{where}: {what} takes {readable_size(size)}; {expected}; {advice}")
+
+
+def user_path(given: str | Path) -> Path:
+    """The path with ~ and ~name read as home folders. Raises `DataError` for a user who has none."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise DataError(
+            f"{given}: there is no user of that name; expected ~, or ~user; write the path in full"
+        ) from error
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -51,6 +144,9 @@ def suggest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     lowered = {name.lower(): name for name in names}
     nearest = [lowered[match] for match in difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.5)]
-    # A table may have thousands of columns; the message stays a line that one can read.
-    listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    # A table may have thousands of columns, or long ones; the message stays a line that one can read.
+    short = [cut(name, 40) for name in names[:20]]
+    while len(", ".join(short)) > LONGEST // 2:
+        short.pop()
+    listed = ", ".join(short) + (", ..." if len(names) > len(short) else "")
     return (f"did you mean {nearest[0]!r}? " if nearest else "") + f"there are: {listed}"

@@ -7,30 +7,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .archives import read_arrays
 from .convert import as_tensor
 from .dataset import check_finite
-from .errors import DataError, reading
-from .files import IMAGE_SUFFIXES, parse_features, read_arrays, read_image
+from .errors import DataError, check_room, reading, user_path
+from .files import parse_features
+from .folders import image_files
+from .pictures import IMAGE_SUFFIXES, Notes, read_images
+
+KINDS = "a .npz, .csv or image file, or a folder of images"
 
 
 def read_features(path: Path, shape: tuple[int, ...], *, label: str = "label") -> Tensor:
     """x (N, *shape) from an .npz (x, x_test, or its one array), a .csv with a header (a column `label` is left out),
-    an image, or a folder of images in the order of their names.
+    an image, or the images of a folder and of those in it (`image_names` names them).
 
     Raises `DataError` for a file that cannot be read, values that are not finite, and samples of another shape.
     """
-    with reading(path, "a .npz, .csv or image file, or a folder of images"):
-        folder = path.stat() and path.is_dir()
-    if folder:
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise DataError(f"{path}: has no PNG or JPEG files; expected some to predict from; check the path")
-        x = torch.from_numpy(np.stack([read_image(file, None) for file in files]))
-    elif path.suffix.lower() in IMAGE_SUFFIXES:
-        x = torch.tensor(read_image(path, None)[None])
+    path = user_path(path)
+    notes = Notes()
+    files = _files(path, notes)
+    if files:
+        x = read_images(files, shape if len(shape) == 3 else None, "those of training are", notes)
+        notes.tell(path)
     elif path.suffix.lower() == ".npz":
         x = _from_npz(path)
     elif path.suffix.lower() == ".csv":
+        check_room(path, "the table", path.stat().st_size, "give fewer rows at a time")
         x = _from_csv(path, label)
     else:
         raise DataError(f"{path}: the suffix {path.suffix!r} is unknown; expected .npz, .csv, .png or .jpg; convert it")
@@ -39,6 +42,21 @@ def read_features(path: Path, shape: tuple[int, ...], *, label: str = "label") -
         raise DataError(f"{path}: holds {came}; expected shape {shape}, as in training; give the same features")
     check_finite(str(path), x)
     return x.reshape(-1, *shape)
+
+
+def image_names(path: Path) -> list[str]:
+    """The path of every image that `read_features` reads, in its order, relative to the folder `path`; none for arrays
+    and tables."""
+    path = user_path(path)
+    return [(file.relative_to(path) if file != path else Path(file.name)).as_posix() for file in _files(path, Notes())]
+
+
+def _files(path: Path, notes: Notes) -> list[Path]:
+    with reading(path, KINDS):
+        folder = path.stat() and path.is_dir()
+    if folder:
+        return image_files(path, notes)
+    return [path] if path.suffix.lower() in IMAGE_SUFFIXES else []
 
 
 def _from_npz(path: Path) -> Tensor:
