@@ -9,9 +9,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from altprop.memory import readable_size
-
-from .errors import DataError, check_room, reading
+from .errors import DataError, check_room, readable_size, reading
 
 INFLATION = 500  # times its size in the archive that a large array may have; deflate gives at most 1032
 HARMLESS = 2**30  # bytes, up to which it may inflate as it likes
@@ -55,7 +53,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
             raise DataError(f"{where} unpacks to {came}; expected up to {INFLATION}-fold; write it with numpy.savez")
         members[name] = member
     whole = sum(member.file_size for member in members.values())
-    check_room(path, "its arrays together", whole, "give fewer samples or features, or a smaller type")
+    check_room(path, "its arrays together take", whole, "give fewer samples or features, or a smaller type")
     return members
 
 

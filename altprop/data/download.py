@@ -8,7 +8,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import DataError, cut, reading, user_path
+from altprop.limits import shorten
+
+from .errors import DataError, reading, user_path
 from .imagenette import CLASSES as IMAGENETTE
 from .images import find
 
@@ -150,7 +152,7 @@ def _download(url: str, sha256: str, folder: Path, progress: bool) -> None:
         pooch.retrieve(url, f"sha256:{sha256}", fname=url.rsplit("/", 1)[1], path=folder, progressbar=bar)
     except (ValueError, OSError) as error:  # pooch: a wrong checksum or address; requests: a server that fails
         raise DataError(
-            f"{url}: download failed ({cut(str(error), 50)}); expected a file of SHA-256 {sha256}; "
+            f"{url}: download failed ({shorten(error, 50)}); expected a file of SHA-256 {sha256}; "
             "try again, set ALTPROP_MIRROR, or put it there yourself"
         ) from error
 

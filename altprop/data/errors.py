@@ -3,10 +3,10 @@
 import difflib
 import errno
 import pickle
-import re
 import stat
 import struct
 import tarfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -15,13 +15,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from altprop.memory import machine_memory, readable_size
+from altprop.limits import WIDTH, Problem, memory, shorten
 
-LONGEST = 300  # letters of a message
+LONG = 100  # letters of a word, such as a path, that may lose its middle
 COPIES = 3  # of the same data that stand in memory while they are read, cast and split
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
-class DataError(ValueError):
+class DataError(Problem):
     """Data that cannot be used. The message is one line: what came, what was expected, what to do."""
 
     def __init__(self, message: str) -> None:
@@ -36,35 +37,28 @@ class DataWarning(UserWarning):
 
 
 def one_line(message: str) -> str:
-    """The message without line breaks, `printable`, in at most 300 letters: long words lose their middle, then the part
-    before the advice does."""
-    text = printable(" ".join(message.splitlines()))
-    for width in (120, 60, 30):
-        if len(text) > LONGEST:
-            text = " ".join(cut(word, width) for word in text.split(" "))
-    if len(text) <= LONGEST:
-        return text
-    start, semicolon, advice = text.rpartition("; ")
-    if len(advice) > LONGEST // 2:
-        return cut(text, LONGEST)
-    return cut(start, LONGEST - len(semicolon + advice)) + semicolon + advice
+    """The message as `shorten` has it; one that is too long first loses the middle of long words, such as a path."""
+    line = " ".join(message.split())
+    if len(line) > WIDTH:
+        line = " ".join(shorten(word, LONG) for word in line.split(" "))
+    return shorten(line)
 
 
-def printable(text: str) -> str:
-    """The text with control characters, and bytes of a file name that are no UTF-8, written as Python writes them."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda odd: odd[0].encode("unicode_escape").decode(), text)
+def printable(name: str) -> str:
+    """A name of a file with its bytes that are no UTF-8 as Python writes them, so that any text may hold it."""
+    return name.encode(errors="backslashreplace").decode()
 
 
-def cut(text: str, width: int) -> str:
-    """The text in at most `width` letters, without its middle where it is longer."""
-    left = (width - 3) // 2
-    return text if len(text) <= width else f"{text[:left]}...{text[len(text) - (width - 3 - left) :]}"
+def readable_size(count: int) -> str:
+    """A number of bytes in the unit of its size: 8000000000 -> "8 GB"."""
+    power = (len(str(count)) - 1) // 3 if count < 10**21 else len(_UNITS)
+    return f"{count / 1000**power:.3g} {_UNITS[power]}" if power < len(_UNITS) else "over 1000 EB"
 
 
 # What the standard library, numpy and pillow are known to raise on damaged bytes; pickle alone documents half of it.
 DAMAGE = (OSError, EOFError, ValueError, TypeError, AttributeError, ImportError, LookupError, SyntaxError,
            OverflowError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, tarfile.TarError,
-           pickle.UnpicklingError)  # fmt: skip
+           tokenize.TokenError, pickle.UnpicklingError)  # fmt: skip
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of the folder written to meanwhile, not of the file that is read
 _SPECIAL: tuple[tuple[Callable[[int], bool], str], ...] = (  # opening one may wait for ever, or never end
     (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
@@ -90,14 +84,12 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read; expected {kind}; allow it with chmod u+r") from error
     except (MemoryError, Image.DecompressionBombError) as error:
-        raise too_large(
-            path, f"expected {kind} that fits into memory; is it damaged? else give a smaller one"
-        ) from error
+        raise too_large(path, f"expected {kind} that does; is it damaged? else give a smaller one") from error
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno in _FULL:
             raise
         said = isinstance(error, OSError) and error.strerror  # which does not name the path once more
-        came = cut(f"{type(error).__name__}: {said or error}", 120)
+        came = shorten(f"{type(error).__name__}: {said or error}", 120)
         raise DataError(f"{path}: unreadable ({came}); expected {kind}; damaged or misnamed, get it again") from error
 
 
@@ -116,17 +108,15 @@ def within_memory(source: object) -> Iterator[None]:
 
 def too_large(source: object, expected: str) -> DataError:
     """The refusal of data for which memory did not suffice."""
-    return DataError(
-        f"{source}: does not fit into memory, of which there are {readable_size(machine_memory())}; {expected}"
-    )
+    return DataError(f"{source}: does not fit into memory ({readable_size(memory())}); {expected}")
 
 
 def check_room(where: object, what: str, size: int, advice: str) -> None:
     """Raises `DataError` for data of `size` bytes that this machine could not hold `COPIES` times."""
-    room = machine_memory() // COPIES
+    room = memory() // COPIES
     if size > room:
         expected = f"expected up to {readable_size(room)}, since memory must hold {COPIES} copies meanwhile"
-        raise DataError(f"{where}: {what} takes {readable_size(size)}; {expected}; {advice}")
+        raise DataError(f"{where}: {what} {readable_size(size)}; {expected}; {advice}")
 
 
 def user_path(given: str | Path) -> Path:
@@ -134,9 +124,8 @@ def user_path(given: str | Path) -> Path:
     try:
         return Path(given).expanduser()
     except RuntimeError as error:
-        raise DataError(
-            f"{given}: there is no user of that name; expected ~, or ~user; write the path in full"
-        ) from error
+        came = "no home folder is known of a user so called"
+        raise DataError(f"{given}: {came}; expected ~/... or that of a user; write the path in full") from error
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -145,8 +134,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     lowered = {name.lower(): name for name in names}
     nearest = [lowered[match] for match in difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.5)]
     # A table may have thousands of columns, or long ones; the message stays a line that one can read.
-    short = [cut(name, 40) for name in names[:20]]
-    while len(", ".join(short)) > LONGEST // 2:
+    short = [shorten(name, 40) for name in names[:20]]
+    while len(", ".join(short)) > WIDTH // 2:
         short.pop()
     listed = ", ".join(short) + (", ..." if len(names) > len(short) else "")
     return (f"did you mean {nearest[0]!r}? " if nearest else "") + f"there are: {listed}"

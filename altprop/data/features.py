@@ -28,12 +28,12 @@ def read_features(path: Path, shape: tuple[int, ...], *, label: str = "label") -
     notes = Notes()
     files = _files(path, notes)
     if files:
-        x = read_images(files, shape if len(shape) == 3 else None, "those of training are", notes)
+        x = read_images(path, files, shape if len(shape) == 3 else None, "those of training are", notes)
         notes.tell(path)
     elif path.suffix.lower() == ".npz":
         x = _from_npz(path)
     elif path.suffix.lower() == ".csv":
-        check_room(path, "the table", path.stat().st_size, "give fewer rows at a time")
+        check_room(path, "the table takes", path.stat().st_size, "give fewer rows at a time")
         x = _from_csv(path, label)
     else:
         raise DataError(f"{path}: the suffix {path.suffix!r} is unknown; expected .npz, .csv, .png or .jpg; convert it")

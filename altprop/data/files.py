@@ -28,7 +28,7 @@ def read_file(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
         came = f"the suffix {path.suffix!r} is unknown"
         raise DataError(f"{path}: {came}; expected {kinds}; convert it, or give tensors to from_torch")
     if path.suffix.lower() == ".csv":
-        check_room(path, "the table", status.st_size, "give fewer rows or columns")
+        check_room(path, "the table takes", status.st_size, "give fewer rows or columns")
     return READERS[path.suffix.lower()](path, label=label, seed=seed)
 
 

@@ -1,13 +1,13 @@
 """Folders of images: one folder a class to train on, any tree of them to predict from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .convert import assemble
-from .dataset import Dataset
 from .errors import DataError, printable, reading, suggest
 from .pictures import IMAGE_SUFFIXES, Notes, read_images
 
@@ -16,13 +16,13 @@ _SPLIT = ("train", "test", "val", "valid", "validation")
 _NOTHING = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}  # what systems leave behind
 
 
-def read_folder(path: Path, *, seed: int = 0) -> Dataset:
+def read_folder(path: Path, *, seed: int = 0, build: Callable[..., Any] = assemble) -> Any:
     """x (N, C, H, W) from images in one folder a class, or in such folders below train/ and perhaps test/.
 
     All must have one size, be grey (C = 1) or RGB (C = 3), and 8 bits (uint8) or 16 of grey (float32 in [0, 1]).
     A train/ that holds images itself is a class. Hidden files are passed over; one `DataWarning` counts what else is
-    left out, and why. Raises `DataError`, naming file or folder, for an image that is damaged or unlike the first, a
-    class without images, and a class in test/ that train/ lacks.
+    left out, and why. `build` makes the data set of what was read. Raises `DataError`, naming file or folder, for an
+    image that is damaged or unlike the first, a class without images, and a class in test/ that train/ lacks.
     """
     notes = Notes()
     train, test = _parts(path, notes)
@@ -30,7 +30,7 @@ def read_folder(path: Path, *, seed: int = 0) -> Dataset:
     x, y = _read_classes(train, classes, notes)
     tested = _read_classes(test, classes, notes, tuple(x.shape[1:])) if test else None
     notes.tell(path)
-    return assemble(printable(path.name), (x, y), tested, seed=seed, classes=tuple(map(printable, classes)))
+    return build(printable(path.name), (x, y), tested, seed=seed, classes=tuple(map(printable, classes)))
 
 
 def image_files(path: Path, notes: Notes) -> list[Path]:
@@ -91,7 +91,7 @@ def _read_classes(
 ) -> tuple[Tensor, Tensor]:
     files, labels = class_files(path, classes, notes)
     like = "those for training are" if shape else "the first image is"
-    return read_images(files, shape, like, notes), torch.tensor(labels)
+    return read_images(path, files, shape, like, notes), torch.tensor(labels)
 
 
 def _tree(path: Path, notes: Notes, above: frozenset[Path]) -> Iterator[Path]:

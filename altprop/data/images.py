@@ -58,7 +58,7 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
             header = file.read(start)
             shape = struct.unpack(f">{dims}I", header[4:]) if len(header) == start else ()
             _check_magic(path, header[:4], dims)
-            check_room(path, f"its shape {shape}", math.prod(shape), "it is damaged, get it again")
+            check_room(path, f"its shape {shape} takes", math.prod(shape), "it is damaged, get it again")
             # No more than is wanted: what a few bytes of gzip unpack to has no end. One more tells that there is more.
             data = bytearray(file.read(math.prod(shape) + 1))
     if not shape or len(data) != math.prod(shape):

@@ -57,7 +57,8 @@ def opened(path: Path, notes: Notes | None = None) -> Iterator[Image.Image]:
         warnings.simplefilter("ignore")  # what Pillow thinks of metadata; a size beyond its limit is refused below
         Image.init()
         formats = [name for name in FORMATS if name in Image.OPEN]
-        with Image.open(path, formats=formats) as image:
+        # By the open file: given the path, Pillow maps an uncompressed TIFF into memory, and garbles one on its side.
+        with open(path, "rb") as file, Image.open(file, formats=formats) as image:
             width, height = image.size
             if width * height > MOST_PIXELS:
                 came = f"has {width} x {height} pixels"
@@ -137,21 +138,18 @@ def _flat(path: Path, image: Image.Image, shape: tuple[int, ...] | None) -> np.n
     return pixels[:1] if grey else pixels
 
 
-def read_images(
-    files: Sequence[Path], shape: tuple[int, ...] | None = None, like: str = "the first image is",
-    notes: Notes | None = None,
-) -> Tensor:  # fmt: skip
-    """Images x (N, C, H, W), uint8 or float32 as `read_image` gives them, all of the first one's shape and depth.
+def read_images(where: Path, files: Sequence[Path], shape: tuple[int, ...] | None, like: str, notes: Notes) -> Tensor:
+    """Images x (N, C, H, W) of the folder `where`, uint8 or float32 as `read_image` gives them, of one shape and depth.
 
-    Raises `DataError`, naming the file, for one that is unlike the first or unlike `shape`, and for more than a third
+    Raises `DataError`, naming the file, for one that is unlike the first, or unlike `shape`, and for more than a third
     of memory.
     """
     first = read_image(files[0], shape, like, notes)
     size = first.nbytes * len(files)
-    check_room(files[0].parent, f"{len(files)} images of {first.shape}", size, "give fewer or smaller ones")
-    x = torch.empty(len(files), *first.shape, dtype=torch.from_numpy(first[:0].copy()).dtype)
+    check_room(where, f"{len(files)} images of {first.shape} take", size, "give fewer or smaller ones")
+    x = torch.empty(len(files), *first.shape, dtype=torch.uint8 if first.dtype == np.uint8 else torch.float32)
     for row, file in enumerate(files):  # filled in place: stacking would need twice as much
-        pixels = read_image(file, first.shape, like if shape else "the first image is", notes) if row else first
+        pixels = read_image(file, first.shape, like, notes) if row else first
         if pixels.dtype != first.dtype:
             came, expected = ("8 bits" if array.dtype == np.uint8 else "16 bits" for array in (pixels, first))
             raise DataError(f"{file}: has {came} a pixel; expected {expected}, as the first image has; convert it")

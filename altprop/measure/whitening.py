@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from altprop.core import Refused
-from altprop.memory import machine_memory, readable_size
+from altprop.limits import gigabytes, memory
 
 MATRICES = 5  # (D, D), that stand in memory at once: covariance, directions, what the solver needs, the result
 EPSILONS = {"pca": 1e-5, "zca": 0.1}  # for pixels in [0, 1]
@@ -72,11 +72,11 @@ def _check(x: Tensor) -> None:
 
 
 def _check_room(features: int) -> None:
-    needed, held = MATRICES * 8 * features**2, machine_memory()
+    needed, held = MATRICES * 8 * features**2, memory()
     if needed > held:
         most = int((held / (MATRICES * 8)) ** 0.5)
         what = f"whitening {features} features takes {MATRICES} matrices of {features} x {features}"
-        room = f"{readable_size(needed)}; memory holds those of {most}"
+        room = f"{gigabytes(needed)}; memory holds those of {most}"
         raise Refused(f"{what}, {room}: give smaller images or fewer features, or scale them by 'standard' instead")
 
 

@@ -39,8 +39,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(scratch, "wb") as file:
-            # A path of bytes that are no UTF-8 may stand in a report, and is written as Python writes it.
-            file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(scratch, path)
