@@ -7,6 +7,7 @@ LIMITS, CONTRACT, CLAIMS = "test_limits.py", "test_contract.py", "test_claims.py
 OPTIONS, LEARNED, FAMILIES = "test_options.py", "test_options_feedback.py", "test_limits_families.py"
 HEBBIAN, HEBBIAN_LIMITS, SPIKES = "test_hebbian_closed_form.py", "test_hebbian_limits.py", "test_stdp.py"
 MAPS, PHASES, DROPOUT = "test_som_stdp.py", "test_phases.py", "test_nets_dropout.py"
+PICTURES, BOUNDS = "test_data_pictures.py", "test_data_limits.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
 
 
@@ -256,6 +257,36 @@ TABLE = [
     Mutant("run/phases.py", "if not bool(kept.isfinite().all()):", "if False:", READOUT),
     Mutant("rules/hebbian/climb.py", "if not len(x):", "if False:", READOUT),
     Mutant("data/dataset.py", "labels.to(place)) for inputs", "labels) for inputs", DATA),
+    # files of images, and files that lie
+    Mutant("data/pictures.py", "6: Image.Transpose.ROTATE_270", "6: Image.Transpose.ROTATE_90", PICTURES),
+    Mutant("data/pictures.py", "5: Image.Transpose.TRANSPOSE", "5: Image.Transpose.TRANSVERSE", PICTURES),
+    Mutant("data/pictures.py", "as file, Image.open(file,", "as file, Image.open(path,", PICTURES),
+    Mutant("data/pictures.py", "/ np.float32(65535)", "/ np.float32(65536)", PICTURES),
+    Mutant("data/pictures.py", "if low < 0 or high > 65535", "if high > 65535", PICTURES),
+    Mutant("data/pictures.py", "[..., 3] < 255).any()", "[..., 3] < 255).all()", PICTURES),
+    Mutant("data/pictures.py", "and (pixels == pixels[:1]).all()", "", PICTURES),
+    Mutant("data/pictures.py", "(shape is None or shape[0] == 1) and", "", PICTURES),
+    Mutant("data/pictures.py", "if pixels.dtype != first.dtype:", "if False:", PICTURES),
+    Mutant("data/pictures.py", 'image.format != "MPO" and _animated(image)', "False", PICTURES),
+    Mutant("data/pictures.py", "if width * height > MOST_PIXELS:", "if False:", BOUNDS),
+    Mutant("data/folders.py", 'not e.name.startswith(".") and', "", PICTURES),
+    Mutant("data/folders.py", "(strays and (others or not classes))", "False", PICTURES),
+    Mutant("data/folders.py", "(strays and (others or not classes))", "strays", PICTURES),
+    Mutant("data/folders.py", "entry.resolve() in above", "False", PICTURES),
+    Mutant("data/features.py", "file.relative_to(path) if file != path", "Path(file.name) if file != path", PICTURES),
+    Mutant("run/commands.py", "[[printable(name), *row]", "[[name, *row]", PICTURES),
+    Mutant("data/archives.py", "claimed != held", "claimed > held", BOUNDS),
+    Mutant("data/archives.py", "min(shape, default=0) < 0 or", "", BOUNDS),
+    Mutant("data/archives.py", "member.flag_bits & 1", "member.flag_bits & 2", BOUNDS),
+    Mutant("data/archives.py", "max(HARMLESS, INFLATION * member.compress_size)", "2**62", BOUNDS),
+    Mutant("data/archives.py", "if name in members:", "if False:", BOUNDS),
+    Mutant("data/errors.py", "memory() // COPIES", "memory()", BOUNDS),
+    Mutant("data/errors.py", "shorten(word, LONG) for", "word for", BOUNDS),
+    Mutant("data/images.py", "file.read(math.prod(shape) + 1)", "file.read()", BOUNDS),
+    Mutant("data/images.py", "or len(set(texts)) != count", "", BOUNDS),
+    Mutant("data/images.py", "isinstance(label, bool) or", "", BOUNDS),
+    Mutant("measure/whitening.py", "if needed > held:", "if needed > 2 * held:", BOUNDS),
+    Mutant("run/recipe.py", "if printable(text) != text:", "if False:", BOUNDS),
     Mutant("run/phases.py", ", resident=False)", ")", PHASES),
     Mutant("run/recipe.py", "if claims.labels:\n            changes", "if False:\n            changes", COMPARE),
 ]  # fmt: skip

@@ -245,6 +245,8 @@ def test_opaque_alpha_is_dropped(tmp_path, mode, colour, pixels):
 def test_transparent_pixels_are_refused(tmp_path, image):
     """What lies under them is no part of the picture."""
     key = {"P": 0, "L": 1, "RGB": (1, 2, 3)}.get(image.mode)
+    image = image.resize((8, 6), Image.Resampling.NEAREST)
+    image.paste({"RGBA": (9, 9, 9, 255), "LA": (9, 255), "RGB": (9, 9, 9)}.get(image.mode, 9), (0, 0, 7, 6))
     image.save(tmp_path / "x.png", **({} if key is None else {"transparency": key}))
     with refused("x.png", f"mode {image.mode} with transparent pixels", "convert('RGB')"):
         read_image(tmp_path / "x.png")

@@ -83,7 +83,9 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: no such file; expected {kind}; check the path") from error
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read; expected {kind}; allow it with chmod u+r") from error
-    except (MemoryError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: {shorten(error, 70)}; expected {kind} of fewer pixels; make it smaller") from error
+    except MemoryError as error:
         raise too_large(path, f"expected {kind} that does; is it damaged? else give a smaller one") from error
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno in _FULL:

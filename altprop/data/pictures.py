@@ -92,7 +92,10 @@ def _upright(image: Image.Image, notes: Notes) -> Image.Image:
 
 
 def _animated(image: Image.Image) -> bool:
-    return bool(getattr(image, "is_animated", False))
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except DAMAGE:  # in a frame that is not read
+        return True
 
 
 def read_image(
