@@ -7,6 +7,7 @@ LIMITS, CONTRACT, CLAIMS = "test_limits.py", "test_contract.py", "test_claims.py
 OPTIONS, LEARNED, FAMILIES = "test_options.py", "test_options_feedback.py", "test_limits_families.py"
 HEBBIAN, HEBBIAN_LIMITS, SPIKES = "test_hebbian_closed_form.py", "test_hebbian_limits.py", "test_stdp.py"
 MAPS, PHASES, DROPOUT = "test_som_stdp.py", "test_phases.py", "test_nets_dropout.py"
+PICTURES, BOUNDS = "test_data_pictures.py", "test_data_limits.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
 VERDICT = "test_verdict.py"
 TABLES, TABLE_RUNS = "test_data_table.py", "test_table_runs.py"
@@ -258,6 +259,37 @@ TABLE = [
     Mutant("run/phases.py", "if not bool(kept.isfinite().all()):", "if False:", READOUT),
     Mutant("rules/hebbian/climb.py", "if not len(x):", "if False:", READOUT),
     Mutant("data/dataset.py", "labels.to(place)) for inputs", "labels) for inputs", DATA),
+    # files of images, and files that lie
+    Mutant("data/pictures.py", "6: Image.Transpose.ROTATE_270", "6: Image.Transpose.ROTATE_90", f"{PICTURES} exif"),
+    Mutant("data/pictures.py", "5: Image.Transpose.TRANSPOSE", "5: Image.Transpose.TRANSVERSE", f"{PICTURES} exif"),
+    Mutant("data/pictures.py", "as file, Image.open(file,", "as file, Image.open(path,", f"{PICTURES} exif"),
+    Mutant("data/pictures.py", "/ np.float32(65535)", "/ np.float32(65536)", f"{PICTURES} 16"),
+    Mutant("data/pictures.py", "if low < 0 or high > 65535", "if high > 65535", f"{PICTURES} integers"),
+    Mutant("data/pictures.py", "[..., 3] < 255).any()", "[..., 3] < 255).all()", f"{PICTURES} transparent"),
+    Mutant("data/pictures.py", "and (pixels == pixels[:1]).all()", "", f"{PICTURES} gif"),
+    Mutant("data/pictures.py", "(shape is None or shape[0] == 1) and", "", f"{PICTURES} palettes"),
+    Mutant("data/pictures.py", "if pixels.dtype != first.dtype:", "if False:", f"{PICTURES} 8_and_16"),
+    Mutant("data/pictures.py", 'image.format != "MPO" and _animated(image)', "False", f"{PICTURES} gif"),
+    Mutant("data/pictures.py", "if width * height > MOST_PIXELS:", "if False:", f"{BOUNDS} their_size"),
+    Mutant("data/folders.py", 'not e.name.startswith(".") and', "", f"{PICTURES} counted"),
+    Mutant("data/folders.py", "(strays and (others or not classes))", "False", f"{PICTURES} called"),
+    Mutant("data/folders.py", "(strays and (others or not classes))", "strays", f"{PICTURES} split"),
+    Mutant("data/folders.py", "entry.resolve() in above", "False", f"{PICTURES} tree"),
+    Mutant("data/features.py", "file.relative_to(path) if file != path", "Path(file.name) if file != path",
+           f"{PICTURES} tree"),
+    Mutant("run/commands.py", "[[printable(name), *row]", "[[name, *row]", f"{PICTURES} tree"),
+    Mutant("data/archives.py", "claimed != held", "claimed > held", f"{BOUNDS} lie"),
+    Mutant("data/archives.py", "min(shape, default=0) < 0 or", "", f"{BOUNDS} lie"),
+    Mutant("data/archives.py", "member.flag_bits & 1", "member.flag_bits & 2", f"{BOUNDS} encrypted"),
+    Mutant("data/archives.py", "max(HARMLESS, INFLATION * member.compress_size)", "2**62", f"{BOUNDS} bombs"),
+    Mutant("data/archives.py", "if name in members:", "if False:", f"{BOUNDS} twice"),
+    Mutant("data/errors.py", "memory() // COPIES", "memory()", f"{BOUNDS} third"),
+    Mutant("data/errors.py", "shorten(word, LONG) for", "word for", f"{BOUNDS} messages or paths"),
+    Mutant("data/images.py", "file.read(math.prod(shape) + 1)", "file.read()", f"{BOUNDS} gzip"),
+    Mutant("data/images.py", "or len(set(texts)) != count", "", f"{BOUNDS} odd_class"),
+    Mutant("data/images.py", "isinstance(label, bool) or", "", f"{BOUNDS} odd_fields"),
+    Mutant("measure/whitening.py", "if needed > held:", "if needed > 2 * held:", f"{BOUNDS} whitening"),
+    Mutant("run/recipe.py", "if printable(text) != text:", "if False:", f"{BOUNDS} utf8"),
     Mutant("run/phases.py", ", resident=False)", ")", PHASES),
     Mutant("run/recipe.py", "if claims.labels:\n            changes", "if False:\n            changes", COMPARE),
     # a verdict by equivalence

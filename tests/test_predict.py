@@ -160,9 +160,9 @@ def test_images(tmp_path, capsys):
     with torch.no_grad():
         p = softmax(net(torch.from_numpy(np.stack(stack).reshape(3, 20)).float() / 255).numpy())
     header, lines = table(run_cli(capsys, "predict", "run", "new"))
-    assert header == ["label", "probability", "p_dark", "p_light"]
-    assert [line[0] for line in lines] == ["dark", "light", "dark"]
-    np.testing.assert_allclose([[float(c) for c in line[2:]] for line in lines], p, atol=2e-6)
+    assert header == ["file", "label", "probability", "p_dark", "p_light"]
+    assert [line[:2] for line in lines] == [["a.png", "dark"], ["b.png", "light"], ["c.png", "dark"]]
+    np.testing.assert_allclose([[float(c) for c in line[3:]] for line in lines], p, atol=2e-6)
     assert table(run_cli(capsys, "predict", "run", "new/b.png"))[1] == lines[1:2]
 
 

@@ -12,10 +12,10 @@ from .catalogue import DATASETS, Entry, fetch, load
 from .columns import TableEncoding, encode
 from .convert import from_torch
 from .dataset import Dataset, as_float, batches
-from .errors import DataError, DataWarning
-from .features import read_features
+from .errors import DataError, DataWarning, printable
+from .features import image_names, read_features
 
 __all__ = [
     "AUGMENTATIONS", "DATASETS", "DataError", "DataWarning", "Dataset", "Entry", "TableEncoding", "as_float", "batches",
-    "encode", "fetch", "from_torch", "load", "read_features",
+    "encode", "fetch", "from_torch", "image_names", "load", "printable", "read_features",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from .columns import TableEncoding
 from .convert import assemble
 from .dataset import Dataset
 from .download import SOURCES, data_folder, retrieve
-from .errors import DataError, suggest
+from .errors import DataError, suggest, user_path, within_memory
 from .files import read_file, refuse_table_options
 from .imagenette import imagenette
 from .stl10 import stl10
@@ -123,21 +124,31 @@ def load(
     Raises `DataError` for an unknown name and for all data that cannot be used.
     """
     options = {"encoding": encoding, "categories": categories, "missing": missing, "table": table}
-    if isinstance(source, str) and source in DATASETS:
-        refuse_table_options(source, options)
-        entry = DATASETS[source]
-        given = (fetch(source, data_dir, mirror, progress),) if entry.downloadable else ()
-        dataset = replace(entry.loader(*given), net=entry.net)
-        if dataset.shape != entry.shape:
-            raise DataError(f"{source}: has samples of {dataset.shape}; expected {entry.shape}; get its files again")
-    elif isinstance(source, str) and source == Path(source).stem and not (source and Path(source).exists()):
+    with within_memory(source):
+        if isinstance(source, str) and source in DATASETS:
+            refuse_table_options(source, options)
+            dataset = _published(source, data_dir, mirror, progress)
+        else:
+            dataset = _own(source, label=label, seed=seed, val=val, task=task, **options)
+        if task not in (None, dataset.task):
+            came = f"task {task!r} came for data of {dataset.task}"
+            raise DataError(f"{dataset.name}: {came}; expected one of {' and '.join(TASKS)} that fits; leave it out")
+        return dataset.split_validation(val, seed).scaled(scale)
+
+
+def _published(name: str, data_dir: str | Path | None, mirror: str | None, progress: bool) -> Dataset:
+    entry = DATASETS[name]
+    given = (fetch(name, data_dir, mirror, progress),) if entry.downloadable else ()
+    dataset = replace(entry.loader(*given), net=entry.net)
+    if dataset.shape != entry.shape:
+        raise DataError(f"{name}: has samples of {dataset.shape}; expected {entry.shape}; get its files again")
+    return dataset
+
+
+def _own(source: str | Path, **options: Any) -> Dataset:
+    if isinstance(source, str) and source == Path(source).stem and not (source and os.path.exists(source)):
         raise DataError(f"data set {source!r} is unknown; give a known name or a path; {suggest(source, DATASETS)}")
-    else:
-        dataset = read_file(Path(source).expanduser(), label=label, seed=seed, val=val, task=task, **options)
-    if task not in (None, dataset.task):
-        came = f"task {task!r} came for data of {dataset.task}"
-        raise DataError(f"{dataset.name}: {came}; expected one of {' and '.join(TASKS)} that fits; leave it out")
-    return dataset.split_validation(val, seed).scaled(scale)
+    return read_file(user_path(source), **options)
 
 
 def fetch(name: str, data_dir: str | Path | None = None, mirror: str | None = None, progress: bool = True) -> Path:

@@ -8,7 +8,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import DataError, reading
+from altprop.limits import shorten
+
+from .errors import DataError, reading, user_path
 from .imagenette import CLASSES as IMAGENETTE
 from .images import find
 
@@ -87,7 +89,7 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
     """The data folder: the argument, else the environment's ALTPROP_DATA, else the user's cache folder."""
     import pooch  # type: ignore[import-untyped, unused-ignore]
 
-    return Path(data_dir or os.environ.get("ALTPROP_DATA") or pooch.os_cache("altprop")).expanduser()
+    return user_path(data_dir or os.environ.get("ALTPROP_DATA") or pooch.os_cache("altprop"))
 
 
 def locate(source: Source, base: Path) -> Path | None:
@@ -150,8 +152,8 @@ def _download(url: str, sha256: str, folder: Path, progress: bool) -> None:
         pooch.retrieve(url, f"sha256:{sha256}", fname=url.rsplit("/", 1)[1], path=folder, progressbar=bar)
     except (ValueError, OSError) as error:  # pooch: a wrong checksum or address; requests: a server that fails
         raise DataError(
-            f"{url}: download failed ({error}); expected a file of SHA-256 {sha256}; "
-            "try again, set a mirror (ALTPROP_MIRROR), or put the files into the data folder yourself"
+            f"{url}: download failed ({shorten(error, 50)}); expected a file of SHA-256 {sha256}; "
+            "try again, set ALTPROP_MIRROR, or put it there yourself"
         ) from error
 
 

@@ -3,16 +3,20 @@
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from .archives import read_arrays
 from .columns import TableEncoding, check_columns, encode_cells
 from .convert import as_tensor
 from .dataset import check_finite
 from .dialect import read_sheet
-from .errors import DataError, DataWarning, reading
-from .files import IMAGE_SUFFIXES, TABLES, read_arrays, read_image
+from .errors import DataError, DataWarning, check_room, reading, user_path
+from .files import TABLES
+from .folders import image_files
+from .pictures import IMAGE_SUFFIXES, Notes, read_images
+
+KINDS = "a .npz, .csv or image file, or a folder of images"
 
 
 def read_features(
@@ -25,25 +29,23 @@ def read_features(
     fallback: str | None = None,
 ) -> Tensor:
     """x (N, *shape) from an .npz (x, x_test, or its one array), a .csv with a header (a column `label` is left out),
-    an image, or a folder of images in the order of their names.
+    an image, or the images of a folder and of those in it (`image_names` names them).
 
     table: how the columns of the table of training became features, by which those of a .csv are found by name; without
     it, and in arrays, columns count by their place. encoding: of a .csv, else told from it, with `fallback` (cp1252)
     for one that is no UTF-8.
     Raises `DataError` for a file that cannot be read, values that are not finite, and samples of another shape.
     """
-    with reading(path, "a .npz, .csv or image file, or a folder of images"):
-        folder = path.stat() and path.is_dir()
-    if folder:
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise DataError(f"{path}: has no PNG or JPEG files; expected some to predict from; check the path")
-        x = torch.from_numpy(np.stack([read_image(file, None) for file in files]))
-    elif path.suffix.lower() in IMAGE_SUFFIXES:
-        x = torch.tensor(read_image(path, None)[None])
+    path = user_path(path)
+    notes = Notes()
+    files = _files(path, notes)
+    if files:
+        x = read_images(path, files, shape if len(shape) == 3 else None, "those of training are", notes)
+        notes.tell(path)
     elif path.suffix.lower() == ".npz":
         x = _from_npz(path)
     elif path.suffix.lower() in TABLES:
+        check_room(path, "the table takes", path.stat().st_size, "give fewer rows at a time")
         x = _from_csv(path, label, table, encoding, fallback)
     else:
         raise DataError(f"{path}: the suffix {path.suffix!r} is unknown; expected .npz, .csv, .png or .jpg; convert it")
@@ -56,6 +58,21 @@ def read_features(
         told = f"columns were taken in their order and not by name, since {lacking}: see that it is the same"
         warnings.warn(f"{path}: {told}", DataWarning, stacklevel=2)
     return x.reshape(-1, *shape)
+
+
+def image_names(path: Path) -> list[str]:
+    """The path of every image that `read_features` reads, in its order, relative to the folder `path`; none for arrays
+    and tables."""
+    path = user_path(path)
+    return [(file.relative_to(path) if file != path else Path(file.name)).as_posix() for file in _files(path, Notes())]
+
+
+def _files(path: Path, notes: Notes) -> list[Path]:
+    with reading(path, KINDS):
+        folder = path.stat() and path.is_dir()
+    if folder:
+        return image_files(path, notes)
+    return [path] if path.suffix.lower() in IMAGE_SUFFIXES else []
 
 
 def _from_npz(path: Path) -> Tensor:

@@ -1,21 +1,16 @@
-"""Readers of the user's own data: .npz archives, folders of images by class, and the way to that of .csv tables."""
+"""Readers of the user's own data: .npz archives, and the ways to .csv tables and folders of images."""
 
 import stat
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from .archives import read_arrays
 from .convert import assemble
 from .dataset import Dataset
-from .errors import DataError, reading, suggest
+from .errors import DataError, check_room, printable, reading
+from .folders import read_folder
 from .table import read_csv
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-_MODES = ("L", "RGB")
 
 
 def read_file(
@@ -28,7 +23,8 @@ def read_file(
     """
     kinds = f"a {' or '.join(READERS)} file or a folder of images by class"
     with reading(path, kinds):
-        folder = stat.S_ISDIR(path.stat().st_mode)
+        status = path.stat()
+    folder = stat.S_ISDIR(status.st_mode)
     if path.suffix.lower() not in TABLES or folder:
         refuse_table_options(str(path), table)
     if folder:
@@ -37,6 +33,7 @@ def read_file(
         came = f"the suffix {path.suffix!r} is unknown"
         raise DataError(f"{path}: {came}; expected {kinds}; convert it, or give tensors to from_torch")
     if path.suffix.lower() in TABLES:
+        check_room(path, "the table takes", status.st_size, "give fewer rows or columns")
         return read_csv(path, label=label, seed=seed, val=val, task=task, **table)
     return READERS[path.suffix.lower()](path, label=label, seed=seed, task=task)
 
@@ -63,82 +60,7 @@ def read_npz(path: Path, *, label: str = "label", seed: int = 0, task: str | Non
             f"{path}: holds {sorted(arrays)}; expected x_train, y_train, x_test, y_test, or x, y; rename them"
         )
     test = (arrays["x_test"], arrays["y_test"]) if tested else None
-    return assemble(path.name, (arrays[train[0]], arrays[train[1]]), test, seed=seed, task=task)
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz archive by name; nothing is unpickled. Raises `DataError` for anything else."""
-    with reading(path, "an .npz archive"), open(path, "rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise DataError(f"{path}: is no .npz archive, or one cut short; expected one; write it with numpy.savez")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    return arrays
-
-
-def read_folder(path: Path, *, seed: int = 0) -> Dataset:
-    """uint8 (N, C, H, W) from PNG and JPEG files in one folder a class, or such folders below train/ and perhaps test/.
-
-    All images must have one size and one mode, L (C = 1) or RGB (C = 3); files of other kinds are left alone.
-    Raises `DataError`, naming file or folder, for an image that is damaged or unlike the first, a class without images,
-    and a class in test/ that train/ lacks.
-    """
-    train = path / "train" if (path / "train").is_dir() else path
-    tested = train != path and (path / "test").is_dir()
-    classes = tuple(class_folders(train))
-    pair = _read_classes(train, classes)
-    test = _read_classes(path / "test", classes) if tested else None
-    return assemble(path.name, pair, test, seed=seed, classes=classes)
-
-
-def class_folders(path: Path) -> list[str]:
-    """The names of the folders in `path`, sorted, hidden ones left out; raises `DataError` where there are none."""
-    with reading(path, "a folder of images by class"):
-        names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise DataError(f"{path}: has no folders in it; expected one for each class; sort the images into folders")
-    return names
-
-
-def class_files(path: Path, classes: Sequence[str]) -> tuple[list[Path], list[int]]:
-    """The image files below the class folders of `path`, in the order of their names, and each one's class number.
-
-    Raises `DataError` for a folder that is none of `classes` and one without images.
-    """
-    images: list[Path] = []
-    labels: list[int] = []
-    for name in class_folders(path):
-        if name not in classes:
-            raise DataError(f"{path / name}: class {name!r} has no training images; expected {suggest(name, classes)}")
-        with reading(path / name, "a folder of images"):
-            files = sorted(file for file in (path / name).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise DataError(
-                f"{path / name}: has no PNG or JPEG files; expected images of the class; add some or remove it"
-            )
-        images += files
-        labels += [classes.index(name)] * len(files)
-    return images, labels
-
-
-def _read_classes(path: Path, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    files, labels = class_files(path, classes)
-    images = [read_image(files[0], None)]
-    images += [read_image(file, images[0].shape) for file in files[1:]]
-    return np.stack(images), np.array(labels)
-
-
-def read_image(path: Path, expected: tuple[int, ...] | None) -> np.ndarray:
-    with reading(path, "a PNG or JPEG image"), Image.open(path, formats=("PNG", "JPEG")) as image:
-        mode, pixels = image.mode, np.asarray(image)
-    if mode not in _MODES:
-        raise DataError(f"{path}: has mode {mode}; expected L (grey) or RGB; convert it, as by Image.convert('RGB')")
-    pixels = pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)
-    if expected and pixels.shape != expected:
-        came = f"{mode} of (C, H, W) = {pixels.shape}"
-        raise DataError(f"{path}: is {came}; expected {expected}, as the first image is; resize or convert it")
-    return pixels
+    return assemble(printable(path.name), (arrays[train[0]], arrays[train[1]]), test, seed=seed, task=task)
 
 
 TABLES = (".csv", ".tsv")

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from .convert import assemble
 from .dataset import Dataset
-from .errors import DataError, reading
-from .files import class_files, class_folders
+from .errors import DataError
+from .folders import class_files, class_folders
+from .pictures import Notes, opened
 
 SIDE = 160  # pixels
 
@@ -42,7 +43,7 @@ def read_photograph(path: Path) -> np.ndarray:
 
     Grey ones become RGB. Where one pixel is left over it goes from the right or the bottom.
     """
-    with reading(path, "a PNG or JPEG image"), Image.open(path, formats=("PNG", "JPEG")) as file:
+    with opened(path) as file:
         image = file.convert("RGB")
     short = min(image.size)
     if short != SIDE:
@@ -59,7 +60,9 @@ def _read_part(path: Path) -> tuple[Tensor, Tensor]:
     if odd:
         came = f"has a folder {odd[0]}" if odd[0] in present else f"has no folder {odd[0]}"
         raise DataError(f"{path}: {came}; expected the {len(CLASSES)} of Imagenette; is it another set? get it again")
-    files, labels = class_files(path, tuple(CLASSES))
+    notes = Notes()
+    files, labels = class_files(path, tuple(CLASSES), notes)
+    notes.tell(path)
     x = torch.empty(len(files), 3, SIDE, SIDE, dtype=torch.uint8)  # filled in place: stacking would need twice as much
     for row, file in enumerate(files):
         x[row] = torch.from_numpy(read_photograph(file).copy())

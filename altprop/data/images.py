@@ -2,16 +2,16 @@
 
 import gzip
 import math
-import pickle
 import struct
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from .convert import assemble
 from .dataset import Dataset
-from .errors import DataError, reading
+from .errors import DataError, check_room, printable, reading
+from .pickles import as_text, read_pickle
 
 DIGITS = tuple("0123456789")
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -34,36 +34,45 @@ def cifar10(folder: Path) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009) from its folder cifar-10-batches-py: (3, 32, 32) uint8."""
     train = [folder / f"data_batch_{i}" for i in range(1, 6)]
     names = _field(read_pickle(folder / "batches.meta"), "label_names", folder / "batches.meta")
-    return _read_cifar("cifar10", train, folder / "test_batch", "labels", names)
+    return _read_cifar("cifar10", train, folder / "test_batch", "labels", _names(names, folder / "batches.meta", 10))
 
 
 def cifar100(folder: Path) -> Dataset:
     """CIFAR-100 (Krizhevsky 2009) with its fine labels, from its folder cifar-100-python: (3, 32, 32) uint8."""
     names = _field(read_pickle(folder / "meta"), "fine_label_names", folder / "meta")
+    names = _names(names, folder / "meta", 100)
     return _read_cifar("cifar100", [folder / "train"], folder / "test", "fine_labels", names)
 
 
 def read_idx(path: Path, dims: int) -> np.ndarray:
     """The uint8 array of an idx file, plain or gzipped, that must have `dims` dimensions.
 
-    Raises `DataError` where the magic number, the dimensions or the length are not what the format says.
+    Raises `DataError` where the magic number, the dimensions or the length are not what the format says, and for what
+    would not fit into memory.
     """
+    start = 4 + 4 * dims
     with reading(path, "an idx file"):
         with open(path, "rb") as file:
             opener = gzip.open if file.read(2) == _GZIP else open
         with opener(path, "rb") as file:
-            data = bytearray(file.read())
-    magic = bytes(data[:4])
+            header = file.read(start)
+            shape = struct.unpack(f">{dims}I", header[4:]) if len(header) == start else ()
+            _check_magic(path, header[:4], dims)
+            check_room(path, f"its shape {shape} takes", math.prod(shape), "it is damaged, get it again")
+            # No more than is wanted: what a few bytes of gzip unpack to has no end. One more tells that there is more.
+            data = bytearray(file.read(math.prod(shape) + 1))
+    if not shape or len(data) != math.prod(shape):
+        wanted = f"{start + math.prod(shape)} for shape {shape}" if shape else f"a header of {start}"
+        came = f"{len(header) + len(data)} bytes" + " or more" * (bool(shape) and len(data) > math.prod(shape))
+        raise DataError(f"{path}: holds {came}; expected {wanted}; it is cut short or damaged, get it again")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _check_magic(path: Path, magic: bytes, dims: int) -> None:
     expected = bytes((0, 0, _IDX_UINT8, dims))
     if magic != expected:
         came = f"starts with {magic.hex()}"
         raise DataError(f"{path}: {came}; expected {expected.hex()}, idx of bytes in {dims} dimensions; get it again")
-    start = 4 + 4 * dims
-    shape = struct.unpack(f">{dims}I", data[4:start]) if len(data) >= start else ()
-    if not shape or len(data) != start + math.prod(shape):
-        wanted = f"{start + math.prod(shape)} for shape {shape}" if shape else f"a header of {start}"
-        raise DataError(f"{path}: holds {len(data)} bytes; expected {wanted}; it is cut short or damaged, get it again")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def _read_idx_set(name: str, folder: Path, classes: tuple[str, ...]) -> Dataset:
@@ -80,94 +89,47 @@ def find(folder: Path, file: str) -> Path:
     return zipped if zipped.is_file() and not plain.is_file() else plain
 
 
-_BYTE_ORDERS: dict[str, Literal["<", ">", "|"]] = {"<": "<", ">": ">", "|": "|"}
-
-
-class _Dtype:
-    """Stands in for numpy.dtype: admits plain numbers, and of the pickled state only the byte order."""
-
-    def __init__(self, code: Any, *_: Any) -> None:
-        self.numpy = np.dtype(_text(code))
-        if self.numpy.kind not in "biuf":
-            raise DataError(f"pickle holds an array of {self.numpy}; expected plain numbers; do not trust it")
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.numpy = self.numpy.newbyteorder(_BYTE_ORDERS[_text(state[1])])
-
-
-class _Array:
-    """Stands in for an array: its pickled state is read as shape, type and bytes, and no numpy code runs for a file."""
-
-    def __init__(self, *_: Any) -> None:
-        self.numpy = np.empty(0)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, fortran, data = state
-        self.numpy = np.frombuffer(data, dtype.numpy).reshape(shape, order="F" if fortran else "C")
-
-
-def _encode(text: str, _: str) -> bytes:
-    return text.encode("latin1")
-
-
-# A pickle may call anything that it names; these are all the names that a CIFAR batch needs. The class ndarray is only
-# ever an argument of _reconstruct, hence nothing that could be called.
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("numpy", "ndarray"): None,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
-}
-
-
-class _Unpickler(pickle._Unpickler):  # in Python, since C's reserves memory for whatever number a damaged byte claims
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise DataError(
-                f"pickle asks for {module}.{name}; expected only arrays; it may be malicious, do not use it"
-            )
-        return _ADMITTED[module, name]
-
-
-def read_pickle(path: Path) -> dict[str, Any]:
-    """A pickled dictionary of plain values and numeric arrays, its keys as text; nothing it names is run.
-
-    Raises `DataError` for a pickle that names anything but arrays (the message says what), or is damaged.
-    """
-    with reading(path, "a pickled CIFAR batch"), open(path, "rb") as file:
-        try:
-            content = _Unpickler(file, encoding="bytes").load()
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
-        except MemoryError as error:
-            raise DataError(f"{path}: claims more than fits into memory; the file is damaged, get it again") from error
-        if not isinstance(content, dict):
-            raise DataError(f"{path}: is a pickled {type(content).__name__}; expected a dictionary; get it again")
-        return {_text(key): value.numpy if isinstance(value, _Array) else value for key, value in content.items()}
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
 def _field(content: dict[str, Any], key: str, path: Path) -> Any:
     if key not in content:
         raise DataError(f"{path}: has no {key!r} among {sorted(content)}; is it another data set's file? get it again")
     return content[key]
 
 
-def _read_cifar(name: str, train: list[Path], test: Path, key: str, names: Any) -> Dataset:
+def _names(names: Any, path: Path, count: int) -> tuple[str, ...]:
+    """The names of the classes as text; raises `DataError` unless they are `count` different ones."""
+    if not isinstance(names, (list, tuple)):
+        raise DataError(f"{path}: names classes by {type(names).__name__}; expected {count} texts; get it again")
+    odd = next((name for name in names if not isinstance(name, (str, bytes))), None)
+    if odd is not None:
+        raise DataError(f"{path}: names a class by {type(odd).__name__}; expected {count} texts; get it again")
+    with reading(path, f"{count} class names in UTF-8"):
+        texts = tuple(as_text(name) for name in names)
+    if len(texts) != count or len(set(texts)) != count:
+        came = f"{len(texts)} classes, {len(set(texts))} of them different"
+        raise DataError(f"{path}: names {came}; expected {count}, no two alike; get it again")
+    return tuple(map(printable, texts))
+
+
+def _read_cifar(name: str, train: list[Path], test: Path, key: str, classes: tuple[str, ...]) -> Dataset:
     def batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         content = read_pickle(path)
         x, y = _field(content, "data", path), _field(content, key, path)
         if not isinstance(x, np.ndarray) or x.dtype != np.uint8 or x.shape[1:] != (3072,):
             came = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
             raise DataError(f"{path}: holds data {came}; expected uint8 (N, 3072); get it again")
-        if not isinstance(y, (list, np.ndarray)) or len(y) != len(x):
-            came = f"{len(y)} labels" if isinstance(y, (list, np.ndarray)) else type(y).__name__
-            raise DataError(f"{path}: holds {came} for {len(x)} images; expected one each; get it again")
-        return x.reshape(-1, 3, 32, 32), np.asarray(y)
+        return x.reshape(-1, 3, 32, 32), _labels(path, y, len(x))
 
     xs, ys = zip(*(batch(path) for path in train), strict=True)
-    return assemble(name, (np.concatenate(xs), np.concatenate(ys)), batch(test), classes=tuple(_text(n) for n in names))
+    return assemble(name, (np.concatenate(xs), np.concatenate(ys)), batch(test), classes=classes)
+
+
+def _labels(path: Path, y: Any, count: int) -> np.ndarray:
+    listed = isinstance(y, list) or (isinstance(y, np.ndarray) and y.ndim == 1)
+    if not listed or len(y) != count:
+        came = f"{len(y)} labels" if listed else type(y).__name__
+        raise DataError(f"{path}: holds {came} for {count} images; expected one each; get it again")
+    for row, label in enumerate(y):
+        if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or abs(int(label)) >= 2**31:
+            came = f"labels that are no numbers of classes: {type(label).__name__} in row {row} (counted from 0)"
+            raise DataError(f"{path}: holds {came}; expected numbers from 0, one an image; get it again")
+    return np.array([int(label) for label in y])

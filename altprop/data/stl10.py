@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .convert import assemble
 from .dataset import Dataset
-from .errors import DataError, reading
+from .errors import DataError, check_room, reading
 
 SHAPE = (3, 96, 96)
 _BYTES = 3 * 96 * 96  # of one image
@@ -61,9 +61,10 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
 
 def _read_part(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    # Copied by rows, as training gathers them anew every epoch; the unlabelled ones are too many for that.
-    x, y = read_images(folder / f"{part}_X.bin").contiguous(), read_labels(folder / f"{part}_y.bin")
+    x, y = read_images(folder / f"{part}_X.bin"), read_labels(folder / f"{part}_y.bin")
+    check_room(folder / f"{part}_X.bin", f"its {len(x)} images take", x.numel(), "is it damaged? get it again")
     if len(x) != len(y):
         came = f"{len(x)} images for {len(y)} labels in {part}_y.bin"
         raise DataError(f"{folder / f'{part}_X.bin'}: holds {came}; expected one each; get both again")
-    return x, y
+    # Copied by rows, as training gathers them anew every epoch; the unlabelled ones are too many for that.
+    return x.contiguous(), y

@@ -13,7 +13,7 @@ from .columns import MOST_CATEGORIES, TableEncoding, check_columns, fill, tell_m
 from .convert import TEST_FRACTION, assemble
 from .dataset import Dataset, holdout
 from .dialect import Sheet, read_sheet
-from .errors import DataError, DataWarning, suggest
+from .errors import DataError, DataWarning, printable, suggest
 from .task import tell_classes
 
 MISSING = ("drop", "mean")  # what may become of cells without a value
@@ -58,9 +58,11 @@ def read_csv(
     x = to_features(table, sheet.columns, sheet.place, filled=missing == "mean", training=True)
     means = _means(x, y, seed, val, table, sheet.place.name) if missing == "mean" else None
     table = replace(table, means=means)
-    data = assemble(path.name, (fill(x, means), y), None, seed=seed, classes=classes or (), task=_task(classes))
+    data = assemble(
+        printable(path.name), (fill(x, means), y), None, seed=seed, classes=classes or (), task=_task(classes)
+    )
     if classes:
-        tell_classes(path.name, torch.from_numpy(y), classes, task)
+        tell_classes(printable(path.name), torch.from_numpy(y), classes, task)
     tell_more(header, (*table.columns, label), sheet.place.name)
     _tell_reading(sheet, rows)
     return replace(data, features=table.features, table=table)

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from altprop.core import Refused
+from altprop.limits import gigabytes, memory
 
+MATRICES = 5  # (D, D), that stand in memory at once: covariance, directions, what the solver needs, the result
 EPSILONS = {"pca": 1e-5, "zca": 0.1}  # for pixels in [0, 1]
 
 
@@ -43,13 +45,14 @@ def fit_whitening(x: Tensor, kind: str = "pca", epsilon: float | None = None) ->
     kind: "pca", coordinates along the principal directions, the largest first, or "zca", rotated back.  epsilon is
     added to the variance of every direction; 1e-5 for pca and 0.1 for zca unless given.  The largest entry of every
     direction is positive, so that the result does not depend on the sign that the solver happens to choose.
-    Raises ``Refused`` for integers, fewer than two samples, an unknown kind, an epsilon below 0, and an epsilon of 0
-    where a direction has no variance."""
+    Raises ``Refused`` for integers, fewer than two samples, an unknown kind, an epsilon below 0, an epsilon of 0 where
+    a direction has no variance, and more features than have a covariance that memory can hold."""
     if kind not in EPSILONS:
         raise Refused(f"unknown whitening '{kind}'; there are {', '.join(EPSILONS)}")
     _check(x)
     if len(x) < 2:
         raise Refused(f"{len(x)} samples came; a covariance needs at least 2: give the training part")
+    _check_room(x[0].numel())
     epsilon = EPSILONS[kind] if epsilon is None else epsilon
     flat = x.flatten(1).double()  # (N, D)
     mean = flat.mean(0)
@@ -66,6 +69,15 @@ def _check(x: Tensor) -> None:
     if not x.is_floating_point() or x.dim() < 2:
         what = f"a tensor of {x.dtype} and shape {tuple(x.shape)} came"
         raise Refused(f"{what}; whitening takes floating-point samples (N, *shape): scale integers to [0, 1] first")
+
+
+def _check_room(features: int) -> None:
+    needed, held = MATRICES * 8 * features**2, memory()
+    if needed > held:
+        most = int((held / (MATRICES * 8)) ** 0.5)
+        what = f"whitening {features} features takes {MATRICES} matrices of {features} x {features}"
+        room = f"{gigabytes(needed)}; memory holds those of {most}"
+        raise Refused(f"{what}, {room}: give smaller images or fewer features, or scale them by 'standard' instead")
 
 
 def _check_epsilon(epsilon: float, variances: Tensor) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from altprop.core import Refused
-from altprop.data import DATASETS, DataError, DataWarning, fetch, load, read_features
+from altprop.data import DATASETS, DataError, DataWarning, fetch, image_names, load, printable, read_features
 from altprop.nets import NetError
 from altprop.rules import REFERENCES, RULES
 from altprop.run import experiment
@@ -153,13 +154,21 @@ def _say(line: str) -> None:
 
 
 def predict(run: Path, file: Path, encoding: str | None = None) -> tuple[list[str], list[list[Any]]]:
-    """(header, rows): label, probability and one column a class; for a regression one column an output."""
+    """(header, rows): label, probability and one column a class; for a regression one column an output.  Images come
+    with their file, below the folder that is given."""
     directory = RunDirectory.open(run)
     recipe, shape = directory.recipe(), tuple(directory.data()["shape"])
     x = read_features(
         file, shape, label=recipe.label, table=directory.table(), encoding=encoding, fallback=recipe.encoding
     )
-    y_hat, classes = experiment.predict(run, x)
+    header, rows = _answers(*experiment.predict(run, x))
+    names = image_names(file)
+    if not names:
+        return header, rows
+    return ["file", *header], [[printable(name), *row] for name, row in zip(names, rows, strict=True)]
+
+
+def _answers(y_hat: Tensor, classes: list[str]) -> tuple[list[str], list[list[Any]]]:
     if not classes:
         return [f"y{index}" for index in range(y_hat.shape[1])], [[f"{v:.6g}" for v in row] for row in y_hat.tolist()]
     rows = [[classes[max(range(len(row)), key=row.__getitem__)], f"{max(row):.6f}"] for row in y_hat.tolist()]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from altprop.data import printable
 from altprop.rules import RULES
 from altprop.run.defaults import OPTIMIZER_RATES, defaults
 from altprop.run.readout import Readout
@@ -260,4 +261,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one that TOML forbids beside JSON's
+    text = json.dumps(value, ensure_ascii=False)
+    if printable(text) != text:
+        raise RunError(f"{printable(text)} is no UTF-8, as a recipe must be: rename the file, or give a link to it")
+    return text.replace("\x7f", "\\u007f")  # the one that TOML forbids beside JSON's
