@@ -19,14 +19,16 @@ from altprop.measure import peak_activation_bytes
 from altprop.rules import RULES
 from altprop.run.experiment import Result, resume_recipe, run_recipe
 from altprop.run.learner import load_data, prepare, resolve
+from altprop.run.machine import within_memory
 from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.report import write_report
-from altprop.run.store import RunDirectory, check_free, failed_write, write_atomically
+from altprop.run.store import RunDirectory, check_free, failed_write, sweep, write_atomically
 
 ROUNDS, STEP_SECONDS = 15, 0.01  # of the timing: rounds over all rules, and at least so long for each in a round
 
 
+@within_memory()
 def compare(
     rules: Sequence[str],
     seeds: Sequence[int],
@@ -42,6 +44,7 @@ def compare(
     children = [out / f"{rule}-seed{seed}" for seed in seeds for rule in rules]
     if not any((child / "recipe.toml").exists() for child in children):
         check_free(out)
+    sweep(out)
     first = recipes(rules[0], seeds[0])
     sets = {seed: data or load_data(recipes(rules[0], seed)) for seed in seeds}
     timed = {rule: recipes(rule, seeds[0]) for rule in rules}
