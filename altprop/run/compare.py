@@ -18,12 +18,13 @@ from altprop.data import Dataset, as_float
 from altprop.measure import peak_activation_bytes
 from altprop.rules import RULES
 from altprop.run.experiment import Result, resume_recipe, run_recipe
+from altprop.run.files import sweep
 from altprop.run.learner import load_data, prepare, resolve
 from altprop.run.machine import within_memory
 from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.report import write_report
-from altprop.run.store import RunDirectory, check_free, failed_write, sweep, write_atomically
+from altprop.run.store import RunDirectory, check_free, failed_write, write_atomically
 
 ROUNDS, STEP_SECONDS = 15, 0.01  # of the timing: rounds over all rules, and at least so long for each in a round
 

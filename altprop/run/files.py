@@ -16,7 +16,7 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel
 
-from altprop.limits import Problem, shorten, shown
+from altprop.limits import WIDTH, Problem, shorten, shown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -103,16 +103,16 @@ def read_text(path: Path, expected: str = "a text file in UTF-8", advice: str = 
     try:
         return read_bytes(path, expected, advice).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise unreadable(path, error, "a text file in UTF-8", advice) from error
+        raise unreadable(path, error, expected, advice) from error
 
 
 def read_toml(path: Path, advice: str = 'write lines such as rule = "pepita"') -> dict[str, Any]:
     """The table in a TOML file; raises ``RunError``."""
-    text = read_text(path, "a recipe in TOML", advice)
+    text = read_text(path, expected := "a recipe in TOML and UTF-8", advice)
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise unreadable(path, f"not TOML: {_reason(error)}", "a recipe in TOML", advice) from error
+        raise unreadable(path, f"not TOML: {_reason(error)}", expected, advice) from error
 
 
 def read_json(path: Path, schema: type[BaseModel], advice: str = AGAIN) -> dict[str, Any]:
@@ -160,7 +160,9 @@ def flaw(error: pydantic.ValidationError) -> str:
 
 
 def unreadable(path: Path, came: object, expected: str, advice: str = AGAIN) -> RunError:
-    return RunError(f"{shorten(path, 100)}: unreadable ({shorten(came, 110)}); expected {expected}; {advice}")
+    where = shorten(path, 130)
+    room = max(40, WIDTH - len(f"{where}: unreadable (); expected {expected}; {advice}"))
+    return RunError(f"{where}: unreadable ({shorten(came, room)}); expected {expected}; {advice}")
 
 
 def _reason(error: Exception) -> str:

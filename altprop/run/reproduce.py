@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 from altprop.data import DataError
 from altprop.limits import shorten
 from altprop.run.experiment import Result, resume_run, run_recipe
-from altprop.run.learner import find_device
+from altprop.run.files import sweep
+from altprop.run.machine import find_device
 from altprop.run.published import RECIPES, RESULTS, Row, rows, status
 from altprop.run.recipe import RunError
 from altprop.run.records import LAYERWISE
-from altprop.run.store import RunDirectory, environment, sweep, write_atomically
+from altprop.run.store import RunDirectory, environment, write_atomically
 from altprop.run.train import Interrupted
 
 RUNS = Path("runs") / "reproduce"
