@@ -255,7 +255,7 @@ def test_milestones_that_are_right():
              "тостер", "x" * 5000, "\0", None, 0, torch.device("meta")],
 )  # fmt: skip
 def test_devices_that_do_not_compute_here(monkeypatch, name):
-    """torch knows a score of names; those without a machine behind them end in a page, or in a module that is missing."""
+    """torch knows a score of names; those without a machine behind them end in a page, or a module that is missing."""
     monkeypatch.setattr(machine, "devices", lambda: {"cpu": 1})
     refused(find_device, name, words=["device", "is not there", "there is cpu", "--device cpu"])
 

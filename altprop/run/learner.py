@@ -25,7 +25,7 @@ from altprop.run.defaults import OPTIMIZER_RATES, READOUT_RATE, REGRESSION_FACTO
 from altprop.run.machine import check_room, check_threads, find_device
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.readout import SOLVED
-from altprop.run.recipe import Recipe, RunError, nearest, rule_arguments
+from altprop.run.recipe import Recipe, RunError, as_signature, nearest, rule_arguments
 
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
 
@@ -217,7 +217,7 @@ def build_net(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Module
 
 def build_rule(recipe: Recipe, net: nn.Module, example: Tensor) -> Rule:
     """The rule on that net; its feedback is drawn from the recipe's seed unless the arguments give another."""
-    arguments: dict[str, Any] = {name: None if value == "None" else value for name, value in recipe.arguments.items()}
+    arguments = as_signature(recipe.rule, recipe.arguments)
     if "seed" in rule_arguments(recipe.rule):
         arguments.setdefault("seed", recipe.seed)
     loss = recipe.loss or "cross_entropy"

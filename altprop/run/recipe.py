@@ -217,6 +217,16 @@ def check_arguments(rule: str, arguments: Mapping[str, Any]) -> None:
             raise RunError(f"argument seed={value} of rule '{rule}' came: give a whole number from 0 to 2**63 - 1")
 
 
+def as_signature(rule: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked arguments as the rule takes them: None for the word, and for a number a float, which torch converts
+    whatever its size, as it does not a whole number."""
+    hints = typing.get_type_hints(RULES[rule].__init__)
+    return {
+        name: None if _is_none(value) else float(value) if type(value) is int and hints[name] is not int else value
+        for name, value in arguments.items()
+    }
+
+
 KINDS: dict[Any, str] = {
     int: "a whole number", float: "a number that float32 holds", str: "a word", bool: "true or false",
     type(None): "None", Sequence[float]: "a list of them",
