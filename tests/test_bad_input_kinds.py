@@ -22,6 +22,7 @@ import altprop
 from altprop import RULES, limits
 from altprop.core import Refused, draw_feedback
 from altprop.limits import Problem, shorten, shown
+from altprop.measure import fit_whitening
 from altprop.nets import NetError, build
 from altprop.run import machine
 from altprop.run import train as training
@@ -304,7 +305,8 @@ def test_nets_beyond_memory_are_refused_before_they_are_built(monkeypatch, case)
 
 
 def test_memory_counts_weights_feedback_and_batches(monkeypatch):
-    """To the byte: 6-5-3 has 53 numbers; DFA on it 15 more; a batch of 10 in its first layer 10 x (6 + 5)."""
+    """To the byte: 6-5-3 has 53 numbers; DFA on it 15 more; the covariance of 6 features and its
+    directions 72 doubles; a batch of 10 in its first layer 10 x (6 + 5)."""
     for room, fits in ((4 * 53, True), (4 * 53 - 1, False)):
         monkeypatch.setattr("altprop.nets.spec.memory", lambda room=room: room)
         assert (told(build, "6-5-3", (6,), 3) is None) == fits
@@ -312,6 +314,9 @@ def test_memory_counts_weights_feedback_and_batches(monkeypatch):
         monkeypatch.setattr("altprop.core.feedback.memory", lambda room=room: room)
         assert (told(draw_feedback, [(3, 5)], like=torch.zeros(1)) is None) == fits
     monkeypatch.setattr("altprop.core.feedback.memory", lambda: 10**9)
+    for room, fits in ((16 * 36, True), (16 * 36 - 1, False)):
+        monkeypatch.setattr("altprop.measure.whitening.memory", lambda room=room: room)
+        assert (told(fit_whitening, torch.rand(9, 6)) is None) == fits
     rule = RULES["dfa"](nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), example=torch.zeros(1, 6))
     for room, fits in ((4 * 10 * 11, True), (4 * 10 * 11 - 1, False)):
         monkeypatch.setattr(machine, "memory", lambda room=room: room)
@@ -601,6 +606,30 @@ def test_recipe_of_a_run_that_somebody_has_changed(runs, case):
         refused(read, "run", words=words)
 
 
+DESCRIPTIONS = {
+    "a spread of zero": {"scaling": [[0.0] * 6, [0.0] * 6]},
+    "a scaling of words": {"scaling": ["a", "b"]},
+    "a scaling of another length": {"scaling": [[0.0] * 5, [1.0] * 5]},
+    "a scaling that is not finite": {"scaling": [[float("nan")] * 6, [1.0] * 6]},
+    "three scalings": {"scaling": [[0.0] * 6, [1.0] * 6, [1.0] * 6]},
+    "samples beyond memory": {"shape": [10**9, 10**9]},
+    "samples of nothing": {"shape": [0]},
+    "classes of one name": {"classes": ["a", "a", "b"]},
+    "classes of numbers": {"classes": [0, 1, 2]},
+}
+
+
+@pytest.mark.parametrize("case", DESCRIPTIONS)
+def test_description_of_data_that_somebody_has_changed(runs, case):
+    """Every prediction would be of inputs that were scaled by nothing."""
+    shutil.copytree(runs / "finished", "run")
+    description = json.loads(Path("run/data.json").read_text())
+    Path("run/data.json").write_text(json.dumps({**description, "scaling": [[0.0] * 6, [1.0] * 6]}))
+    assert load("run").rule.classes == 3
+    Path("run/data.json").write_text(json.dumps({**description, **DESCRIPTIONS[case]}))
+    refused(load, "run", words=["run/data.json", "unreadable"])
+
+
 MEASURES = {
     "pictures that do not fill their shape": {"receptive_fields": {"shape": [5, 3, 2], "values": [1.0]}},
     "pictures of no shape": {"receptive_fields": {"shape": [], "values": []}},
@@ -678,8 +707,10 @@ def test_what_a_kill_in_mid_write_has_left_goes_at_resume(runs, folder):
     for name in (".metrics.jsonl.4321", ".report.html.77.tmp", ".state.json.1"):
         Path("run", folder, name).write_text("{")
     Path("run", folder, ".notes.txt").write_text("mine")
+    Path("run/checkpoint/000000001.safetensors").write_bytes(b"never named")
     resume_run("run")
     assert [path.name for path in Path("run", folder).glob(".*")] == [".notes.txt"]
+    assert len(list(Path("run/checkpoint").glob("*.safetensors"))) == 1
 
 
 def test_a_sweep_for_one_file_leaves_those_of_others():

@@ -7,12 +7,14 @@ zca   X' = (X - mean) U diag(S + epsilon)^(-1/2) U^T      of all whitenings the 
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from altprop.core import Refused
+from altprop.limits import gigabytes, memory
 
 EPSILONS = {"pca": 1e-5, "zca": 0.1}  # for pixels in [0, 1]
 
@@ -51,6 +53,12 @@ def fit_whitening(x: Tensor, kind: str = "pca", epsilon: float | None = None) ->
     if len(x) < 2:
         raise Refused(f"{len(x)} samples came; a covariance needs at least 2: give the training part")
     epsilon = EPSILONS[kind] if epsilon is None else epsilon
+    size = 16 * prod(x.shape[1:]) ** 2  # of the covariance and its directions, in float64
+    if size > memory():
+        what = (
+            f"{prod(x.shape[1:])} features came, whose covariance takes {gigabytes(size)}, more than there is of memory"
+        )
+        raise Refused(f"{what}: leave whiten out, or give smaller images")
     flat = x.flatten(1).double()  # (N, D)
     mean = flat.mean(0)
     S, U = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(x))  # (D,), (D, D)

@@ -244,6 +244,9 @@ def resume(learner: Learner, run: RunDirectory) -> Position:
         raise RunError(f"the checkpoint in {where} does not fit its recipe ({what}): train the run anew") from error
     for folder in (run.path, run.checkpoint):
         sweep(folder)
+    for stray in run.checkpoint.glob("*.safetensors"):
+        if stray.name != state["tensors"]:
+            stray.unlink()  # a checkpoint that its state never named
     return position
 
 
