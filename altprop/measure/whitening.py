@@ -56,7 +56,7 @@ def fit_whitening(x: Tensor, kind: str = "pca", epsilon: float | None = None) ->
     size = 16 * prod(x.shape[1:]) ** 2  # of the covariance and its directions, in float64
     if size > memory():
         what = (
-            f"{prod(x.shape[1:])} features came, whose covariance takes {gigabytes(size)}, more than there is of memory"
+            f"{prod(x.shape[1:])} features came, whose covariance takes {gigabytes(size)}: more than the memory"
         )
         raise Refused(f"{what}: leave whiten out, or give smaller images")
     flat = x.flatten(1).double()  # (N, D)
