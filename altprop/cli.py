@@ -20,15 +20,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from altprop.limits import WIDTH, shorten
 from altprop.run import commands, show
 from altprop.run.train import Interrupted
 
 app = typer.Typer(
     help="Train and compare neural networks without backpropagation.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-data_app = typer.Typer(help="Data sets: what there is, and fetching it.", no_args_is_help=True)
+data_app = typer.Typer(help="Data sets: what there is, and fetching it.")
 app.add_typer(data_app, name="data")
 
 ClickException = typer.BadParameter.__mro__[2]  # typer carries its own copy of click in some versions
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("ALTPROP_TRACEBACK"):
             raise
         advice = "; check path, permissions and free space" if isinstance(error, OSError) else ""
-        _fail(str(error) + advice, 2)
+        _fail(str(error), 2, advice)
     except ClickException as error:  # type: ignore[misc, unused-ignore]
         _fail(error.format_message(), 2)  # type: ignore[attr-defined, unused-ignore]
     except Interrupted as error:
@@ -92,10 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def version(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def version(
+    context: typer.Context, show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
     """Train and compare neural networks without backpropagation."""
     if show_version:
         print(commands.version())
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @contextmanager
@@ -118,13 +123,20 @@ def _warnings_as_lines() -> Iterator[None]:
         yield
 
 
-def _say(message: str) -> None:
-    print("altprop: " + " ".join(message.split()), file=sys.stderr)
+@data_app.callback(invoke_without_command=True)
+def data_sets(context: typer.Context) -> None:
+    """Data sets: what there is, and fetching it."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
-def _fail(message: str, status: int) -> None:
+def _say(message: str, advice: str = "") -> None:
+    print("altprop: " + shorten(message, WIDTH - len(advice)) + advice, file=sys.stderr)
+
+
+def _fail(message: str, status: int, advice: str = "") -> None:
     if message:
-        _say(message)
+        _say(message, advice)
     sys.exit(status)
 
 

@@ -8,6 +8,7 @@ OPTIONS, LEARNED, FAMILIES = "test_options.py", "test_options_feedback.py", "tes
 HEBBIAN, HEBBIAN_LIMITS, SPIKES = "test_hebbian_closed_form.py", "test_hebbian_limits.py", "test_stdp.py"
 MAPS, PHASES, DROPOUT = "test_som_stdp.py", "test_phases.py", "test_nets_dropout.py"
 PICTURES, BOUNDS = "test_data_pictures.py", "test_data_limits.py"
+KINDS = "test_bad_input_kinds.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
 VERDICT = "test_verdict.py"
 TABLES, TABLE_RUNS = "test_data_table.py", "test_table_runs.py"
@@ -251,8 +252,9 @@ TABLE = [
            "recipe for rate in recipe.rates", PHASES),
     Mutant("run/optimizers.py", "0.5 ** sum(epoch", "0.1 ** sum(epoch", PHASES),
     # what a recipe may ask of the readout
-    Mutant("run/recipe.py", 'if value != "None" or known.get(name, ...) is not None}', 'if value != "None"}', READOUT),
-    Mutant("run/learner.py", 'None if value == "None" else value for', "value for", READOUT),
+    Mutant("run/recipe.py", "if not _is_none(value) or known.get(name, ...) is not None}", "if not _is_none(value)}",
+           READOUT),
+    Mutant("run/recipe.py", "name: None if _is_none(value) else float", "name: float", READOUT),
     Mutant("run/defaults.py", "if classes or not RULES[rule].claims.labels else", "if classes else", READOUT),
     Mutant("run/learner.py", '("sgd" if classes else "adam")', '"sgd"', READOUT),
     Mutant("run/compare.py", 'if row["test_loss"] is None] or', "if False] or", READOUT),
@@ -323,4 +325,21 @@ TABLE = [
     Mutant("run/experiment.py", "load_data(recipe, run.table())", "load_data(recipe)", f"{TABLE_RUNS} turned"),
     Mutant("run/experiment.py", "load_data(recipe, directory.table())", "load_data(recipe)", f"{TABLE_RUNS} turned"),
     Mutant("run/compare.py", "seed), table) for", "seed)) for", f"{TABLE_RUNS} turned"),
+    # bad input
+    Mutant("limits.py", "line[len(line) - (width - 5 - head) :]", "line[-1:]", f"{KINDS} message"),
+    Mutant("limits.py", "return min(limits)", "return max(limits)", f"{KINDS} memory"),
+    Mutant("core/feedback.py", "like.element_size() * sum(", "sum(", f"{KINDS} memory"),
+    Mutant("nets/spec.py", "if size > memory():", "if size >= memory():", f"{KINDS} memory"),
+    Mutant("run/machine.py", "prod(shapes.x) + prod(shapes.a)", "prod(shapes.x)", f"{KINDS} memory"),
+    Mutant("run/machine.py", ">= there.get(match[1], 0)", "> there.get(match[1], 0)", f"{KINDS} devices"),
+    Mutant("run/recipe.py", "abs(value) <= LARGEST", "True", f"{KINDS} argument"),
+    Mutant("run/recipe.py", "float(value) if type(value) is int and", "float(value) if False and", f"{KINDS} argument"),
+    Mutant("run/optimizers.py", "if own.get(key) != other.get(key):", "if False:", f"{KINDS} state"),
+    Mutant("run/optimizers.py", "entries.keys() != names", "False", f"{KINDS} optimizer"),
+    Mutant("run/tensors.py", "own[key].dtype != tensors[key].dtype", "False", f"{KINDS} tensors"),
+    Mutant("run/tensors.py", "not bool(tensors[key].isfinite().all())", "False", f"{KINDS} tensors"),
+    Mutant("run/train.py", "position.epoch > learner.epochs or", "", f"{KINDS} state"),
+    Mutant("run/schemas.py", "!= list(range(1, self.epoch + 1)):", "== []:", f"{KINDS} state"),
+    Mutant("run/files.py", "if not stat.S_ISREG(mode):", "if stat.S_ISDIR(mode):", f"{KINDS} replaced"),
+    Mutant("run/store.py", "(spread > 0)", "(spread > -1)", f"{KINDS} description"),
 ]  # fmt: skip

@@ -116,7 +116,7 @@ BAD = {
     "argument of a rule without any": ({"rule": "bp", "arguments": {"scale": 1}}, ["'bp'", "'scale'", "none"]),
     "arguments no table": ({"arguments": [1]}, ["arguments"]),
     "argument a list": ({"rule": "fa", "arguments": {"scale": [1.0]}}, ["argument scale=[1.0]", "give a number"]),
-    "argument a table": ({"rule": "fa", "arguments": {"scale": {"a": 1}}}, ["arguments.scale"]),
+    "argument a table": ({"rule": "fa", "arguments": {"scale": {"a": 1}}}, ["argument scale={'a': 1}"]),
     "rates of a rule with labels": ({"rates": [0.1]}, ["rates came", "'bp'", "softhebb"]),
     "layers one after another with labels": ({"layerwise": True}, ["layerwise came", "'bp'"]),
     "layers one after another alone": ({"rule": "softhebb", "layerwise": True}, ["epochs of the readout"]),

@@ -137,8 +137,8 @@ EVIL = "<script>alert(1)</script>"
 
 def test_names_cannot_break_out(tmp_path):
     evil = {"epoch": 1, "loss": 1.0, "test_accuracy": 0.5, "angle_to_bp": {EVIL: 3.0, '" onload="x': 4.0, "$x$": 2.0}}
-    rows = [{**ROW, "rule": EVIL, "activation": EVIL, "claims": {"signal": EVIL}, "lr": EVIL, "n": EVIL}]
-    folder = make_comparison(tmp_path / "all", (), rows=rows, data=EVIL, net=EVIL, seeds=[EVIL], report=EVIL)
+    rows = [{**ROW, "rule": EVIL, "activation": EVIL, "claims": {"signal": EVIL}, "readout": EVIL}]
+    folder = make_comparison(tmp_path / "all", (), rows=rows, data=EVIL, net=EVIL, report=EVIL)
     run = make_run(folder / "x-seed0", EVIL, lines=[evil], recipe=f'note = "{EVIL}]]>--></pre>"')
     (run / "environment.json").write_text(json.dumps({EVIL: EVIL}))
     for path, scripts in ((write_report(folder), 1), (write_report(run), 0)):
@@ -237,7 +237,7 @@ def test_a_write_that_fails_leaves_the_old_report(tmp_path, monkeypatch):
 def test_folders_that_are_no_run_and_other_places(tmp_path):
     refused(tmp_path, tmp_path, "neither recipe.toml nor comparison.json", "expected", "check the path")
     refused(tmp_path / "none", "no such directory", "expected")
-    refused(make_run(tmp_path / "one"), "is a directory", "report.html", out=tmp_path)
+    refused(make_run(tmp_path / "one"), "is a folder", "give the path of a file", out=tmp_path)
     assert write_report(tmp_path / "one", tmp_path / "new" / "page.html").is_file()
     assert not (tmp_path / "one" / "report.html").exists()
 
@@ -248,11 +248,11 @@ def test_folders_that_are_no_run_and_other_places(tmp_path):
         ("recipe.toml", "rule = ", "TOML"),
         ("recipe.toml", b"\xff", "UTF-8"),
         ("environment.json", "[1]", "list"),
-        ("metrics.jsonl", "{}\n", "line 1 needs a whole number as epoch"),
+        ("metrics.jsonl", "{}\n", "line 1: epoch is missing"),
         ("metrics.jsonl", '{"epoch": 1}\n{"epoch\n', "line 2"),
-        ("metrics.jsonl", '{"epoch": 1, "loss": "low"}\n', "loss is 'low'"),
-        ("metrics.jsonl", '{"epoch": 1, "angle_to_bp": {"1": []}}\n', "1 is []"),
-        ("metrics.jsonl", '{"epoch": 1, "angle_to_bp": 3}\n', "angles by layer"),
+        ("metrics.jsonl", '{"epoch": 1, "loss": "low"}\n', "line 1: loss is 'low'"),
+        ("metrics.jsonl", '{"epoch": 1, "angle_to_bp": {"1": []}}\n', "angle_to_bp.1 is []"),
+        ("metrics.jsonl", '{"epoch": 1, "angle_to_bp": 3}\n', "angle_to_bp is 3"),
     ],
 )
 def test_unreadable_files_of_a_run(tmp_path, name, content, word):

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from altprop.core.layer import Refused
+from altprop.limits import gigabytes, memory
 
 INITIALISERS: dict[str, Callable[..., Tensor]] = {
     "he_uniform": nn.init.kaiming_uniform_,
@@ -62,9 +64,13 @@ def draw_feedback(
     """Draw one matrix a shape, in the dtype of ``like``, times ``scale``; the same numbers on every device.
 
     fan_in is the product of all dimensions but the first, as for a weight.
-    Raises ``Refused`` for an unknown ``init``."""
+    Raises ``Refused`` for an unknown ``init``, and for more than memory can hold."""
     if init not in INITIALISERS:
         raise Refused(f"unknown feedback initialiser '{init}'; there are {', '.join(INITIALISERS)}")
+    size = like.element_size() * sum(prod(shape) for shape in shapes)
+    if size > memory():
+        what = f"the feedback matrices take {gigabytes(size)}, more than the {gigabytes(memory())} of memory"
+        raise Refused(f"{what}: make the layers smaller, or use 'bp'")
     generator = torch.Generator().manual_seed((seed + STREAM) % 2**63)
     draw = INITIALISERS[init]
     matrices = (draw(torch.empty(*shape, dtype=like.dtype), generator=generator) for shape in shapes)

@@ -19,8 +19,10 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from altprop.limits import Problem
 
-class Refused(ValueError):
+
+class Refused(Problem):
     """A net or an argument that altprop will not guess about; the message says what to do instead."""
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from altprop.limits import LARGEST, Problem, gigabytes, memory, shorten
 from altprop.nets.activations import RePU, Softmax, Triangle
 from altprop.nets.residual import Residual, resnet
 
@@ -66,15 +67,18 @@ RADIUS = re.compile(r"(radius|positive)(\d*\.?\d+)")
 PART = re.compile(
     r"(?P<res>res)?(?P<width>\d+)"
     r"|conv(?P<channels>\d+)k(?P<kernel>\d+)(s(?P<stride>\d+))?(p(?P<padding>\d+)|r(?P<reflected>\d+))?"
-    r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?(p(?P<margin>\d+))?|(?P<norm>norm)"
+    r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?(p(?P<margin>\d+))?|(?P<norm>norm)",
+    re.ASCII,
 )
 MAY_BE_ZERO = ("padding", "reflected", "margin")
 POOLS: dict[str, Callable[..., nn.Module]] = {"pool": nn.MaxPool2d, "avgpool": nn.AvgPool2d}
-RESNET = re.compile(r"resnet(\d+)")
+RESNET = re.compile(r"resnet(\d+)", re.ASCII)
+DIGITS = 9  # of a size; what is larger fits into no memory, and into no 64 bits where sizes are multiplied
+DEEPEST = 2000  # layers; each costs milliseconds a step and a page of memory, whatever its width
 EXAMPLES = "expected widths like 1024, res1024, conv32k5, conv64k3s2p1, pool2, avgpool2 or norm, joined by '-'"
 
 
-class NetError(ValueError):
+class NetError(Problem):
     """A net spec that cannot be read or does not fit the data; one line that says what to do."""
 
 
@@ -94,23 +98,26 @@ def build(
     The same seed gives the same weights, whatever the activation; the global random state is left alone.
     Raises ``NetError`` for a typo, an unknown activation or initialiser, and a spec that does not fit the data."""
     acts = [_activation(word) for word in act.split(",")]
-    if not RADIUS.fullmatch(init):
-        known(init, INITIALISERS, "initialiser")
+    _check_initialiser(init)
     if not 0 <= dropout < 1:
         raise NetError(f"dropout {dropout} came; expected a fraction of at least 0 and below 1")
-    resnet_depth = RESNET.fullmatch(spec)
+    resnet_depth, name = RESNET.fullmatch(spec), shorten(spec, 80)
     if resnet_depth and len(acts) > 1:
-        raise NetError(f"net '{spec}' has one activation, but {len(acts)} came: give one")
-    parts = [] if resnet_depth else _parse(spec)
+        raise NetError(f"net '{name}' has one activation, but {len(acts)} came: give one")
+    if resnet_depth:
+        make = partial(_resnet, name, _depth(name, resnet_depth[1]), shape, outputs, acts[0])
+    else:
+        make = partial(_modules, name, _parse(spec), shape, outputs, acts, dropout, bias)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
         try:
-            if resnet_depth:
-                modules = _resnet(spec, int(resnet_depth[1]), shape, outputs, acts[0])
-            else:
-                modules = _modules(spec, parts, shape, outputs, acts, dropout, bias)
+            with torch.device("meta"):  # where tensors have a size and take no memory
+                size = sum(p.element_size() * p.numel() for p in nn.ModuleList(make()).parameters())
+            if size > memory():
+                raise NetError(f"net '{name}' takes {gigabytes(size)}, but {_memory()}: make it smaller")
+            torch.manual_seed(seed)
+            modules = make()
         except (RuntimeError, OverflowError, MemoryError) as error:
-            raise NetError(f"net '{spec}' does not fit into memory: make it smaller") from error
+            raise NetError(f"net '{name}' does not fit into memory: make it smaller") from error
         _initialise(init, [m for m in nn.ModuleList(modules).modules() if isinstance(m, nn.Linear | nn.Conv2d)])
     return nn.Sequential(*modules)
 
@@ -129,7 +136,17 @@ def _initialise(init: str, synapses: list[Any]) -> None:
 def _activation(word: str) -> Callable[..., nn.Module]:
     powered = POWERED.fullmatch(word)
     known(powered[1] if powered else word, ACTIVATIONS, "activation")
+    if powered and float(powered[2]) > LARGEST:
+        raise NetError(f"activation '{shorten(word, 60)}' came, whose number no float32 can hold: give a smaller one")
     return partial(ACTIVATIONS[powered[1]], float(powered[2])) if powered else ACTIVATIONS[word]
+
+
+def _check_initialiser(init: str) -> None:
+    radius = RADIUS.fullmatch(init)
+    if radius is None:
+        known(init, INITIALISERS, "initialiser")
+    elif float(radius[2]) > LARGEST:
+        raise NetError(f"initialiser '{shorten(init, 60)}' came, whose radius no float32 can hold: give a smaller one")
 
 
 def known(name: str, table: dict[str, Any], what: str) -> None:
@@ -147,20 +164,28 @@ def _resnet(
     return resnet(depth, shape[0], outputs, act)
 
 
+def _depth(name: str, digits: str) -> int:
+    """The depth of a residual net, if it can be built."""
+    if len(digits) > DIGITS or int(digits) > DEEPEST:
+        raise NetError(f"net '{name}' is too deep: give a depth of at most {DEEPEST}, such as resnet20")
+    return int(digits)
+
+
 def _parse(spec: str) -> list[dict[str, Any]]:
-    parts = []
-    for word in spec.split("-"):
-        match = PART.fullmatch(word)
+    name, words, parts = shorten(spec, 80), spec.split("-"), []
+    if len(words) > DEEPEST:
+        raise NetError(f"net '{name}' has {len(words)} parts: give at most {DEEPEST}")
+    for word in words:
+        match, short = PART.fullmatch(word), shorten(word, 40)
         if match is None:
-            raise NetError(f"net '{spec}': cannot read the part '{word}'; {EXAMPLES}")
-        part = {
-            key: int(value) if value.isdigit() else value
-            for key, value in match.groupdict().items()
-            if value is not None
-        }
+            raise NetError(f"net '{name}': cannot read the part '{short}'; {EXAMPLES}")
+        given = {key: value for key, value in match.groupdict().items() if value is not None}
+        if any(value.isdigit() and len(value) > DIGITS for value in given.values()):
+            raise NetError(f"net '{name}': the size in the part '{short}' fits into no memory: make it smaller")
+        part = {key: int(value) if value.isdigit() else value for key, value in given.items()}
         if 0 in [value for key, value in part.items() if key not in MAY_BE_ZERO]:
-            raise NetError(f"net '{spec}': a size in the part '{word}' is 0; every size must be at least 1")
-        parts.append({"word": word, **part})
+            raise NetError(f"net '{name}': a size in the part '{short}' is 0; every size must be at least 1")
+        parts.append({"word": short, **part})
     return parts
 
 
@@ -191,6 +216,9 @@ def _modules(
             modules.append(nn.Flatten())  # each feature by itself, as a linear layer sees it
             shape = (prod(shape),)
         new, shape = _part(spec, part, shape, bias)
+        if 4 * prod(shape) > memory():
+            what = f"'{part['word']}' makes {gigabytes(4 * prod(shape))} of one sample"
+            raise NetError(f"net '{spec}': {what}, but {_memory()}: make it smaller")
         modules += new
         if following and ("width" in part or "channels" in part):
             modules.append(next(left)())
@@ -237,6 +265,10 @@ def _part(
             "use a smaller kernel, more padding or fewer pools"
         )
     return [module], (channels, height, width)
+
+
+def _memory() -> str:
+    return f"this machine has {gigabytes(memory())} of memory"
 
 
 def _by(shape: tuple[int, ...]) -> str:

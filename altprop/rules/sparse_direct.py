@@ -53,7 +53,7 @@ class SSDFA(Rule):
 
 def _prune(D: Tensor, sparse: int, seed: int) -> Tensor:
     """D (C, *out), uniform in +-1, with ``sparse`` random entries left in each column, at the published magnitude."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed % 2**63)
     heard = torch.rand(D.shape, generator=generator).argsort(0) < sparse  # (C, *out)
     h = ((len(D) * sparse) ** 0.5 / prod(D.shape[1:])) ** 0.5
     return D * heard.to(D) * h

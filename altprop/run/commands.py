@@ -19,6 +19,7 @@ from torch import Tensor
 
 from altprop.core import Refused
 from altprop.data import DATASETS, DataError, DataWarning, fetch, image_names, load, printable, read_features
+from altprop.limits import shorten
 from altprop.nets import NetError
 from altprop.rules import REFERENCES, RULES
 from altprop.run import experiment
@@ -105,12 +106,13 @@ def compare(
     for name in names:
         check_rule(name)
     if len(set(names)) < len(names):
-        raise RunError(f"--rules {rules} names a rule twice: name each once")
+        raise RunError(f"--rules {shorten(rules, 100)} names a rule twice: name each once")
     arguments: dict[str, dict[str, Any]] = {name: {} for name in names}
     for key, value in parse_settings(settings).items():
         rule, dot, argument = key.partition(".")
         if not dot or rule not in arguments:
-            raise RunError(f"--set {key}=... came: write rule.key=value with one of {', '.join(names)}")
+            what = f"--set {shorten(key, 60)}=... came"
+            raise RunError(f"{what}: write rule.key=value with one of {shorten(', '.join(names), 150)}")
         check_arguments(rule, {argument: value})
         arguments[rule][argument] = value
     base = _recipe(options, {}, config)
@@ -243,7 +245,7 @@ def _seeds(text: str) -> list[int]:
     if len(numbers) == 1 and "," not in text:
         numbers = list(range(min(numbers[0], MOST_SEEDS + 1)))
     if not 0 < len(numbers) <= MOST_SEEDS or min(numbers) < 0 or len(set(numbers)) < len(numbers):
-        raise RunError(f"--seeds {text} came: give how many, such as 3, or which, such as 4,7,9")
+        raise RunError(f"--seeds {shorten(text, 60)} came: give how many, such as 3, or which, such as 4,7,9")
     return numbers
 
 

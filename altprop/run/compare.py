@@ -18,7 +18,9 @@ from altprop.data import Dataset, as_float
 from altprop.measure import peak_activation_bytes
 from altprop.rules import RULES
 from altprop.run.experiment import Result, resume_recipe, run_recipe
+from altprop.run.files import sweep
 from altprop.run.learner import load_data, prepare, resolve
+from altprop.run.machine import within_memory
 from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.report import write_report
@@ -27,6 +29,7 @@ from altprop.run.store import RunDirectory, check_free, failed_write, write_atom
 ROUNDS, STEP_SECONDS = 15, 0.01  # of the timing: rounds over all rules, and at least so long for each in a round
 
 
+@within_memory()
 def compare(
     rules: Sequence[str],
     seeds: Sequence[int],
@@ -42,6 +45,7 @@ def compare(
     children = [out / f"{rule}-seed{seed}" for seed in seeds for rule in rules]
     if not any((child / "recipe.toml").exists() for child in children):
         check_free(out)
+    sweep(out)
     first = recipes(rules[0], seeds[0])
     begun = next((child for child in children if (child / "recipe.toml").exists()), None)
     table = None if begun is None else RunDirectory.open(begun).table()

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from altprop.core import Rule
 from altprop.data import Dataset, as_float, batches, from_torch
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare, whitened
+from altprop.run.machine import within_memory
 from altprop.run.phases import read_out
 from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
 from altprop.run.store import RunDirectory, check_free, describe, write_atomically
+from altprop.run.tensors import fill
 from altprop.run.train import EVALUATION_BATCH, Position, Progress, evaluate, resume, train
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
@@ -95,6 +97,7 @@ def fit(
     return run_recipe(recipe, dataset, module, out=out, progress=progress, report=report)
 
 
+@within_memory()
 def run_recipe(
     recipe: Recipe,
     data: Dataset | None = None,
@@ -129,6 +132,7 @@ def resume_run(
     return resume_recipe(run.path, dataset, net, progress, report)
 
 
+@within_memory()
 def resume_recipe(
     path: Path,
     data: Dataset | None = None,
@@ -147,7 +151,7 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
     accuracy = None
     try:
         if run is not None and run.ended:
-            learner.rule.load_state_dict(run.finished())
+            fill(learner.rule, run.finished(), run.path)
             position.rows = run.metrics()
         else:
             train(learner, position, run, progress, report)
@@ -166,6 +170,7 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
     return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path)
 
 
+@within_memory()
 def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
     """(net, rule) of a run directory, on the CPU in eval mode.  ``net``: an untrained copy of a net given from Python.
 
@@ -176,7 +181,7 @@ def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
     try:
         net = build_net(recipe, tuple(data["shape"]), data["outputs"]) if net is None else net
         rule = build_rule(recipe, net, torch.zeros(1, *data["shape"]))
-        rule.load_state_dict(tensors)
+        fill(rule, tensors, directory.path)
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
             f"{directory.path} does not fit its recipe ({str(error).splitlines()[0]}): it is damaged, train it anew"
@@ -185,6 +190,7 @@ def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
     return Loaded(net, rule)
 
 
+@within_memory()
 def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dict[str, Any]:
     """Loss and accuracy of a run on the test part of its data."""
     directory = RunDirectory.open(Path(path))
@@ -200,6 +206,7 @@ def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dic
     }  # fmt: skip
 
 
+@within_memory()
 def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
     """What a run's net says of x (N, *shape), scaled as its training data were: (y_hat (N, C), class names).
 

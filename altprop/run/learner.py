@@ -15,15 +15,17 @@ from torch.nn.modules.batchnorm import _NormBase
 from altprop.core import Layer, Refused, Rule, layers
 from altprop.core.layer import is_dense
 from altprop.data import AUGMENTATIONS, DATASETS, Dataset, TableEncoding, as_float, load
+from altprop.limits import shorten
 from altprop.measure import fit_whitening
 from altprop.nets import build
 from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
 from altprop.run.defaults import OPTIMIZER_RATES, READOUT_RATE, REGRESSION_FACTOR, default_rate, defaults
+from altprop.run.machine import check_room, check_threads, find_device
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.readout import SOLVED
-from altprop.run.recipe import Recipe, RunError, nearest, rule_arguments
+from altprop.run.recipe import Recipe, RunError, as_signature, nearest, rule_arguments
 
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
 
@@ -119,6 +121,7 @@ def prepare(
 
     Raises ``RunError``, ``DataError``, ``NetError`` or ``Refused``, each one line that says what to do."""
     device = find_device(recipe.device)
+    check_threads(recipe.threads)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     data = load_data(recipe) if data is None else data
@@ -135,6 +138,7 @@ def prepare(
     _freeze(recipe, rule)
     _check_readout(recipe, rule, data)
     _check_batch(recipe, net)
+    check_room(rule, min(recipe.batch, len(data.x_train)))
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
     augment = _augmentation(recipe, data)
@@ -174,7 +178,7 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         first, *hidden, last = net.split("-")
         net = "-".join([first, *(f"norm-{part}" for part in hidden), last])
     named = recipe.data in DATASETS or recipe.data == "custom"
-    absolute = str(Path(recipe.data).expanduser().resolve())  # since a run may be read from elsewhere
+    absolute = recipe.data if named else _absolute(recipe.data)  # since a run may be read from elsewhere
     return recipe.with_(
         data=recipe.data if named else absolute,
         loss=loss,
@@ -186,6 +190,13 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         readout=_resolved_readout(recipe, bool(data.classes)),
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # no home, links that go in circles, a zero byte
+        raise RunError(f"no data can be at {shorten(path, 120)} ({shorten(error, 80)}): check the path") from error
 
 
 def _resolved_readout(recipe: Recipe, classes: bool) -> dict[str, Any]:
@@ -208,7 +219,7 @@ def build_net(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Module
 
 def build_rule(recipe: Recipe, net: nn.Module, example: Tensor) -> Rule:
     """The rule on that net; its feedback is drawn from the recipe's seed unless the arguments give another."""
-    arguments: dict[str, Any] = {name: None if value == "None" else value for name, value in recipe.arguments.items()}
+    arguments = as_signature(recipe.rule, recipe.arguments)
     if "seed" in rule_arguments(recipe.rule):
         arguments.setdefault("seed", recipe.seed)
     loss = recipe.loss or "cross_entropy"
@@ -278,13 +289,3 @@ def _augmentation(recipe: Recipe, data: Dataset) -> Callable[[Tensor, torch.Gene
     if len(data.shape) != 3:
         raise RunError(f"augment = '{recipe.augment}' came for samples of shape {data.shape}: it takes images")
     return AUGMENTATIONS[recipe.augment]
-
-
-def find_device(name: str) -> torch.device:
-    """That device, if it is there; raises ``RunError``."""
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise RunError(f"device '{name}' is not there; use --device cpu ({str(error).splitlines()[0]})") from error
-    return device

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import re
+from collections import defaultdict
 from collections.abc import Callable
 from math import cos, pi
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from altprop.core import Rule
+from altprop.limits import shorten, shown
 from altprop.optim import NormSGD
 from altprop.run.recipe import Recipe, RunError, nearest
 
@@ -30,6 +37,7 @@ SCHEDULES: dict[str, Callable[[float, int, list[int]], float]] = {  # (epoch fro
     "halve": lambda epoch, epochs, milestones: 0.5 ** sum(epoch >= milestone for milestone in milestones),
 }
 MILESTONED = ("step", "halve")
+MILESTONE = re.compile(r"(\d{1,9})|(\d{1,3}(?:\.\d{1,9})?)%", re.ASCII)  # an epoch, or a share of all
 BATCHWISE = ("ramp",)  # set anew for every batch, not for every epoch
 
 
@@ -45,12 +53,12 @@ def find_schedule(text: str, epochs: int) -> Callable[[float], float]:
     name, _, tail = text.partition("@")
     if name not in SCHEDULES or (name in MILESTONED) != bool(tail):
         plain = [known for known in SCHEDULES if known not in MILESTONED]
-        raise RunError(f"unknown schedule '{text}'{nearest(name, plain)}, step@60,90, halve@50%,75%")
-    try:
-        parts = tail.split(",") if tail else []
-        milestones = [int(epochs * float(part[:-1]) / 100) if part.endswith("%") else int(part) for part in parts]
-    except ValueError as error:
-        raise RunError(f"schedule '{text}' came; write the epochs as step@60,90, or their shares as 50%,75%") from error
+        raise RunError(f"unknown schedule '{shorten(text, 60)}'{nearest(name, plain)}, step@60,90, halve@50%,75%")
+    matches = [MILESTONE.fullmatch(part.strip()) for part in (tail.split(",") if tail else [])]
+    if not all(match and float(match[2] or 0) <= 100 for match in matches):
+        what = f"schedule '{shorten(text, 60)}' came"
+        raise RunError(f"{what}; write the epochs as step@60,90, or their shares as 50%,75%")
+    milestones = [int(m[1]) if m[1] else int(epochs * float(m[2]) / 100) for m in matches if m]
     return lambda epoch: SCHEDULES[name](epoch, epochs, milestones)
 
 
@@ -84,3 +92,42 @@ def _recipes(recipe: Recipe, rule: Rule) -> list[Recipe]:
     settings = {key: getattr(head, key) for key in ("optimizer", "momentum", "weight_decay")}
     settings["lr"] = head.lr or recipe.lr  # of a readout in closed form, which takes no step
     return [*own, recipe.with_(**settings, nesterov=False)] if reads else own
+
+
+def restore(optimizer: torch.optim.Optimizer, saved: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Give a fresh optimizer the state of another: what is no tensor from ``saved``, the rest from ``tensors``, whose
+    keys are PARAMETER.NAME.
+
+    Raises ``ValueError`` for what this optimizer would not have left, and for settings that are not its own."""
+    groups = optimizer.state_dict()["param_groups"]
+    for own, other in zip(json.loads(json.dumps(groups)), saved["param_groups"], strict=True):
+        for key in (own.keys() & other.keys() | {"initial_lr"}) - {"lr"}:  # which every epoch sets anew
+            if own.get(key) != other.get(key):
+                raise ValueError(f"{key} is {shown(other.get(key))}, not {shown(own.get(key))}")
+    state: dict[int, dict[str, Any]] = {int(index): dict(plain) for index, plain in saved["plain"].items()}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    parameters, names = [p for group in optimizer.param_groups for p in group["params"]], _names(optimizer)
+    for place, entries in state.items():
+        if place >= len(parameters) or entries.keys() != names:
+            raise ValueError(f"parameter {place} has {shown(sorted(entries))}, not {shown(sorted(names))}")
+        for name, value in entries.items():
+            like = (parameters[place].shape, parameters[place].dtype)
+            count = isinstance(value, Tensor) and value.dim() == 0 and value.is_floating_point()
+            if not (count or (isinstance(value, Tensor) and (value.shape, value.dtype) == like)):
+                raise ValueError(f"{name} of parameter {place} is not like its parameter")
+            if not bool(value.isfinite().all()):
+                raise ValueError(f"{name} of parameter {place} is not finite")
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _names(optimizer: torch.optim.Optimizer) -> set[str]:
+    """What such an optimizer keeps of a parameter, as its first step on another one shows."""
+    twin = copy.copy(optimizer)
+    other = torch.zeros(1, 1, requires_grad=True)
+    other.grad = torch.zeros(1, 1)
+    twin.state = defaultdict(dict)
+    twin.param_groups = [{**optimizer.param_groups[0], "params": [other]}]
+    twin.step()
+    return set(twin.state[other])

@@ -18,18 +18,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from scipy.stats import t as student_t
 
 from altprop.measure import plateau
-from altprop.run.recipe import Recipe, RunError, make_recipe, nearest, read_toml
+from altprop.run.files import read_json, read_toml, unreadable
+from altprop.run.recipe import Recipe, RunError, make_recipe, nearest
+from altprop.run.schemas import Finite, Loose, Number, Whole
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = (PACKAGE / "recipes").is_dir()  # a wheel carries the recipes; a checkout has them beside the package
@@ -69,14 +72,16 @@ TOLERANCES: dict[str, Callable[[float], float]] = {
 }  # fmt: skip
 
 
-class Finished(BaseModel):
+class Finished(Loose):
     """What of a result file is read, whatever else stands in it."""
 
     recipe_hash: str
-    seed: int
-    seconds: float
-    classes: int
-    test_accuracy: list[float | None] = Field(min_length=1)  # fractions, one an epoch
+    seed: Whole
+    seconds: Finite = Field(ge=0)
+    classes: int = Field(ge=1)
+    test_accuracy: list[Number] = Field(min_length=1)  # fractions, one an epoch
+    test_loss: list[Number] = Field(default_factory=list)
+    feedback_angle: dict[str, Annotated[list[Number], Field(min_length=1)]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,15 +121,21 @@ class Row:
         """The finished runs of this recipe, by seed; raises ``RunError`` for a file that is damaged."""
         runs = {}
         for path in sorted((folder / self.runs_of).glob("seed*.json")):
-            try:
-                run = json.loads(path.read_text(encoding="utf-8"))
-                Finished.model_validate(run)
-            except (OSError, ValueError) as error:
-                what = " ".join(str(error).split())[:120]
-                raise RunError(f"{path} cannot be read ({what}): remove it, and the run is made anew") from error
+            run = read_json(path, Finished, "remove it, and the run is made anew")
+            self._check(run, path)
             if run["recipe_hash"] == self.hash:
                 runs[run["seed"]] = run
         return runs
+
+    def _check(self, run: dict[str, Any], path: Path) -> None:
+        """Raises ``RunError`` where what the row tells cannot be told of that run."""
+        try:
+            told = QUANTITIES[self.quantity](run)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError):
+            told = math.nan
+        if not math.isfinite(told):
+            what = f"its curves give no {self.quantity}"
+            raise unreadable(path, what, "numbers", "remove it, and the run is made anew")
 
 
 def tables(recipes: Path = RECIPES) -> dict[str, str]:

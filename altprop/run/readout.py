@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from altprop.limits import LARGEST
 
 SOLVED = ("ridge", "svc")  # readouts that are computed, not descended to
 DESCENT = ("epochs", "batch", "optimizer", "lr", "momentum", "weight_decay", "schedule", "dropout", "augment")
 FEATURES = ("strength", "batch", "schedule", "dropout", "augment", "dtype", "memory")  # beside the layers below
 
 
+MANY = 10**9  # epochs, samples and layers that nobody has
+
+
+def _text(text: str) -> str:
+    if "\0" in text or text.encode("utf-8", "replace").decode() != text:
+        raise ValueError("it holds a zero byte, or bytes that are no UTF-8, which no recipe can keep: rename it")
+    return text
+
+
+Count = Annotated[int, Field(ge=1, lt=MANY)]
+Amount = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]  # that float32 holds
+Rate = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Text = Annotated[str, AfterValidator(_text)]
+
+
 class Readout(BaseModel):
     """How the last layer learns where the layers below learn without labels."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     by: Literal["descent", "hebbian", "ridge", "svc"] = "descent"  # the last two in closed form, after those below
-    strength: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # of the penalty of ridge and svc
-    epochs: int | None = Field(default=None, ge=1)  # after the layers below; None: beside them, batch by batch
-    batch: int = Field(default=64, ge=1)
-    optimizer: str | None = None  # sgd, or for regression adam, since features are as large as they please
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    schedule: str = "constant"
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    augment: str | None = None  # then what the layers below say is computed anew every epoch
+    strength: Rate = 1.0  # of the penalty of ridge and svc
+    epochs: Count | None = None  # after the layers below; None: beside them, batch by batch
+    batch: Count = 64
+    optimizer: Text | None = None  # sgd, or for regression adam, since features are as large as they please
+    lr: Rate | None = None
+    momentum: Fraction = 0.9
+    weight_decay: Amount = 0.0
+    schedule: Text = "constant"
+    dropout: Fraction = 0.0
+    augment: Text | None = None  # then what the layers below say is computed anew every epoch
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # in which it is kept
-    memory: float = Field(default=8.0, gt=0)  # in GB, above which it is kept in a file
+    memory: Rate = 8.0  # in GB, above which it is kept in a file
 
     @property
     def after(self) -> bool:

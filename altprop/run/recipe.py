@@ -6,7 +6,9 @@ import difflib
 import inspect
 import json
 import math
-from collections.abc import Iterable, Mapping
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,18 +16,16 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from altprop.data import printable
+from altprop.limits import LARGEST, shorten, shown
 from altprop.rules import RULES
 from altprop.run.defaults import OPTIMIZER_RATES, defaults
-from altprop.run.readout import Readout
+from altprop.run.files import RunError, read_toml
+from altprop.run.readout import MANY, Amount, Count, Fraction, Rate, Readout, Text
 
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib  # type: ignore[import-not-found, no-redef, unused-ignore]
-
-
-class RunError(ValueError):
-    """A run that cannot be started, read or continued; one line that says what to do."""
 
 
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
@@ -37,41 +37,41 @@ RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments 
 class Recipe(BaseModel):
     """One run.  ``None`` is decided from the rule and the data when the run starts, and written down then."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    rule: str = "bp"
-    arguments: dict[str, bool | int | float | str | list[float]] = Field(default_factory=dict)
-    loss: str | None = None
-    data: str = "digits"
-    data_dir: str | None = None
-    label: str = "label"
+    rule: Text = "bp"
+    arguments: dict[str, bool | int | float | Text | list[float]] = Field(default_factory=dict)
+    loss: Text | None = None
+    data: Text = "digits"
+    data_dir: Text | None = None
+    label: Text = "label"
     task: Literal["classification", "regression"] | None = None  # of labels that could be either
-    encoding: str | None = None  # of the letters of a table
-    categories: list[str] = Field(default_factory=list)  # columns of a table that are text
+    encoding: Text | None = None  # of the letters of a table
+    categories: list[Text] = Field(default_factory=list)  # columns of a table that are text
     missing: Literal["drop", "mean"] | None = None  # of cells without a value
-    scale: str | None = None
-    val: float = Field(default=0.0, ge=0, lt=1)
-    net: str | None = None
-    act: str | None = None
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    scale: Text | None = None
+    val: Fraction = 0.0
+    net: Text | None = None
+    act: Text | None = None
+    dropout: Fraction = 0.0
     bias: bool = True
-    init: str | None = None
-    freeze: int = Field(default=0, ge=0)  # layers, from the input up, that stay as they were drawn
-    whiten: str | None = None
-    augment: str | None = None
-    epochs: int | None = Field(default=None, ge=1)
-    batch: int = Field(default=64, ge=1)
-    optimizer: str | None = None
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    rates: list[float] = Field(default_factory=list)  # one a layer that learns without labels, in place of lr
-    power: float = Field(default=0.5, ge=0, allow_inf_nan=False)  # of norm_sgd
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    init: Text | None = None
+    freeze: int = Field(default=0, ge=0, lt=MANY)  # layers, from the input up, that stay as they were drawn
+    whiten: Text | None = None
+    augment: Text | None = None
+    epochs: Count | None = None
+    batch: Count = 64
+    optimizer: Text | None = None
+    lr: Rate | None = None
+    rates: list[Rate] = Field(default_factory=list)  # one a layer that learns without labels, in place of lr
+    power: Amount = 0.5  # of norm_sgd
+    momentum: Fraction = 0.9
     nesterov: bool = False
-    eps: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # of adam and adamw
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    schedule: str = "constant"
+    eps: Rate | None = None  # of adam and adamw
+    weight_decay: Amount = 0.0
+    schedule: Text = "constant"
     seed: int = Field(default=0, ge=0, lt=2**63)
-    device: str = "cpu"
+    device: Text = "cpu"
     threads: int | None = Field(default=None, ge=1, le=1024)
     stream: bool = False
     layerwise: bool = False  # the layers below the readout one after another, each for that many epochs
@@ -118,18 +118,21 @@ def make_recipe(**values: Any) -> Recipe:
     values out of range."""
     for key in values:
         if key not in Recipe.model_fields:
-            raise RunError(f"unknown recipe key '{key}'{nearest(key, Recipe.model_fields)}")
-    if isinstance(values.get("arguments"), dict):
-        values["arguments"] = _spelled(values.get("rule", "bp"), values["arguments"])
+            raise RunError(f"unknown recipe key '{shorten(key, 60)}'{nearest(key, Recipe.model_fields)}")
+    values = {key: _plain(value) for key, value in values.items()}
+    rule, arguments = values.get("rule", "bp"), values.get("arguments")
+    if isinstance(rule, str):
+        check_rule(rule)
+        if isinstance(arguments, dict):
+            values["arguments"] = arguments = _spelled(rule, arguments)
+            check_arguments(rule, arguments)
     try:
         recipe = Recipe(**values)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][:2])
-        message = first["msg"].replace("Input should", "it should")
-        raise RunError(f"{where} = {first['input']!r} came: {message}") from None
-    check_rule(recipe.rule)
-    check_arguments(recipe.rule, recipe.arguments)
+        first = error.errors(include_url=False)[0]
+        where = shorten(".".join(str(part) for part in first["loc"][:2]), 60)
+        message = first["msg"].replace("Input should", "it should").removeprefix("Value error, ")
+        raise RunError(f"{where} = {shown(first['input'])} came: {message}") from None
     _check_optimizer(recipe)
     _check_phases(recipe)
     return recipe
@@ -139,7 +142,11 @@ def _spelled(rule: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments with None as a word, which TOML can hold; left out where they are None by themselves."""
     known = rule_arguments(rule) if isinstance(rule, str) and rule in RULES else {}
     words = {name: "None" if value is None else value for name, value in arguments.items()}
-    return {name: value for name, value in words.items() if value != "None" or known.get(name, ...) is not None}
+    return {name: value for name, value in words.items() if not _is_none(value) or known.get(name, ...) is not None}
+
+
+def _is_none(value: Any) -> bool:
+    return isinstance(value, str) and value == "None"
 
 
 def _check_optimizer(recipe: Recipe) -> None:
@@ -187,22 +194,12 @@ def read_recipe(path: Path, **changes: Any) -> Recipe:
     try:
         return make_recipe(**{**table, **changes, "arguments": arguments})
     except RunError as error:
-        raise RunError(f"recipe {path}: {error}") from error
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file; raises ``RunError``."""
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"cannot read the recipe {path}: {error.strerror or error}; give a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f'the recipe {path} is not TOML ({error}): write lines such as rule = "pepita"') from error
+        raise RunError(f"recipe {shorten(path, 100)}: {error}") from error
 
 
 def check_rule(rule: str) -> None:
     if rule not in RULES:
-        raise RunError(f"unknown rule '{rule}'{nearest(rule, RULES)}")
+        raise RunError(f"unknown rule '{shorten(rule, 60)}'{nearest(rule, RULES)}")
 
 
 def rule_arguments(rule: str) -> dict[str, Any]:
@@ -212,28 +209,53 @@ def rule_arguments(rule: str) -> dict[str, Any]:
 
 
 def check_arguments(rule: str, arguments: Mapping[str, Any]) -> None:
-    """Raises ``RunError`` for an argument that the rule does not have, or one of another type than its default."""
-    known = rule_arguments(rule)
+    """Raises ``RunError`` for an argument that the rule does not have, or that is not of the type in its signature."""
+    known, hints = rule_arguments(rule), typing.get_type_hints(RULES[rule].__init__)
     for name, value in arguments.items():
         if name not in known:
-            raise RunError(f"rule '{rule}' has no argument '{name}'{nearest(name, known)}")
-        wanted: Any = str if known[name] is None else type(known[name])
-        if isinstance(value, list) and wanted is float and name in MANY and all(map(math.isfinite, value)):
-            continue
-        if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise RunError(
-                f"argument {name}={value!r} of rule '{rule}' came: give {KINDS[wanted]}, such as {known[name]}"
-            )
-        if isinstance(value, float) and not math.isfinite(value):
-            raise RunError(
-                f"argument {name}={value} of rule '{rule}' came: give a finite number, such as {known[name]}"
-            )
-        if name == "seed" and not 0 <= value < 2**63:
+            raise RunError(f"rule '{rule}' has no argument '{shorten(name, 60)}'{nearest(str(name), known)}")
+        if not _fits(value, hints[name]):
+            kinds = " or ".join(KINDS[kind] for kind in _kinds(hints[name]))
+            what = f"argument {name}={shown(value)} of rule '{rule}' came"
+            raise RunError(f"{what}: give {kinds}, such as {known[name]}")
+        if name == "seed" and value < 0:
             raise RunError(f"argument seed={value} of rule '{rule}' came: give a whole number from 0 to 2**63 - 1")
 
 
-MANY = ("inverse_temperature",)  # arguments that may be one number a layer
-KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+def as_signature(rule: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked arguments as the rule takes them: None for the word, and for a number a float, which torch converts
+    whatever its size, as it does not a whole number."""
+    hints = typing.get_type_hints(RULES[rule].__init__)
+    return {
+        name: None if _is_none(value) else float(value) if type(value) is int and hints[name] is not int else value
+        for name, value in arguments.items()
+    }
+
+
+KINDS: dict[Any, str] = {
+    int: "a whole number", float: "a number that float32 holds", str: "a word", bool: "true or false",
+    type(None): "None", Sequence[float]: "a list of them",
+}  # fmt: skip
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The types that an annotation allows."""
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value, as TOML has it, is of one of the types of an annotation; None is a word there."""
+    return any(FITS[kind](value) for kind in _kinds(hint))
+
+
+FITS: dict[Any, typing.Callable[[Any], bool]] = {
+    bool: lambda value: type(value) is bool,
+    int: lambda value: type(value) is int and -(2**63) <= value < 2**63,
+    float: lambda value: type(value) in (int, float) and abs(value) <= LARGEST,  # which NaN is not
+    str: lambda value: type(value) is str,
+    type(None): _is_none,
+    Sequence[float]: lambda value: isinstance(value, list) and all(map(FITS[float], value)),
+}
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
@@ -242,10 +264,10 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not (separator and key.strip()):
-            raise RunError(f"--set {pair} came; write it as --set key=value, such as --set sign=-1")
+            raise RunError(f"--set {shorten(pair, 100)} came; write it as --set key=value, such as --set sign=-1")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # of no TOML, whole numbers of thousands of digits and endless nesting
             value = {"True": True, "False": False}.get(text, text)
         settings[key.strip()] = value
     return settings
@@ -254,8 +276,18 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest one that there is, and all of them."""
     names = list(known)
-    close = difflib.get_close_matches(word, names, 1, cutoff=0.5)
-    return (f"; did you mean '{close[0]}'?" if close else ";") + f" there is {', '.join(names) or 'none'}"
+    close = difflib.get_close_matches(word[:60], names, 1, cutoff=0.5)
+    listed = shorten(", ".join(names) or "none", 210 - 40 * bool(close))
+    return (f"; did you mean '{close[0]}'?" if close else ";") + f" there is {listed}"
+
+
+def _plain(value: Any) -> Any:
+    """A value as TOML has it: numbers of NumPy and torch as those of Python, sequences as lists."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def _toml(value: Any) -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
+from altprop.run.files import AGAIN, RunError, check, read_json, read_rows, read_text, read_toml
 from altprop.run.readout import SOLVED
+from altprop.run.schemas import Environment, Measures, Row, Told
+
+ReportError = RunError  # what cannot be reported
 
 Curve = Mapping[int, float | None] | Sequence[float | None]
 
@@ -25,13 +22,6 @@ LAYERWISE = {  # numbers by layer in a line of metrics.jsonl, what the page call
     "weight_norm": ("norm of weights", ""),
     "unit_norm": ("mean norm of a unit's weights", ""),
 }
-
-
-class ReportError(ValueError):
-    """What cannot be reported. The message is one line: what came, what was expected, what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
 
 
 @dataclass(frozen=True)
@@ -84,55 +74,17 @@ def read_run(folder: Path) -> RunRecord:
 
     Raises `ReportError` for a file that is there and cannot be read.  A last line that was being written is left out.
     """
-    text = read_text(folder / "recipe.toml")
-    try:
-        recipe = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise unreadable(folder / "recipe.toml", error, "TOML") from error
-    environment, metrics = folder / "environment.json", folder / "metrics.jsonl"
-    facts = read_json(environment, read_text(environment)) if environment.is_file() else {}
-    epochs = _epochs(metrics, read_text(metrics)) if metrics.is_file() else {}
-    measures = folder / "measures.json"
-    looked_at = read_json(measures, read_text(measures)) if measures.is_file() else {}
-    return RunRecord(folder.resolve().name, recipe, text, facts, epochs, looked_at)
-
-
-def _epochs(path: Path, text: str) -> dict[int, dict[str, Any]]:
-    epochs = {}  # behind the last line break is a line that a run is writing, or was when it was stopped
-    for number, line in enumerate(text.split("\n")[:-1], start=1):
-        if line.strip():
-            entry = read_json(path, line, f"line {number}: ")
-            layerwise = [entry.get(key) or {} for key in LAYERWISE]
-            if not isinstance(entry.get("epoch"), int) or not all(isinstance(part, dict) for part in layerwise):
-                problem = "needs a whole number as epoch, and angles by layer if any"
-                raise unreadable(path, f"line {number} {problem}", "metrics")
-            plain = {key: value for key, value in entry.items() if key not in LAYERWISE}
-            for key, value in (item for part in (plain, *layerwise) for item in part.items()):
-                if value is not None and not isinstance(value, int | float):
-                    raise unreadable(path, f"line {number}: {key} is {value!r:.60}", "numbers or null")
-            epochs[entry["epoch"]] = entry
-    return epochs
-
-
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise unreadable(path, error, "a text file in UTF-8") from error
-
-
-def read_json(path: Path, text: str, where: str = "") -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise unreadable(path, f"{where}{error}", "JSON") from error
-    if isinstance(content, dict):
-        return content
-    raise unreadable(path, f"{where}{type(content).__name__}", "a JSON object")
-
-
-def unreadable(path: Path, came: object, expected: str) -> ReportError:
-    return ReportError(f"{path}: unreadable ({came}); expected {expected}; write it again by running it again")
+    path = folder / "recipe.toml"
+    recipe = read_toml(path, AGAIN)
+    check(path, recipe, Told)
+    facts, measures = (
+        read_json(file, schema) if file.is_file() else {}
+        for file, schema in ((folder / "environment.json", Environment), (folder / "measures.json", Measures))
+    )
+    metrics = folder / "metrics.jsonl"
+    lines = read_rows(metrics, Row, whole=False) if metrics.is_file() else []
+    epochs = {line["epoch"]: line for line in lines}
+    return RunRecord(folder.resolve().name, recipe, read_text(path), facts, epochs, measures)
 
 
 def numbers(curve: Curve) -> list[float]:

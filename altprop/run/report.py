@@ -13,18 +13,11 @@ from jinja2 import Environment, PackageLoader, Undefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from altprop.limits import shorten
 from altprop.run import plots, probe_plots
-from altprop.run.records import (
-    LAYERWISE,
-    ReportError,
-    RunRecord,
-    has_numbers,
-    numbers,
-    read_json,
-    read_run,
-    read_text,
-    unreadable,
-)
+from altprop.run.files import check_writable, is_folder, read_json
+from altprop.run.records import LAYERWISE, ReportError, RunRecord, has_numbers, numbers, read_run
+from altprop.run.schemas import Comparison
 
 REFERENCE = "bp"
 PROBED: dict[str, tuple[str, Callable[[Mapping[str, Any]], Figure]]] = {  # of measures.json, and how it is drawn
@@ -58,15 +51,17 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     """
     folder = Path(folder)
     out = folder / "report.html" if out is None else Path(out)
-    if out.is_dir():
-        raise ReportError(f"{out}: is a directory; expected a file to write; give one, such as {out / 'report.html'}")
-    if (folder / "comparison.json").is_file():
+    check_writable(out)
+    there = is_folder(folder)
+    if there and (folder / "comparison.json").is_file():
         context = _comparison(folder)
-    elif (folder / "recipe.toml").is_file():
+    elif there and (folder / "recipe.toml").is_file():
         context = _single(read_run(folder))
     else:
-        came = "neither recipe.toml nor comparison.json is in it" if folder.is_dir() else "no such directory"
-        raise ReportError(f"{folder}: {came}; expected the directory of a run or of a comparison; check the path")
+        came = "neither recipe.toml nor comparison.json is in it" if there else "no such directory"
+        raise ReportError(
+            f"{shorten(folder, 120)}: {came}; expected the directory of a run or of a comparison; check the path"
+        )
     _write(out, _page(context))
     return out
 
@@ -92,11 +87,8 @@ def _single(run: RunRecord) -> dict[str, Any]:
 
 
 def _comparison(folder: Path) -> dict[str, Any]:
-    path = folder / "comparison.json"
-    content = read_json(path, read_text(path))
-    rows = content.get("rows")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise unreadable(path, "no list of objects under 'rows'", "a row for each rule")
+    content = read_json(folder / "comparison.json", Comparison)
+    rows = content["rows"]
     runs = [read_run(child) for child in sorted(folder.iterdir()) if (child / "recipe.toml").is_file()]
     order = {str(row.get("rule")): place for place, row in enumerate(rows)}
     runs.sort(key=lambda run: (order.get(run.rule, len(order)), run.rule, _natural(run.name)))

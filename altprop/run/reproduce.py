@@ -18,8 +18,10 @@ from threading import Thread, current_thread, main_thread
 from typing import Any, NamedTuple
 
 from altprop.data import DataError
+from altprop.limits import shorten
 from altprop.run.experiment import Result, resume_run, run_recipe
-from altprop.run.learner import find_device
+from altprop.run.files import sweep
+from altprop.run.machine import find_device
 from altprop.run.published import RECIPES, RESULTS, Row, rows, status
 from altprop.run.recipe import RunError
 from altprop.run.records import LAYERWISE
@@ -186,8 +188,9 @@ def _check_writable(folder: Path, remedy: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise RunError(f"cannot write in {folder}: {error.strerror or error}; {remedy}") from error
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+        what = getattr(error, "strerror", None) or error
+        raise RunError(f"cannot write in {shorten(folder, 120)}: {what}; {remedy}") from error
 
 
 def work(row: Row, seed: int, places: Places) -> None:
@@ -209,7 +212,7 @@ def work(row: Row, seed: int, places: Places) -> None:
     except Interrupted:
         sys.exit(130)
     except (RunError, DataError, ValueError, OSError) as error:
-        print(f"altprop: {row.id} seed {seed}: {error}", file=sys.stderr)
+        print(f"altprop: {shorten(f'{row.id} seed {seed}: {error}')}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -243,6 +246,7 @@ def record(row: Row, seed: int, result: Result, places: Places) -> None:
     }
     path = row.result_path(seed, places.results)
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, path.name)
     lines = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in run.items())
     write_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
 

@@ -9,58 +9,52 @@ Every file appears whole or not at all: it is written beside its place and then 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import platform
 import shutil
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from altprop.data import Dataset, TableEncoding
-from altprop.run.recipe import Recipe, RunError, read_recipe
+from altprop.limits import memory, shorten, shown
+from altprop.run.files import (
+    RunError,
+    check,
+    failed_write,
+    is_folder,
+    read_json,
+    read_rows,
+    unreadable,
+    write_atomically,
+)
+from altprop.run.recipe import Recipe, read_recipe
+from altprop.run.schemas import Format, FullRow, Loose, State, Whole
+from altprop.run.tensors import read_tensors
 
 FORMAT = 1  # of the checkpoint
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file whole or not at all; raises ``RunError`` where the disk is full or forbids it."""
-    if path.is_dir():
-        raise RunError(f"{path} is a folder: give the path of a file")
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(scratch, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise failed_write(path, error) from error
-
-
-def failed_write(path: Path, error: OSError) -> RunError:
-    what = "the disk is full" if error.errno in FULL else error.strerror or str(error)
-    return RunError(f"cannot write {path}: {what}; free some space or allow writing there, or choose another --out")
+DECIDED = ("loss", "net", "optimizer", "act", "lr", "epochs")  # of a recipe, when its run begins
 
 
 def check_free(path: Path) -> None:
     """Raises ``RunError`` where something stands at ``path`` already, an empty folder excepted."""
     try:
-        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    except OSError as error:
+        os.stat(path)  # which says that a path is too long or holds a zero byte
+        taken = not path.is_dir() or any(path.iterdir())
+    except FileNotFoundError:
+        taken = path.is_symlink()
+    except (OSError, ValueError) as error:
         raise failed_write(path, error) from error
     if taken:
-        raise RunError(f"{path} is there already: choose another --out, or go on with a run by --resume")
+        raise RunError(f"{shorten(path, 120)} is there already: choose another --out, or go on with a run by --resume")
 
 
 class RunDirectory:
@@ -94,13 +88,12 @@ class RunDirectory:
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
         """A run that is there; raises ``RunError`` for a path that holds none."""
-        if not path.is_dir():
-            raise RunError(f"no run directory {path}: give the folder that altprop train wrote")
-        for name in ("recipe.toml", "data.json"):
-            if not (path / name).is_file():
-                raise RunError(
-                    f"{path} is no run directory, it has no {name}: give the folder that altprop train wrote"
-                )
+        advice = "give the folder that altprop train wrote"
+        if not is_folder(path):
+            raise RunError(f"no run directory {shorten(path, 120)}: {advice}")
+        lacking = [name for name in ("recipe.toml", "data.json") if not (path / name).is_file()]
+        if lacking:
+            raise RunError(f"{shorten(path, 120)} is no run directory, it has no {lacking[0]}: {advice}")
         return cls(path)
 
     def remove(self) -> None:
@@ -112,17 +105,16 @@ class RunDirectory:
                 folder.rmdir()
 
     def recipe(self) -> Recipe:
-        return read_recipe(self.path / "recipe.toml")
+        """Its recipe, with everything decided; raises ``RunError``."""
+        recipe = read_recipe(self.path / "recipe.toml")
+        missing = [key for key in DECIDED if getattr(recipe, key) is None]
+        if missing:
+            raise unreadable(self.path / "recipe.toml", f"{missing[0]} is missing", "the recipe that the run has left")
+        return recipe
 
     def data(self) -> dict[str, Any]:
         """Name, shape, outputs and classes of the data, the scaling of its inputs and the names of its columns."""
-        path = self.path / "data.json"
-        data = _read_json(path)
-        try:
-            Description(**data)
-        except ValueError as error:
-            raise _corrupt(path, ValueError("it does not describe data")) from error
-        return data
+        return read_json(self.path / "data.json", Description)
 
     def table(self) -> TableEncoding | None:
         """How columns became features; None for data without names, and for runs that did not keep them."""
@@ -132,12 +124,12 @@ class RunDirectory:
         return TableEncoding(tuple(data["features"]), {}, self.recipe().label) if data.get("features") else None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One row an epoch."""
+        """One row an epoch of a run that has ended; raises ``RunError`` where there is none."""
         path = self.path / "metrics.jsonl"
-        try:
-            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        except (OSError, ValueError) as error:
-            raise _corrupt(path, error) from error
+        rows = read_rows(path, FullRow)
+        if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)) or not rows:
+            raise unreadable(path, "its rows do not count the epochs", "one row an epoch")
+        return rows
 
     def log(self, rows: list[dict[str, Any]]) -> None:
         write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -161,17 +153,11 @@ class RunDirectory:
         """The last checkpoint; raises ``RunError`` for one that is missing, damaged or of another format."""
         if not (self.checkpoint / "state.json").is_file():
             raise RunError(f"{self.path} holds no checkpoint to resume: start the run anew with another --out")
-        state = _read_json(self.checkpoint / "state.json")
-        if state.get("format") != FORMAT or "tensors" not in state:
-            raise RunError(f"{self.checkpoint} has format {state.get('format')}, not {FORMAT}: start the run anew")
-        path = self.checkpoint / Path(str(state["tensors"])).name
-        try:
-            content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() != state["sha256"]:
-                raise ValueError("its checksum does not match state.json")
-            return safetensors.torch.load(content), state
-        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-            raise _corrupt(path, error) from error
+        state = read_json(self.checkpoint / "state.json", Format)
+        if state["format"] != FORMAT:
+            raise RunError(f"{self.checkpoint} has format {state['format']}, not {FORMAT}: start the run anew")
+        check(self.checkpoint / "state.json", state, State)
+        return read_tensors(self.checkpoint / state["tensors"], state["sha256"]), state
 
     def finish(self, net: dict[str, Tensor], rule: dict[str, Tensor]) -> None:
         """The plain state dicts of a finished run."""
@@ -186,37 +172,47 @@ class RunDirectory:
 
     def finished(self) -> dict[str, Tensor]:
         """The rule's state dict at the end, or at the last checkpoint of a run that has not ended."""
-        path = self.path / "rule.safetensors"
-        if not self.ended:
-            tensors, _ = self.restore()
-            return {key.removeprefix("rule."): t for key, t in tensors.items() if key.startswith("rule.")}
-        try:
-            return safetensors.torch.load(path.read_bytes())
-        except (OSError, safetensors.SafetensorError) as error:
-            raise _corrupt(path, error) from error
+        if self.ended:
+            return read_tensors(self.path / "rule.safetensors")
+        tensors, _ = self.restore()
+        return {key.removeprefix("rule."): t for key, t in tensors.items() if key.startswith("rule.")}
 
 
-class Description(BaseModel):
+class Description(Loose):
     """data.json."""
 
     name: str
-    shape: list[int]
-    outputs: int
+    shape: list[Whole] = Field(min_length=1, max_length=8)
+    outputs: int = Field(ge=1, lt=2**31)
     classes: list[str]
-    samples: dict[str, int]
+    samples: dict[str, Whole]
     scaling: list[Any] | None
-    features: list[str] = []
+    features: list[str] = Field(default_factory=list)
     table: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Description:
-        if len(self.classes) not in (0, self.outputs) or (self.scaling is not None and len(self.scaling) != 2):
-            raise ValueError("classes, outputs and scaling do not agree")
+        if len(self.classes) not in (0, self.outputs) or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"{len(self.classes)} classes do not name {self.outputs} outputs, each once")
+        if not 0 < 4 * prod(self.shape) <= memory():
+            raise ValueError(f"samples of shape {shown(self.shape)} are empty, or fit into no memory")
+        if self.scaling is not None and not _scales(self.scaling, self.shape):
+            raise ValueError("its scaling is no pair of an offset and a spread above 0 that fit the shape")
         if self.features and [len(self.features)] != self.shape:
             raise ValueError("features and shape do not agree")
         if self.table is not None and list(TableEncoding.from_state(self.table).features) != self.features:
             raise ValueError("table and features do not agree")
         return self
+
+
+def _scales(scaling: list[Any], shape: list[int]) -> bool:
+    """Whether these are an offset and a spread for samples of that shape."""
+    try:
+        offset, spread = (torch.tensor(part, dtype=torch.float32) for part in scaling)
+        fits = all(torch.broadcast_shapes(part.shape, shape) == tuple(shape) for part in (offset, spread))
+        return fits and bool(offset.isfinite().all()) and bool((spread.isfinite() & (spread > 0)).all())
+    except (TypeError, ValueError, RuntimeError):  # no numbers, no pair, or lists of unequal lengths
+        return False
 
 
 def describe(data: Dataset) -> dict[str, Any]:
@@ -247,17 +243,3 @@ def _cpu() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"a {type(content).__name__}, not an object")
-        return content
-    except (OSError, ValueError) as error:
-        raise _corrupt(path, error) from error
-
-
-def _corrupt(path: Path, error: Exception) -> RunError:
-    return RunError(f"{path} cannot be read ({str(error).splitlines()[0]}): the run is damaged, train it anew")

@@ -17,11 +17,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from altprop.core import Rule
 from altprop.data import as_float, batches
+from altprop.limits import shorten
 from altprop.measure import angles_to_bp, feedback_angles, norms, unit_norms
+from altprop.run.files import sweep
 from altprop.run.learner import Learner
-from altprop.run.optimizers import BATCHWISE
+from altprop.run.optimizers import BATCHWISE, restore
 from altprop.run.recipe import RunError
 from altprop.run.store import RunDirectory
+from altprop.run.tensors import fill
 
 PROBE = 256  # samples on which the angles to backpropagation are taken
 EVALUATION_BATCH = 1024
@@ -220,35 +223,41 @@ def _checkpoint(learner: Learner, position: Position, run: RunDirectory | None, 
 
 
 def resume(learner: Learner, run: RunDirectory) -> Position:
-    """Bring a fresh learner to where the run's checkpoint stands, to the bit; raises ``RunError``."""
+    """Bring a fresh learner to where the run's checkpoint stands, to the bit; raises ``RunError``.
+
+    What a kill in the middle of a write has left beside the files is removed."""
     tensors, state = run.restore()
     try:
-        rule = {key.removeprefix("rule."): value for key, value in tensors.items() if key.startswith("rule.")}
-        learner.rule.load_state_dict(rule)
+        fill(learner.rule, _below(tensors, "rule."), run.checkpoint)
         for number, (optimizer, saved) in enumerate(zip(learner.optimizers, state["optimizers"], strict=True)):
-            entries: dict[int, dict[str, Any]] = {int(i): dict(plain) for i, plain in saved["plain"].items()}
-            for key, value in tensors.items():
-                kind, _, rest = key.partition(f"optimizer.{number}.")
-                if not kind and rest:
-                    index, _, name = rest.partition(".")
-                    entries.setdefault(int(index), {})[name] = value
-            optimizer.load_state_dict({"state": entries, "param_groups": saved["param_groups"]})
+            restore(optimizer, saved, _below(tensors, f"optimizer.{number}."))
         learner.order.set_state(tensors["random.order"])
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], learner.rule.like.device)
-        return _position(state)
-    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        what = " ".join(str(error).split())[:120]
-        raise RunError(f"the checkpoint in {run.path} does not fit its recipe ({what}): train the run anew") from error
-
-
-def _position(state: dict[str, Any]) -> Position:
-    position = Position(**{name: state[name] for name in Position.__dataclass_fields__})
-    for name, default in asdict(Position()).items():
-        value = getattr(position, name)
-        if not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
-            raise TypeError(f"{name} is {value!r}")
-    if not all(isinstance(row, dict) for row in position.rows):
-        raise TypeError("a row of metrics is no object")
+        position = Position(**{name: state[name] for name in Position.__dataclass_fields__})
+        _check_position(learner, position)
+    except RunError:
+        raise
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        where, what = shorten(run.path, 80), shorten(error, 120)
+        raise RunError(f"the checkpoint in {where} does not fit its recipe ({what}): train the run anew") from error
+    for folder in (run.path, run.checkpoint):
+        sweep(folder)
+    for stray in run.checkpoint.glob("*.safetensors"):
+        if stray.name != state["tensors"]:
+            stray.unlink()  # a checkpoint that its state never named
     return position
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin so, under the rest of their names."""
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def _check_position(learner: Learner, position: Position) -> None:
+    """Raises ``ValueError`` for one that the recipe does not have."""
+    batches = -(-len(learner.samples[0]) // learner.recipe.batch)
+    if position.epoch > learner.epochs or position.batch > batches or (position.epoch and not position.step):
+        where = f"epoch {position.epoch}, batch {position.batch}, step {position.step}"
+        raise ValueError(f"{where} of {learner.epochs} epochs of {batches} batches")
