@@ -103,7 +103,7 @@ def build(
         raise NetError(f"net '{spec}' has one activation, but {len(acts)} came: give one")
     parts = [] if resnet_depth else _parse(spec)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every other device as well
         try:
             if resnet_depth:
                 modules = _resnet(spec, int(resnet_depth[1]), shape, outputs, acts[0])
