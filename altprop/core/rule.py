@@ -109,7 +109,7 @@ class Rule(nn.Module, ABC):
         return [(self.classes, *shapes.h) for shapes in self.shapes[:-1]]
 
     def check_shapes(self, hidden: Sequence[Layer]) -> None:
-        """Raises ``Refused`` where the activation of one of these layers changes the shape (N, *out) of what it gets."""
+        """Raises ``Refused`` where the activation of one of these layers changes the shape of what it gets."""
         for layer, shapes in zip(hidden, self.shapes, strict=False):
             if shapes.a != shapes.h:
                 what = f"the activation of {layer} makes shape {tuple(shapes.h)} of {tuple(shapes.a)}"

@@ -21,7 +21,7 @@ from altprop.run.phases import read_out
 from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
 from altprop.run.store import RunDirectory, check_free, describe, write_atomically
-from altprop.run.train import Position, Progress, resume, train
+from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
 
@@ -153,7 +153,7 @@ def resume_recipe(
 
 
 def _train(learner: Learner, position: Position, run: RunDirectory | None, progress: Any, report: Any) -> Result:
-    accuracy = None
+    accuracy, fresh = None, position.step == 0
     try:
         if run is not None and run.ended:
             learner.rule.load_state_dict(run.finished())
@@ -168,6 +168,10 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
             measures |= {name: {"refused": why} for name, why in position.refused.items()}
             if measures:
                 write_atomically(run.path / "measures.json", json.dumps(measures))
+    except Diverged:
+        if run is not None and fresh and position.seconds < CHECKPOINT_SECONDS:
+            run.remove()  # going on with it would end there again, as soon
+        raise
     finally:
         if run is not None and not (run.checkpoint / "state.json").exists():
             run.remove()  # it failed before its first checkpoint: nothing in it could be used

@@ -67,12 +67,17 @@ def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
     return judge(rule, x, y)[:2]
 
 
+def majority(y: Tensor) -> float | None:
+    """The largest class's share of labels (N,); None for targets (N, C)."""
+    return float(y.bincount().max()) / len(y) if y.dim() == 1 else None
+
+
 def standard(accuracy: float | None, y: Tensor) -> Standard:
     """What an accuracy on labels y (N,) is held against; for targets (N, C) nothing."""
     if accuracy is None or y.dim() != 1:
         return UNKNOWN
     counts = y.bincount()
-    return Standard(float(counts.max()) / len(y), round(accuracy * len(y)) in counts[counts > 0].tolist())
+    return Standard(majority(y), round(accuracy * len(y)) in counts[counts > 0].tolist())
 
 
 def measured_row(learner: Learner, position: Position) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def train(
     A checkpoint is written before the epoch is measured, which may take longer than a kill leaves time.
     Raises ``Diverged`` at the first loss or weight that is not finite or beyond all measure, and ``Interrupted`` after
     a Ctrl-C, when the step under way has ended and the checkpoint is written."""
-    epochs, limit = learner.epochs, FACTOR * _loss_of_zeros(learner)
+    epochs = learner.epochs
     written, saved = (-math.inf if position.epoch == 0 else time.perf_counter()), True
     with _interruptible() as stop:
         while True:
@@ -83,7 +83,7 @@ def train(
                 break
             start = learner.order.get_state()  # from here the epoch can be drawn again
             learner.enter(position.epoch)
-            _epoch(learner, position, stop, progress, limit)
+            _epoch(learner, position, stop, progress)
             if stop.is_set():
                 _checkpoint(learner, position, run, start)
                 raise Interrupted
@@ -113,9 +113,7 @@ def _loss_of_zeros(learner: Learner) -> float:
     return max(float(learner.rule.output_error(z, learner.rule.targets(y, len(y)))[0]), TINY)
 
 
-def _epoch(
-    learner: Learner, position: Position, stop: threading.Event, progress: Progress | None, limit: float
-) -> None:
+def _epoch(learner: Learner, position: Position, stop: threading.Event, progress: Progress | None) -> None:
     (x_all, y_all), recipe = learner.samples, learner.recipe
     dtype = learner.rule.like.dtype
     start = time.perf_counter() - position.seconds
@@ -123,7 +121,7 @@ def _epoch(
     alone = len(x_all) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
     device = learner.rule.like.device
     stream = batches(x_all, y_all, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone, device=device)
-    count = -(-len(x_all) // recipe.batch)
+    count, chance = -(-len(x_all) // recipe.batch), _loss_of_zeros(learner)
     for index, (x, y) in enumerate(stream):
         x = learner.augment(x, learner.order)
         if index < position.batch:
@@ -133,7 +131,7 @@ def _epoch(
         loss = learner.step(x, y)
         position.batch, position.step = index + 1, position.step + 1
         position.first = loss if position.step == 1 else position.first
-        if not loss < max(limit, FACTOR * position.first):
+        if not loss < FACTOR * max(chance, position.first):
             raise _diverged(learner.rule, position, x, f"the loss is {loss:.3g}")
         position.loss_sum += loss * len(x)
         if progress is not None:
@@ -236,7 +234,9 @@ def resume(learner: Learner, run: RunDirectory) -> Position:
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], learner.rule.like.device)
-        return _position(state)
+        position = _position(state)
+        learner.turn = max(position.epoch - 1, 0) // (learner.recipe.epochs or 1) if learner.recipe.layerwise else 0
+        return position
     except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         what = " ".join(str(error).split())[:120]
         raise RunError(f"the checkpoint in {run.path} does not fit its recipe ({what}): train the run anew") from error
