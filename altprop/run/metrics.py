@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -112,8 +113,14 @@ def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, An
     except Exception as error:  # whatever is wrong with a measure, the run that it looks at is sound
         if name not in refused:
             refused[name] = reason(error)
-            warnings.warn(f"{name} cannot be measured: {refused[name]}", stacklevel=2)
+            tell(name, refused[name])
         return None
+
+
+def tell(name: str, why: str) -> None:
+    """A warning that a measure is missing, which ends no run even where warnings are errors."""
+    with suppress(UserWarning):
+        warnings.warn(f"{name} cannot be measured: {why}", stacklevel=2)
 
 
 def reason(error: Exception) -> str:

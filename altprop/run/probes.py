@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +26,7 @@ from altprop.measure import (
     weight_distribution,
     winners,
 )
-from altprop.run.metrics import reason
+from altprop.run.metrics import reason, tell
 
 SAMPLES = 256  # of the test part, for robustness
 SHOWN = 500  # of the test part, in the map of hidden activity and in the competition of units
@@ -47,7 +46,7 @@ def probe(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str,
         except Exception as error:  # whatever is wrong with a measure, the run that it looks at is sound
             measures[name] = {"refused": reason(error)}
             if not isinstance(error, Refused):
-                warnings.warn(f"{name} cannot be measured: {reason(error)}", stacklevel=2)
+                tell(name, reason(error))
     return measures
 
 
