@@ -213,3 +213,28 @@ def test_balanced_classes_need_no_further_word():
     assert "test_balanced_accuracy" not in result.metrics[-1] and result.summary()["majority"] == pytest.approx(1 / 3)
     again = evaluate_run("run", data={"train": toy_tensors(), "test": toy_tensors(30, seed=1)})
     assert again["test_balanced_accuracy"] is None and again["test_accuracy"] == result.test_accuracy
+
+
+def test_what_cannot_be_timed_or_weighed_ends_no_comparison(capsys, monkeypatch):
+    """The measures come last, when all runs have ended: two rows, fa without a time and none with a weight."""
+
+    def broken(*_):
+        raise RuntimeError("no such operation")
+
+    def prepared(recipe, data):
+        learner = prepare(recipe, data)
+        learner.step = broken if recipe.rule == "fa" else learner.step
+        return learner
+
+    prepare = module.prepare
+    monkeypatch.setattr(module, "peak_activation_bytes", broken)
+    monkeypatch.setattr(module, "prepare", prepared)
+    outcome = compare(capsys, *TOY, "--seeds", 1, "--json")
+    assert [(row["n"], row["step_ratio_to_bp"], row["peak_activation_bytes"]) for row in outcome.json["rows"]] == [
+        (1, 1.0, None), (1, None, None)
+    ]  # fmt: skip
+    assert outcome.err.splitlines() == [
+        "altprop: step_ratio_to_bp of fa cannot be measured: RuntimeError: no such operation",
+        "altprop: peak_activation_bytes of bp cannot be measured: RuntimeError: no such operation",
+        "altprop: peak_activation_bytes of fa cannot be measured: RuntimeError: no such operation",
+    ]

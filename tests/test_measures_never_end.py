@@ -208,6 +208,13 @@ def test_weights_beyond_all_measure_are_divergence():
         altprop.fit("hebb", "12-8-3", (FLAT, Y), epochs=60, batch=8, lr=30.0, readout={"epochs": 1})
 
 
+def test_a_test_loss_that_is_no_number_is_divergence(monkeypatch):
+    """Of epoch 1, whose training loss is finite."""
+    monkeypatch.setattr(metrics, "judge", lambda *_: metrics.Verdict(math.nan, 0.0, None))
+    with pytest.raises(Diverged, match=r"diverged at epoch 1, step 3, in layer .* the test loss is nan"):
+        altprop.fit("bp", "12-4-3", (FLAT, Y), epochs=2, batch=8)
+
+
 def test_large_targets_and_inputs_are_no_divergence():
     """A regression of 250000 +- 45000 from raw inputs begins at a loss of 3e10, one of 1e-6 at 1."""
     for scale in (250_000.0, 1e-6):

@@ -22,7 +22,7 @@ from altprop.rules import RULES
 from altprop.run.experiment import Result, resume_recipe, run_recipe
 from altprop.run.isolated import isolated
 from altprop.run.learner import Learner, load_data, prepare, resolve
-from altprop.run.metrics import majority, reason
+from altprop.run.metrics import majority, reason, tell
 from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.report import write_report
@@ -171,8 +171,12 @@ def _accuracies(runs: Sequence[Result | Failed]) -> list[float]:
 def _peak(one: Result | Learner | None, learner: Learner | None) -> int | None:
     if one is None or learner is None:
         return None
-    with in_mode(one.rule, training=True):
-        return peak_activation_bytes(one.rule, *_batch(learner.recipe, learner.data))
+    try:
+        with in_mode(one.rule, training=True):
+            return peak_activation_bytes(one.rule, *_batch(learner.recipe, learner.data))
+    except Exception as error:  # as in measured_row: hours of training stand behind a measure
+        tell(f"peak_activation_bytes of {learner.recipe.rule}", reason(error))
+        return None
 
 
 def readout_of(run: Result) -> str | None:
@@ -209,13 +213,21 @@ def paired_difference(own: Sequence[float], bp: Sequence[float]) -> tuple[float 
 
 
 def step_ratios(recipes: dict[str, Recipe], data: Dataset) -> dict[str, float]:
-    """Time of one step of each rule over one of bp: the median over rounds in which every rule has its turn."""
-    steps = {}
+    """Time of one step of each rule over one of bp: the median over rounds in which every rule has its turn; without
+    those that cannot take one, and nothing where bp is among them."""
+    steps, slowest = {}, 0.0
     for rule, recipe in recipes.items():
-        learner = prepare(recipe.with_(stream=False), data)
-        x, y = _batch(learner.recipe, data)
-        steps[rule] = lambda learner=learner, x=x, y=y: learner.step(x, y)
-    repeats = max(1, round(STEP_SECONDS / max(_seconds(step, 2) for step in steps.values())))
+        try:
+            learner = prepare(recipe.with_(stream=False), data)
+            x, y = _batch(learner.recipe, data)
+            steps[rule] = lambda learner=learner, x=x, y=y: learner.step(x, y)
+            slowest = max(slowest, _seconds(steps[rule], 2))
+        except Exception as error:  # as above
+            tell(f"step_ratio_to_bp of {rule}", reason(error))
+            steps.pop(rule, None)
+    if "bp" not in steps:
+        return {}
+    repeats = max(1, round(STEP_SECONDS / slowest))
     rounds = [{rule: _seconds(step, repeats) for rule, step in steps.items()} for _ in range(ROUNDS)]
     return {rule: median(times[rule] / times["bp"] for times in rounds) for rule in steps}
 

@@ -98,7 +98,10 @@ def train(
 
 
 def _measure(learner: Learner, position: Position, run: RunDirectory | None, report: Any) -> None:
-    position.rows.append(measured_row(learner, position))
+    row = measured_row(learner, position)
+    if not math.isfinite(row["test_loss"] or 0):
+        raise _diverged(learner.rule, position, None, f"the test loss is {row['test_loss']}")
+    position.rows.append(row)
     position.loss_sum = 0.0
     if report is not None:
         report(position.rows[-1])
@@ -168,7 +171,7 @@ def _diverged(rule: Rule, position: Position, x: Tensor | None, what: str) -> Di
     advice = "lower --lr, scale the inputs (--scale standard), or add --weight-decay"
     if layer is rule.layers[-1] and getattr(rule, "readout", False):
         advice = "lower lr in the recipe's table [readout], or give it optimizer = 'adam'"
-    where = f"at epoch {position.epoch + 1}, step {position.step}, in {layer}"
+    where = f"at epoch {position.epoch + (position.batch > 0)}, step {position.step}, in {layer}"
     return Diverged(where, what, advice)
 
 
