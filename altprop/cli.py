@@ -68,6 +68,17 @@ Config = Annotated[Path | None, typer.Option(help="A recipe in TOML; options giv
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        _main(arguments)
+
+
+def _warn(message: Warning | str, *where: Any, **more: Any) -> None:
+    """One line, as everything else on standard error."""
+    print("altprop: " + " ".join(str(message).split()), file=sys.stderr)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal without these letters shows others, and loses no result
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

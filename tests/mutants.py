@@ -12,6 +12,7 @@ KINDS = "test_bad_input_kinds.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
 VERDICT = "test_verdict.py"
 TABLES, TABLE_RUNS = "test_data_table.py", "test_table_runs.py"
+BEHIND, MEASURES, VERDICTS = "test_left_behind.py", "test_measures_never_end.py", "test_compare_verdicts.py"
 
 
 class Mutant(NamedTuple):
@@ -342,4 +343,28 @@ TABLE = [
     Mutant("run/schemas.py", "!= list(range(1, self.epoch + 1)):", "== []:", f"{KINDS} state"),
     Mutant("run/files.py", "if not stat.S_ISREG(mode):", "if stat.S_ISDIR(mode):", f"{KINDS} replaced"),
     Mutant("run/store.py", "(spread > 0)", "(spread > -1)", f"{KINDS} description"),
+    # what a run leaves behind, what its measures may do, and what a comparison says
+    Mutant("run/isolated.py", "    torch.set_rng_state(state.cpu)\n", "", f"{BEHIND} random"),
+    Mutant("run/isolated.py", "        torch.manual_seed(0)  # for", "        pass  # for", f"{BEHIND} depend"),
+    Mutant("run/isolated.py", "torch.set_num_threads(state.threads)", "pass", f"{BEHIND} threads"),
+    Mutant("run/isolated.py", "            _give_back(caller)\n            try", "            try",
+           f"{BEHIND} callback"),
+    Mutant("run/isolated.py", "module.training if done else mode", "module.training", f"{BEHIND} failed"),
+    Mutant("run/isolated.py", "parameter.requires_grad_(learned)", "pass", f"{BEHIND} frozen"),
+    Mutant("run/learner.py", "        self.rule.eval()\n        self.rule.zero_grad", "        self.rule.zero_grad",
+           f"{BEHIND} eval"),
+    Mutant("measure/probe.py", "            module.training = mode", "            pass", f"{BEHIND} leaves_modes"),
+    Mutant("measure/memory.py", "            tensor.copy_(state[name])", "            pass", f"{BEHIND} leaves_modes"),
+    Mutant("core/layer.py", "plain and len(a) == 1", "plain", f"{MEASURES} picture"),
+    Mutant("measure/alignment.py", " or shapes.h != shapes.a", "", f"{MEASURES} feedback"),
+    Mutant("core/rule.py", "if shapes.a != shapes.h:", "if False:", f"{MEASURES} GLU"),
+    Mutant("run/train.py", "FACTOR * max(chance, position.first)", "math.inf", f"{MEASURES} beyond"),
+    Mutant("run/train.py", "FACTOR * max(chance, position.first)", "FACTOR * chance", f"{MEASURES} large"),
+    Mutant("run/train.py", "(weight.abs() < LARGEST).all()", "weight.isfinite().all()", f"{MEASURES} beyond"),
+    Mutant("run/metrics.py", "counts[there].max() > UNEVEN *", "counts[there].max() > 0 *", f"{VERDICTS} balanced"),
+    Mutant("run/metrics.py", "y[hits].bincount(", "y.bincount(", f"{VERDICTS} balanced"),
+    Mutant("run/metrics.py", "y.bincount().max()) / len(y)", "y.bincount().min()) / len(y)", f"{VERDICTS} answer"),
+    Mutant("run/compare.py", "return known if len(known) == len(runs) else []", "return known", f"{VERDICTS} seed"),
+    Mutant("run/compare.py", "< ROUNDING", "<= 0", f"{VERDICTS} width"),
+    Mutant("run/compare.py", "if isinstance(error.__cause__, OSError):", "if False:", f"{VERDICTS} disk"),
 ]  # fmt: skip

@@ -172,14 +172,14 @@ def test_a_run_that_does_not_ask_is_not_probed(tmp_path):
     assert not (fit("bp", epochs=1, out=tmp_path / "run").path / "measures.json").exists()
 
 
-def test_only_refusals_are_taken_for_reasons(run, monkeypatch):
-    """A bug in a measure must not look like a net that cannot be measured."""
+def test_what_a_refusal_says_and_what_a_fault_says(run, monkeypatch):
+    """A fault in a measure ends no run, but is told, and bears its kind so that it does not look like a refusal."""
 
     def broken(*_):
-        raise ZeroDivisionError
+        raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setitem(probes.PROBES, "curve", broken)
-    with pytest.raises(ZeroDivisionError):
-        probes.probe(run.rule, None, run.metrics)
+    monkeypatch.setattr(probes, "PROBES", {"curve": broken})
+    with pytest.warns(UserWarning, match="curve cannot be measured: ZeroDivisionError: by nothing"):
+        assert probes.probe(run.rule, None, run.metrics) == {"curve": {"refused": "ZeroDivisionError: by nothing"}}
     monkeypatch.setattr(probes, "PROBES", {"curve": lambda *_: (_ for _ in ()).throw(Refused("no"))})
     assert probes.probe(run.rule, None, run.metrics) == {"curve": {"refused": "no"}}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.nn.modules import padding, pooling
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
@@ -134,9 +134,14 @@ def is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear | _ConvNd)
 
 
-def is_flat_linear(layer: Layer) -> bool:
-    """Whether a = W x + b of the layer's flattened input, without anything else before it."""
-    return type(layer.synapse) is nn.Linear and all(type(module) is nn.Flatten for module in layer.inlet.children())
+def is_flat_linear(layer: Layer, a: Size) -> bool:
+    """Whether a = W x + b (N, out) of the layer's flattened input, without anything else before it.
+
+    a: the shape of the synapse's output, of one sample; a Linear on (N, T, in) puts out (T, out), a row a position."""
+    plain = type(layer.synapse) is nn.Linear and all(
+        type(part) in (nn.Flatten, nn.Identity) for part in parts(layer.inlet)
+    )
+    return plain and len(a) == 1
 
 
 def parts(modules: nn.Module) -> list[nn.Module]:

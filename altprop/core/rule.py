@@ -108,6 +108,15 @@ class Rule(nn.Module, ABC):
         """(classes, *out_l) for every hidden layer."""
         return [(self.classes, *shapes.h) for shapes in self.shapes[:-1]]
 
+    def check_shapes(self, hidden: Sequence[Layer]) -> None:
+        """Raises ``Refused`` where the activation of one of these layers changes the shape of what it gets."""
+        for layer, shapes in zip(hidden, self.shapes, strict=False):
+            if shapes.a != shapes.h:
+                what = f"the activation of {layer} makes shape {tuple(shapes.h)} of {tuple(shapes.a)}"
+                raise Refused(
+                    f"{what}, but {type(self).__name__} needs both alike: move it into the next layer's inlet"
+                )
+
     def _check(self, layer: Layer, first: bool) -> None:
         for module in layer.synapse.modules():
             if self.claims.passes > 1 and isinstance(module, (*DROPOUTS, *self.refuses)):

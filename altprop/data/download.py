@@ -145,16 +145,19 @@ def retrieve(name: str, source: Source, base: Path, mirror: str | None = None, p
 def _download(url: str, sha256: str, folder: Path, progress: bool) -> None:
     import pooch
 
-    bar = progress and sys.stderr.isatty()
-    if not bar:
-        pooch.get_logger().setLevel("WARNING")
+    bar, logger = progress and sys.stderr.isatty(), pooch.get_logger()
+    level = logger.level
     try:
+        if not bar:
+            logger.setLevel("WARNING")
         pooch.retrieve(url, f"sha256:{sha256}", fname=url.rsplit("/", 1)[1], path=folder, progressbar=bar)
     except (ValueError, OSError) as error:  # pooch: a wrong checksum or address; requests: a server that fails
         raise DataError(
             f"{url}: download failed ({shorten(error, 50)}); expected a file of SHA-256 {sha256}; "
             "try again, set ALTPROP_MIRROR, or put it there yourself"
         ) from error
+    finally:
+        logger.setLevel(level)
 
 
 def _unpack(path: Path, source: Source) -> None:

@@ -58,12 +58,12 @@ def feedback_angles(rule: Rule) -> dict[str, float | None]:
 
 
 def _products(rule: Rule) -> dict[int, Tensor]:
-    """W_L ... W_{l+1} (C, n_l) by l, as far down as the layers are linear."""
+    """W_L ... W_{l+1} (C, n_l) by l, as far down as the layers are linear and their activations keep each unit."""
     products: dict[int, Tensor] = {}
     product = torch.eye(rule.classes, dtype=rule.like.dtype, device=rule.like.device)
     for index in reversed(range(len(rule.layers))):
-        layer = rule.layers[index]
-        if not is_flat_linear(layer):
+        layer, shapes = rule.layers[index], rule.shapes[index]
+        if not is_flat_linear(layer, shapes.a) or shapes.h != shapes.a:
             break
         products[index] = product = product @ layer.synapse.get_parameter("weight")
     return products

@@ -27,9 +27,10 @@ def receptive_fields(
         raise Refused(f"count {count}, steps {steps} and radius {radius} came; all of them must be positive")
     index = position(rule.layers, layer)
     cut = rule.layers[index]
-    if index == 0 and (is_flat_linear(cut) or is_convolution(cut.synapse)):
+    flat = is_flat_linear(cut, rule.shapes[index].a)
+    if index == 0 and (flat or is_convolution(cut.synapse)):
         weight: Tensor = cut.synapse.get_parameter("weight").detach()[:count].clone()
-        return weight.view(-1, *rule.shapes[0].x) if is_flat_linear(cut) else weight
+        return weight.view(-1, *rule.shapes[0].x) if flat else weight
     if rule.integer_input:
         raise Refused("gradient ascent changes the input a little at a time, but integers came: take layer 0 instead")
     units = min(count, _units_first(cut, torch.empty(1, *rule.shapes[index].a)).shape[1])

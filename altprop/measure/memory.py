@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from altprop.core import Rule
 from altprop.core.layer import Layer
+from altprop.measure.probe import forked
 
 
 def peak_activation_bytes(rule: Rule, x: Tensor, y: Tensor) -> int:
@@ -18,9 +19,10 @@ def peak_activation_bytes(rule: Rule, x: Tensor, y: Tensor) -> int:
 
     Every tensor storage that an operation makes is counted until it is freed, those that end as a ``.grad`` excepted.
     Gradients are dropped as soon as ``ready`` hands them out, so a rule that need not wait shows what that saves.
-    ``.grad`` and norms' statistics are left as they were, the random state is not."""
+    Run in the modes that the rule is in; ``.grad``, norms' statistics, what else of the rule ``credit`` moves, and the
+    random state are left as they were."""
     kept = {parameter: parameter.grad for parameter in rule.parameters()}
-    buffers = {name: buffer.clone() for name, buffer in rule.net.named_buffers()}
+    state = {name: tensor.clone() for name, tensor in rule.state_dict().items()}
     live = _Live()
 
     def drop(layer: Layer) -> None:
@@ -32,14 +34,14 @@ def peak_activation_bytes(rule: Rule, x: Tensor, y: Tensor) -> int:
     try:
         for parameter in kept:
             parameter.grad = None
-        with live:
+        with forked(rule), live:
             rule.credit(x, y, ready=drop)
         return live.peak()
     finally:
         for parameter, gradient in kept.items():
             parameter.grad = gradient
-        for name, buffer in rule.net.named_buffers():
-            buffer.copy_(buffers[name])
+        for name, tensor in rule.state_dict().items():
+            tensor.copy_(state[name])
 
 
 class _Live(TorchDispatchMode):

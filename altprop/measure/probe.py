@@ -28,16 +28,29 @@ def position(cuts: list[Layer], layer: int | str) -> int:
 
 
 @contextmanager
+def in_mode(rule: nn.Module, training: bool) -> Iterator[None]:
+    """The rule or net in train or in eval mode, and afterwards each of its modules in its own."""
+    modes = {module: module.training for module in rule.modules()}
+    try:
+        rule.train(training)
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def forked(rule: nn.Module) -> Iterator[None]:
+    """The random state as it was, afterwards, of the CPU and of the devices on which the rule or net lies."""
+    devices = {parameter.device for parameter in rule.parameters() if parameter.device.type == "cuda"}
+    with torch.random.fork_rng(devices=list(devices)):
+        yield
+
+
+@contextmanager
 def undisturbed(rule: nn.Module) -> Iterator[None]:
     """The rule or net in eval mode, and afterwards its modes and the random state as they were.
 
     ``.grad`` is safe as long as nobody inside calls ``backward``: ask ``torch.autograd.grad`` for what is wanted."""
-    modes = {module: module.training for module in rule.modules()}
-    devices = {parameter.device for parameter in rule.parameters() if parameter.device.type == "cuda"}
-    try:
-        with torch.random.fork_rng(devices=list(devices)):
-            rule.eval()
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with forked(rule), in_mode(rule, training=False):
+        yield

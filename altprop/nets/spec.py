@@ -114,7 +114,7 @@ def build(
                 size = sum(p.element_size() * p.numel() for p in nn.ModuleList(make()).parameters())
             if size > memory():
                 raise NetError(f"net '{name}' takes {gigabytes(size)}, but {_memory()}: make it smaller")
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every other device as well
             modules = make()
         except (RuntimeError, OverflowError, MemoryError) as error:
             raise NetError(f"net '{name}' does not fit into memory: make it smaller") from error

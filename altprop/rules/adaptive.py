@@ -49,6 +49,7 @@ class AFA(Rule):
             raise Refused(f"sign={sign!r} came; AFA takes -1 or 1")
         if self.integer_input:
             raise Refused("AFA projects an error onto its input, but integers came: give the net a real-valued input")
+        self.check_shapes(self.layers[:-1])
         self.s = sign
         shape = (self.classes, *self.shapes[0].x)
         self.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=self.like)

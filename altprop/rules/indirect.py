@@ -34,6 +34,8 @@ class IFA(Rule):
         self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
     ) -> None:
         super().__init__(net, **arguments)
+        if len(self.layers) > 2:  # else nothing travels forward
+            self.check_shapes(self.layers[:-1])
         self.feedback = draw_feedback(self.direct_shapes[:1], init=init, scale=scale, seed=seed, like=self.like)
 
     @torch.no_grad()

@@ -132,7 +132,7 @@ def compare(
             begun.append((rule, seed))
 
         try:
-            return run_comparison(names, numbers, recipes, path, progress=progress)
+            return run_comparison(names, numbers, recipes, path, progress=progress, lenient=rules is None)
         except Interrupted:
             raise Interrupted(f"stopped; go on with the same command and --out {path}") from None
 

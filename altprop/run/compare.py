@@ -9,27 +9,42 @@ from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from scipy.stats import t as student_t
 from torch import Tensor
 
+from altprop.core import Refused
 from altprop.data import Dataset, as_float
 from altprop.measure import peak_activation_bytes
+from altprop.measure.probe import in_mode
 from altprop.rules import RULES
 from altprop.run.experiment import Result, resume_recipe, run_recipe
 from altprop.run.files import sweep
-from altprop.run.learner import load_data, prepare, resolve
+from altprop.run.isolated import isolated
+from altprop.run.learner import Learner, load_data, prepare, resolve
 from altprop.run.machine import within_memory
+from altprop.run.metrics import majority, reason, tell
 from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.report import write_report
 from altprop.run.store import RunDirectory, check_free, failed_write, write_atomically
+from altprop.run.train import Diverged
 
+ROUNDING = 1e-9  # of differences between accuracies
 ROUNDS, STEP_SECONDS = 15, 0.01  # of the timing: rounds over all rules, and at least so long for each in a round
 
 
+class Failed(NamedTuple):
+    """A run of a comparison that did not end: {"seed": 0, "reason": "diverged at epoch 3, step 120, in layer ..."}."""
+
+    seed: int | None  # None: the rule cannot work with this net and these data at all
+    reason: str
+    error: Exception
+
+
 @within_memory()
+@isolated()
 def compare(
     rules: Sequence[str],
     seeds: Sequence[int],
@@ -37,11 +52,14 @@ def compare(
     out: Path,
     data: Dataset | None = None,
     progress: Callable[[str, int], None] | None = None,
+    lenient: bool = False,
 ) -> dict[str, Any]:
     """Train every rule with every seed, and write runs, comparison.json and report.html below ``out``.
 
     recipes: (rule, seed) -> its recipe.  Runs of a comparison that was stopped, in ``out`` already, are gone on with.
-    Returns what ``altprop compare --json`` prints."""
+    A run that fails does not end the others: the row of its rule says where and why.  lenient: so does that of a rule
+    that refuses net or data, which else is told before anything is trained.
+    Returns what ``altprop compare --json`` prints; raises the first error where no run ends."""
     children = [out / f"{rule}-seed{seed}" for seed in seeds for rule in rules]
     if not any((child / "recipe.toml").exists() for child in children):
         check_free(out)
@@ -50,23 +68,22 @@ def compare(
     begun = next((child for child in children if (child / "recipe.toml").exists()), None)
     table = None if begun is None else RunDirectory.open(begun).table()
     sets = {seed: data or load_data(recipes(rules[0], seed), table) for seed in seeds}
-    timed = {rule: recipes(rule, seeds[0]) for rule in rules}
-    timed.setdefault("bp", first.by_rule("bp"))
-    for recipe in timed.values():
-        prepare(recipe, sets[seeds[0]])  # what cannot be built is told before anything is trained
-    results: dict[str, list[Result]] = {rule: [] for rule in rules}
+    data = sets[seeds[0]]
+    timed = {"bp": first.by_rule("bp"), **{rule: recipes(rule, seeds[0]) for rule in rules}}
+    learners, refused = _prepared(timed, data, lenient)
+    runs: dict[str, list[Result | Failed]] = {rule: [*refused.get(rule, [])] for rule in rules}
     for seed in seeds:
-        for rule in rules:
+        for rule in (rule for rule in rules if rule in learners):
             if progress is not None:
                 progress(rule, seed)
-            results[rule].append(_run(recipes(rule, seed), sets[seed], out / f"{rule}-seed{seed}"))
-    data = sets[seeds[0]]
-    ratios = step_ratios(timed, data)
-    last = results[rules[0]][0].recipe
+            runs[rule].append(_run(recipes(rule, seed), sets[seed], out / f"{rule}-seed{seed}"))
+    _check_any(runs)
+    ratios = step_ratios({rule: recipe for rule, recipe in timed.items() if rule in learners}, data)
+    last = next(learners[rule].recipe for rule in rules if rule in learners)
     comparison = {
         "data": first.data, "net": last.net, "epochs": last.epochs, "seeds": list(seeds),
-        "report": str(out / "report.html"),
-        "rows": [_row(rule, results[rule], results.get("bp"), ratios[rule], data) for rule in rules],
+        "report": str(out / "report.html"), "majority": majority(data.y_test),
+        "rows": [_row(rule, runs[rule], runs.get("bp"), timed[rule], learners.get(rule), ratios) for rule in rules],
     }  # fmt: skip
     write_atomically(out / "comparison.json", json.dumps(comparison, indent=1))
     try:
@@ -76,37 +93,96 @@ def compare(
     return comparison
 
 
-def _run(recipe: Recipe, data: Dataset, path: Path) -> Result:
-    if not (path / "recipe.toml").exists():
-        return run_recipe(recipe, data, out=path)
-    if RunDirectory.open(path).recipe() != resolve(recipe, data):
+def _prepared(
+    recipes: dict[str, Recipe], data: Dataset, lenient: bool
+) -> tuple[dict[str, Learner], dict[str, list[Failed]]]:
+    """What can be built, and what refuses; what cannot be built is told before anything is trained."""
+    learners, refused = {}, {}
+    for rule, recipe in recipes.items():
+        try:
+            learners[rule] = prepare(recipe, data)
+        except (Refused, RunError) as error:
+            if not lenient or rule == "bp":
+                raise
+            refused[rule] = [Failed(None, f"refused: {reason(error)}", error)]
+    return learners, refused
+
+
+def _run(recipe: Recipe, data: Dataset, path: Path) -> Result | Failed:
+    known = (path / "recipe.toml").exists()
+    if known and RunDirectory.open(path).recipe() != resolve(recipe, data):
         raise RunError(f"{path} holds a run of another recipe: choose another --out")
-    return resume_recipe(path, data)
+    try:
+        return resume_recipe(path, data) if known else run_recipe(recipe, data, out=path)
+    except Diverged as error:
+        return Failed(recipe.seed, f"diverged {error.where}: {error.what}", error)
+    except (Refused, RunError, RuntimeError) as error:
+        if isinstance(error.__cause__, OSError):  # a full disk is full for the others as well
+            raise
+        return Failed(recipe.seed, f"failed: {reason(error)}", error)
 
 
-def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, data: Dataset) -> dict[str, Any]:
-    accuracies = [run.test_accuracy for run in runs if run.test_accuracy is not None]
-    recipe = runs[0].recipe
-    others = [] if rule == "bp" else [run.test_accuracy for run in bp or [] if run.test_accuracy is not None]
-    difference, low, high = paired_difference(accuracies, others)
+def _check_any(runs: dict[str, list[Result | Failed]]) -> None:
+    every = [run for each in runs.values() for run in each]
+    failed = [run for run in every if isinstance(run, Failed)]
+    if len(failed) == len(every):
+        raise failed[0].error
+
+
+def _row(
+    rule: str, runs: list[Result | Failed], bp: list[Result | Failed] | None, recipe: Recipe, learner: Learner | None,
+    ratios: dict[str, float],
+) -> dict[str, Any]:  # fmt: skip
+    ended, failed = _split(runs)
+    own, others = _accuracies(runs), [] if rule == "bp" else _accuracies(bp or [])
+    difference, low, high = paired_difference(own, others)
+    accuracies = _accuracies(ended)
+    recipe = ended[0].recipe if ended else learner.recipe if learner else recipe
+    balanced: list[Any] = [run.metrics[-1].get("test_balanced_accuracy") for run in ended]
     return {
         "rule": rule,
         "activation": recipe.act,
         "lr": recipe.rate_used,
         "test_accuracy_mean": mean(accuracies) if accuracies else None,
         "test_accuracy_std": stdev(accuracies) if len(accuracies) > 1 else None,
-        "test_loss_mean": mean(run.metrics[-1]["test_loss"] for run in runs),
-        "n": len(runs),
+        "test_balanced_accuracy_mean": mean(balanced) if balanced and None not in balanced else None,
+        "one_class": bool(ended) and all(run.standard.one_class for run in ended),
+        "test_loss_mean": mean(run.metrics[-1]["test_loss"] for run in ended) if ended else None,
+        "n": len(ended),
+        "failed": [{"seed": run.seed, "reason": run.reason} for run in failed],
         "difference_to_bp": difference,
         "difference_low": low,
         "difference_high": high,
-        "seconds_per_epoch": median(_epoch_seconds(runs)),
-        "step_ratio_to_bp": ratio,
-        "peak_activation_bytes": peak_activation_bytes(runs[0].rule.train(), *_batch(recipe, data)),
+        "coincide": difference is not None and low is not None and low == high,
+        "seconds_per_epoch": median(_epoch_seconds(ended)) if ended else None,
+        "step_ratio_to_bp": ratios.get(rule),
+        "peak_activation_bytes": _peak(ended[0] if ended else learner, learner),
         "claims": asdict(RULES[rule].claims),
         "net": recipe.net,
-        "readout": readout_of(runs[0]),
+        "readout": readout_of(ended[0]) if ended else None,
     }
+
+
+def _split(runs: Sequence[Result | Failed]) -> tuple[list[Result], list[Failed]]:
+    return [run for run in runs if isinstance(run, Result)], [run for run in runs if isinstance(run, Failed)]
+
+
+def _accuracies(runs: Sequence[Result | Failed]) -> list[float]:
+    """Of all runs; none where one has not ended, since the rest of them would flatter the rule in a difference."""
+    accuracies = [run.test_accuracy for run in runs if isinstance(run, Result)]
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    return known if len(known) == len(runs) else []
+
+
+def _peak(one: Result | Learner | None, learner: Learner | None) -> int | None:
+    if one is None or learner is None:
+        return None
+    try:
+        with in_mode(one.rule, training=True):
+            return peak_activation_bytes(one.rule, *_batch(learner.recipe, learner.data))
+    except Exception as error:  # as in measured_row: hours of training stand behind a measure
+        tell(f"peak_activation_bytes of {learner.recipe.rule}", reason(error))
+        return None
 
 
 def readout_of(run: Result) -> str | None:
@@ -127,25 +203,37 @@ def _epoch_seconds(runs: list[Result]) -> list[float]:
 
 
 def paired_difference(own: Sequence[float], bp: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """(mean, low, high): difference to bp over the same seeds, with its 95 % Student-t interval where n > 1."""
+    """(mean, low, high): difference to bp over the same seeds, with its 95 % Student-t interval where n > 1.
+
+    Its width is 0 where all differences are equal, which says that the runs coincide, not that they are certain."""
     if not bp or len(own) != len(bp):
         return None, None, None
     differences = [a - b for a, b in zip(own, bp, strict=True)]
     centre, n = mean(differences), len(differences)
     if n == 1:
         return centre, None, None
+    if max(differences) - min(differences) < ROUNDING:
+        return centre, centre, centre
     half = float(student_t.ppf(0.975, n - 1)) * stdev(differences) / n**0.5
     return centre, centre - half, centre + half
 
 
 def step_ratios(recipes: dict[str, Recipe], data: Dataset) -> dict[str, float]:
-    """Time of one step of each rule over one of bp: the median over rounds in which every rule has its turn."""
-    steps = {}
+    """Time of one step of each rule over one of bp: the median over rounds in which every rule has its turn; without
+    those that cannot take one, and nothing where bp is among them."""
+    steps, slowest = {}, 0.0
     for rule, recipe in recipes.items():
-        learner = prepare(recipe.with_(stream=False), data)
-        x, y = _batch(learner.recipe, data)
-        steps[rule] = lambda learner=learner, x=x, y=y: learner.step(x, y)
-    repeats = max(1, round(STEP_SECONDS / max(_seconds(step, 2) for step in steps.values())))
+        try:
+            learner = prepare(recipe.with_(stream=False), data)
+            x, y = _batch(learner.recipe, data)
+            steps[rule] = lambda learner=learner, x=x, y=y: learner.step(x, y)
+            slowest = max(slowest, _seconds(steps[rule], 2))
+        except Exception as error:  # as above
+            tell(f"step_ratio_to_bp of {rule}", reason(error))
+            steps.pop(rule, None)
+    if "bp" not in steps:
+        return {}
+    repeats = max(1, round(STEP_SECONDS / slowest))
     rounds = [{rule: _seconds(step, repeats) for rule, step in steps.items()} for _ in range(ROUNDS)]
     return {rule: median(times[rule] / times["bp"] for times in rounds) for rule in steps}
 

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 
 from altprop.core import Rule
 from altprop.data import Dataset, as_float, batches, from_torch
+from altprop.run.isolated import borrowed, isolated
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare, whitened
 from altprop.run.machine import within_memory
+from altprop.run.metrics import EVALUATION_BATCH, UNKNOWN, Standard, evaluate, judge, standard
 from altprop.run.phases import read_out
 from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
 from altprop.run.store import RunDirectory, check_free, describe, write_atomically
 from altprop.run.tensors import fill
-from altprop.run.train import EVALUATION_BATCH, Position, Progress, evaluate, resume, train
+from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
 
@@ -49,6 +51,7 @@ class Result:
     metrics: list[dict[str, Any]]  # one row an epoch
     train_accuracy: float | None  # on the whole training part
     path: Path | None
+    standard: Standard = UNKNOWN  # what the test accuracy is held against
 
     @property
     def test_accuracy(self) -> float | None:
@@ -62,6 +65,7 @@ class Result:
             "lr": self.recipe.rate_used, "epochs": self.recipe.epochs, "seed": self.recipe.seed,
             "loss": last["loss"], "train_accuracy": self.train_accuracy, "test_accuracy": last["test_accuracy"],
             "test_loss": last["test_loss"], "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"],
+            "test_balanced_accuracy": last.get("test_balanced_accuracy"), **self.standard._asdict(),
             "run": None if self.path is None else str(self.path),
         }  # fmt: skip
 
@@ -81,7 +85,8 @@ def fit(
     report: Report | None = None,
     **settings: Any,
 ) -> Result:
-    """Train one net by one rule, as ``altprop train`` does.
+    """Train one net by one rule, as ``altprop train`` does.  The net comes back in eval mode; random state and threads
+    are as they were, and ``progress`` and ``report`` run in the caller's own.
 
     net: a spec string or an ``nn.Sequential``.  data: a name, a path, a ``Dataset``, a torch Dataset or DataLoader, a
     pair of tensors (x, y), or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is
@@ -93,11 +98,13 @@ def fit(
     named = isinstance(data, str | Path)
     spec, module = (net, None) if isinstance(net, str) else (None, net)
     recipe = make_recipe(rule=rule, net=spec, data=str(data) if named else "custom", **settings)
-    dataset = None if named else _dataset(data, recipe)
-    return run_recipe(recipe, dataset, module, out=out, progress=progress, report=report)
+    with isolated() as lend:
+        dataset = None if named else _dataset(data, recipe)
+        return run_recipe(recipe, dataset, module, out=out, progress=lend(progress), report=lend(report))
 
 
 @within_memory()
+@isolated()
 def run_recipe(
     recipe: Recipe,
     data: Dataset | None = None,
@@ -110,11 +117,13 @@ def run_recipe(
     """``fit`` for a recipe; ``data`` and ``net`` stand in for those that it names."""
     if out is not None:
         check_free(Path(out))
-    learner = prepare(recipe, data, net)
-    run = None if out is None else RunDirectory.create(Path(out), learner.recipe, learner.data)
-    return _train(learner, Position(), run, progress, report)
+    with borrowed(net):
+        learner = prepare(recipe, data, net)
+        run = None if out is None else RunDirectory.create(Path(out), learner.recipe, learner.data)
+        return _train(learner, Position(), run, progress, report)
 
 
+@isolated()
 def resume_run(
     path: str | Path,
     progress: Progress | None = None,
@@ -133,6 +142,7 @@ def resume_run(
 
 
 @within_memory()
+@isolated()
 def resume_recipe(
     path: Path,
     data: Dataset | None = None,
@@ -142,13 +152,14 @@ def resume_recipe(
 ) -> Result:
     """``resume_run`` with data that are split and scaled already."""
     run = RunDirectory.open(path)
-    learner = prepare(run.recipe(), data, net)
-    check_same_data(run, learner.data)
-    return _train(learner, resume(learner, run), run, progress, report)
+    with borrowed(net):
+        learner = prepare(run.recipe(), data, net)
+        check_same_data(run, learner.data)
+        return _train(learner, resume(learner, run), run, progress, report)
 
 
 def _train(learner: Learner, position: Position, run: RunDirectory | None, progress: Any, report: Any) -> Result:
-    accuracy = None
+    accuracy, fresh = None, position.step == 0
     try:
         if run is not None and run.ended:
             fill(learner.rule, run.finished(), run.path)
@@ -158,19 +169,28 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
             accuracy = read_out(learner, position, run, progress, report) if learner.hidden else None
             if run is not None:
                 run.finish(learner.net.state_dict(), learner.rule.state_dict())
-        if run is not None and learner.recipe.probe and not (run.path / "measures.json").exists():
-            measures = probe(learner.rule, learner.data, position.rows)
-            write_atomically(run.path / "measures.json", json.dumps(measures))
+        if run is not None and not (run.path / "measures.json").exists():
+            measures = probe(learner.rule, learner.data, position.rows) if learner.recipe.probe else {}
+            measures |= {name: {"refused": why} for name, why in position.refused.items()}
+            if measures:
+                write_atomically(run.path / "measures.json", json.dumps(measures))
+    except Diverged:
+        if run is not None and fresh and position.seconds < CHECKPOINT_SECONDS:
+            run.remove()  # going on with it would end there again, as soon
+        raise
     finally:
         if run is not None and not (run.checkpoint / "state.json").exists():
             run.remove()  # it failed before its first checkpoint: nothing in it could be used
     if accuracy is None:
         accuracy = evaluate(learner.rule, learner.data.x_train, learner.data.y_train)[1]
-    path = None if run is None else run.path
-    return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path)
+    learner.hand_back()
+    path, last = (None if run is None else run.path), position.rows[-1]
+    held_against = standard(last["test_accuracy"], learner.data.y_test)
+    return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path, held_against)
 
 
 @within_memory()
+@isolated()
 def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
     """(net, rule) of a run directory, on the CPU in eval mode.  ``net``: an untrained copy of a net given from Python.
 
@@ -191,6 +211,7 @@ def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
 
 
 @within_memory()
+@isolated()
 def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dict[str, Any]:
     """Loss and accuracy of a run on the test part of its data."""
     directory = RunDirectory.open(Path(path))
@@ -199,14 +220,16 @@ def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dic
     dataset = _given(recipe, data, directory.data()) or load_data(recipe, directory.table())
     check_same_data(directory, dataset)
     dataset = dataset.to(device)
-    loss, accuracy = evaluate(rule, dataset.x_test, dataset.y_test)
+    reached = judge(rule, dataset.x_test, dataset.y_test)
     return {
         "run": str(path), "rule": recipe.rule, "data": recipe.data, "net": recipe.net, "samples": len(dataset.x_test),
-        "test_loss": loss, "test_accuracy": accuracy,
+        **{f"test_{name}": value for name, value in reached._asdict().items()},
+        **standard(reached.accuracy, dataset.y_test)._asdict(),
     }  # fmt: skip
 
 
 @within_memory()
+@isolated()
 def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
     """What a run's net says of x (N, *shape), scaled as its training data were: (y_hat (N, C), class names).
 

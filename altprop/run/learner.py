@@ -87,6 +87,13 @@ class Learner:
         for parameter in (parameter for layer in self.rule.layers for parameter in layer.synapse.parameters()):
             parameter.requires_grad_(parameter in turn and parameter in self.plastic)
 
+    def hand_back(self) -> None:
+        """Rule and net as they are used: in eval mode, no gradients left over, a net that the run built not frozen."""
+        self.rule.eval()
+        self.rule.zero_grad(set_to_none=True)
+        if self.recipe.net != "custom":
+            self.net.requires_grad_()
+
     def anneal(self, epoch: float) -> None:
         """Set the learning rate of an epoch, counted from 0, or of a moment in it."""
         factor = self.schedule(epoch % (self.recipe.epochs or 1))

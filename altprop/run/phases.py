@@ -22,10 +22,11 @@ from altprop.data import Dataset, batches
 from altprop.measure import FITS
 from altprop.nets import BitDropout
 from altprop.run.learner import Learner, prepare
+from altprop.run.metrics import evaluate, measured_row
 from altprop.run.readout import Readout
 from altprop.run.recipe import RunError
 from altprop.run.store import RunDirectory
-from altprop.run.train import Position, Progress, evaluate, measured_row, resume, train
+from altprop.run.train import Position, Progress, resume, train
 
 FOLDER = "readout"  # in the run directory
 BATCH = 250  # of the samples whose features are computed at once

@@ -26,6 +26,7 @@ from altprop.measure import (
     weight_distribution,
     winners,
 )
+from altprop.run.metrics import reason, tell
 
 SAMPLES = 256  # of the test part, for robustness
 SHOWN = 500  # of the test part, in the map of hidden activity and in the competition of units
@@ -36,13 +37,16 @@ UNITS = 128  # of the first layer at most whose kind is told
 
 
 def probe(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    """Everything that can be measured of this run, by name; what cannot stands there with the reason."""
+    """Everything that can be measured of this run, by name; what cannot stands there with the reason, and is told where
+    the fault is not in what was asked."""
     measures: dict[str, Any] = {}
     for name, look in PROBES.items():
         try:
             measures[name] = look(rule, data, metrics)
-        except Refused as error:
-            measures[name] = {"refused": str(error)}
+        except Exception as error:  # whatever is wrong with a measure, the run that it looks at is sound
+            measures[name] = {"refused": reason(error)}
+            if not isinstance(error, Refused):
+                tell(name, reason(error))
     return measures
 
 
@@ -89,7 +93,7 @@ def _rounded(values: Tensor) -> list[float]:
 
 def _units(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     first = rule.layers[0]
-    if not (is_flat_linear(first) or is_convolution(first.synapse)):
+    if not (is_flat_linear(first, rule.shapes[0].a) or is_convolution(first.synapse)):
         raise Refused(f"{first} has no weights that are pictures: kinds are told of a Linear or a convolution")
     kinds = unit_kinds(_pictures(rule, data, UNITS))
     return {"units": len(kinds), "shares": _plain(shares(kinds))}

@@ -240,7 +240,7 @@ def record(row: Row, seed: int, result: Result, places: Places) -> None:
     }  # fmt: skip
     run |= {key: [_rounded(line[key]) for line in metrics] for key in curves}
     run |= {
-        key: {layer: [_rounded(line[key][layer], 1) for line in metrics] for layer in metrics[-1][key]}
+        key: {layer: [_rounded((line.get(key) or {}).get(layer), 1) for line in metrics] for layer in metrics[-1][key]}
         for key in LAYERWISE
         if metrics[-1].get(key)
     }

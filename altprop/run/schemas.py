@@ -80,6 +80,8 @@ class State(Loose):
     loss_sum: Finite
     seconds: Finite = Field(ge=0)
     rows: list[FullRow]
+    first: Finite = 0.0  # these two are not in checkpoints of former versions
+    refused: dict[str, str] = Field(default_factory=dict)
     optimizers: list[OptimizerState] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 WIDE, SPLIT_FROM = 140, 10  # characters; columns
+STANDARD = ("majority", "one_class")  # what an accuracy is held against, said beside it
 
 
 def percent(value: float | None, digits: int = 2) -> str:
@@ -26,9 +27,13 @@ def size(value: float | None) -> str:
 def summary(console: Console, result: dict[str, Any]) -> None:
     """One result, a line for each thing known."""
     table = Table(show_header=False, box=None, pad_edge=False)
+    alike, majority = result.get("one_class"), result.get("majority")
     for key, value in result.items():
-        if value is not None:
+        if value is not None and key not in STANDARD:
             table.add_row(key.replace("_", " "), _plain(key, value))
+        if key == "test_accuracy" and (alike or result.get("test_balanced_accuracy") is not None):
+            worth = "the share of one class, as of a net that always answers alike; " if alike else ""
+            table.add_row("", f"{worth}majority {percent(majority)} %")
     console.print(table)
 
 
@@ -56,8 +61,14 @@ def signed(value: float | None, low: float | None, high: float | None, digits: i
     return f"{value:+.{digits}f}" + ("" if low is None else f" [{low:+.{digits}f}, {high:+.{digits}f}]")
 
 
-def _rates(lr: float | list[float]) -> str:
+def _number(value: float | None, digits: str) -> str:
+    return "-" if value is None else f"{value:{digits}}"
+
+
+def _rates(lr: float | list[float] | None) -> str:
     """One for all layers, or one each."""
+    if lr is None:
+        return "-"
     return ", ".join(f"{rate:g}" for rate in (lr if isinstance(lr, list) else [lr]))
 
 
@@ -69,8 +80,8 @@ COMPARISON: list[Column] = [
     ("lr", lambda r: _rates(r["lr"])),
     ("accuracy % (n)", lambda r: _accuracy(r)),
     ("to bp [95 %]", lambda r: _difference(r)),
-    ("s/epoch", lambda r: f"{r['seconds_per_epoch']:.3g}"),
-    ("step/bp", lambda r: f"{r['step_ratio_to_bp']:.2f}"),
+    ("s/epoch", lambda r: _number(r["seconds_per_epoch"], ".3g")),
+    ("step/bp", lambda r: _number(r["step_ratio_to_bp"], ".2f")),
     ("activity", lambda r: size(r["peak_activation_bytes"])),
     ("transport", lambda r: r["claims"]["weight_transport"]),
     ("locking", lambda r: r["claims"]["locking"]),
@@ -125,6 +136,8 @@ def comparison(console: Console, result: dict[str, Any]) -> None:
     seeds = ", ".join(map(str, result["seeds"]))
     title = f"{result['data']}, {result['net']}, {result['epochs']} epochs, seeds {seeds}"
     _table(console, COMPARISON, result["rows"], title)
+    for line in notes(result):
+        console.print(line, soft_wrap=True)
     console.print(f"report: {result['report']}", soft_wrap=True)
 
 
@@ -158,14 +171,36 @@ def _table(console: Console, columns: list[Column], rows: list[dict[str, Any]], 
         console.print(table)
 
 
+def notes(result: dict[str, Any]) -> list[str]:
+    """What stands below the table: which runs did not end, where and why, and what an accuracy is not worth."""
+    rows, majority = result["rows"], result.get("majority")
+    lines = [
+        f"{row['rule']}{'' if run['seed'] is None else ', seed ' + str(run['seed'])}: {run['reason']}"
+        for row in rows
+        for run in row.get("failed", [])
+    ]
+    if majority is not None and any(row.get("one_class") for row in rows):
+        what = f"* the share of one class, as of a net that always answers alike (majority {percent(majority)} %)"
+        lines.append(what)
+    return lines
+
+
 def _accuracy(row: dict[str, Any]) -> str:
+    failed = row.get("failed", [])
+    if not row["n"]:
+        return failed[0]["reason"].partition(":")[0].partition(" (")[0]
+    count = f" ({row['n']}, {len(failed)} failed)" if failed else f" ({row['n']})"
     if row["test_accuracy_mean"] is None:
-        return f"loss {row['test_loss_mean']:.4g} ({row['n']})"
+        return f"loss {row['test_loss_mean']:.4g}{count}"
     deviation = "" if row["test_accuracy_std"] is None else f" ± {percent(row['test_accuracy_std'])}"
-    return f"{percent(row['test_accuracy_mean'])}{deviation} ({row['n']})"
+    balanced = row.get("test_balanced_accuracy_mean")
+    beside = "" if balanced is None else f", balanced {percent(balanced)}"
+    return f"{percent(row['test_accuracy_mean'])}{'*' if row.get('one_class') else ''}{deviation}{count}{beside}"
 
 
 def _difference(row: dict[str, Any]) -> str:
     keys = ("difference_to_bp", "difference_low", "difference_high")
     value, low, high = (None if row[key] is None else 100 * row[key] for key in keys)
+    if row.get("coincide") and value is not None:
+        return f"{signed(value, None, None)} ({'runs coincide' if not row['test_accuracy_std'] else 'in every seed'})"
     return signed(value, low, high)

@@ -15,20 +15,30 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from altprop.core import Rule
-from altprop.data import as_float, batches
+from altprop.core import Layer, Rule
+from altprop.data import batches
 from altprop.limits import shorten
-from altprop.measure import angles_to_bp, feedback_angles, norms, unit_norms
 from altprop.run.files import sweep
 from altprop.run.learner import Learner
+from altprop.run.metrics import evaluate as evaluate
+from altprop.run.metrics import measured_row
 from altprop.run.optimizers import BATCHWISE, restore
 from altprop.run.recipe import RunError
 from altprop.run.store import RunDirectory
 from altprop.run.tensors import fill
 
-PROBE = 256  # samples on which the angles to backpropagation are taken
-EVALUATION_BATCH = 1024
-CHECKPOINT_SECONDS = 5.0  # at least so long between two checkpoints, since each waits for the disk
+CHECKPOINT_SECONDS = 5.0  # at least so long between two checkpoints behind the first, since each waits for the disk
+FACTOR = 1e6  # a loss so many times that of the first batch, or of outputs of zero, is divergence
+SOME, TINY = 4096, 1e-6  # samples that show it, and what it is at least
+LARGEST = 1e18  # of a weight; from 2e19 on the squares of float32 numbers are infinite
+
+
+class Diverged(RunError):
+    """Training that has left the numbers, or is about to; ``where`` says when and in which layer, ``what`` how."""
+
+    def __init__(self, where: str, what: str, advice: str) -> None:
+        super().__init__(f"training diverged {where}: {what}; {advice}")
+        self.where, self.what = where, what
 
 
 class Interrupted(Exception):
@@ -49,6 +59,8 @@ class Position:
     loss_sum: float = 0.0  # over the samples of this epoch
     seconds: float = 0.0  # spent in training, without evaluation
     rows: list[dict[str, Any]] = field(default_factory=list)  # of metrics.jsonl
+    first: float = 0.0  # the loss of the first batch
+    refused: dict[str, str] = field(default_factory=dict)  # measures that could not be taken, and why
 
 
 def train(
@@ -61,12 +73,17 @@ def train(
     """Train from ``position`` to the recipe's last epoch; ``run`` gets metrics and checkpoints, ``progress`` hears of
     every batch and ``report`` of every epoch's row of metrics.
 
-    Raises ``RunError`` at the first loss or weight that is not finite, and ``Interrupted`` after a Ctrl-C, when the
-    step under way has ended and the checkpoint is written."""
+    A checkpoint is written before the epoch is measured, which may take longer than a kill leaves time.
+    Raises ``Diverged`` at the first loss or weight that is not finite or beyond all measure, and ``Interrupted`` after
+    a Ctrl-C, when the step under way has ended and the checkpoint is written."""
     epochs = learner.epochs
-    written = time.perf_counter()
+    written, saved = (-math.inf if position.epoch == 0 else time.perf_counter()), True
     with _interruptible() as stop:
-        while position.epoch < epochs:
+        while True:
+            if len(position.rows) < position.epoch:
+                _measure(learner, position, run if saved else None, report)
+            if position.epoch == epochs:
+                break
             start = learner.order.get_state()  # from here the epoch can be drawn again
             learner.enter(position.epoch)
             _epoch(learner, position, stop, progress)
@@ -75,15 +92,31 @@ def train(
                 raise Interrupted
             _check_weights(learner.rule, position)
             position.epoch, position.batch = position.epoch + 1, 0
-            position.rows.append(measured_row(learner, position))
-            position.loss_sum = 0.0
-            if report is not None:
-                report(position.rows[-1])
-            if position.epoch == epochs or time.perf_counter() - written > CHECKPOINT_SECONDS:
+            saved = position.epoch == epochs or time.perf_counter() - written > CHECKPOINT_SECONDS
+            if saved:
                 _checkpoint(learner, position, run, learner.order.get_state())
                 written = time.perf_counter()
         if stop.is_set():  # during the last epoch's measures
             raise Interrupted
+
+
+def _measure(learner: Learner, position: Position, run: RunDirectory | None, report: Any) -> None:
+    row = measured_row(learner, position)
+    if not math.isfinite(row["test_loss"] or 0):
+        raise _diverged(learner.rule, position, None, f"the test loss is {row['test_loss']}")
+    position.rows.append(row)
+    position.loss_sum = 0.0
+    if report is not None:
+        report(position.rows[-1])
+    if run is not None:
+        run.log(position.rows)
+
+
+def _loss_of_zeros(learner: Learner) -> float:
+    """What outputs of zero cost on the training part, or the first few thousand samples of it."""
+    y = learner.data.y_train[:SOME].to(learner.rule.like.device)
+    z = learner.rule.like.new_zeros(len(y), learner.rule.classes)
+    return max(float(learner.rule.output_error(z, learner.rule.targets(y, len(y)))[0]), TINY)
 
 
 def _epoch(learner: Learner, position: Position, stop: threading.Event, progress: Progress | None) -> None:
@@ -94,7 +127,7 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
     alone = len(x_all) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
     device = learner.rule.like.device
     stream = batches(x_all, y_all, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone, device=device)
-    count = -(-len(x_all) // recipe.batch)
+    count, chance = -(-len(x_all) // recipe.batch), _loss_of_zeros(learner)
     for index, (x, y) in enumerate(stream):
         x = learner.augment(x, learner.order)
         if index < position.batch:
@@ -103,8 +136,9 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
             learner.anneal(position.epoch + index / count)
         loss = learner.step(x, y)
         position.batch, position.step = index + 1, position.step + 1
-        if not math.isfinite(loss):
-            raise _diverged(learner.rule, position, x, f"the loss is {loss}")
+        position.first = loss if position.step == 1 else position.first
+        if not loss < FACTOR * max(chance, position.first):
+            raise _diverged(learner.rule, position, x, f"the loss is {loss:.3g}")
         position.loss_sum += loss * len(x)
         if progress is not None:
             progress(position.epoch, learner.epochs, index, count, loss)
@@ -113,70 +147,35 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
     position.seconds = time.perf_counter() - start
 
 
-def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
-    """(mean loss, accuracy or, for targets instead of labels, None) in eval mode."""
-    training, loss, correct = rule.training, 0.0, 0
-    rule.eval()
-    with torch.no_grad():
-        for inputs, labels in batches(x, y, EVALUATION_BATCH, dtype=rule.like.dtype, device=rule.like.device):
-            output = rule(inputs)
-            loss += float(rule.output_error(output, rule.targets(labels, len(inputs)))[0]) * len(inputs)
-            correct += int((output.argmax(1) == labels).sum()) if labels.dim() == 1 else 0
-    rule.train(training)
-    return loss / len(x), correct / len(x) if y.dim() == 1 else None
-
-
-def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
-    """One row of metrics; the training part is seen as far as the test part is large, to cost as little."""
-    data, rule = learner.data, learner.rule
-    row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, **_accuracies(learner, position)}
-    row |= {"seconds": round(position.seconds, 4), "lr": learner.optimizers[learner.turn].param_groups[0]["lr"]}
-    if learner.recipe.measure and not rule.claims.labels:
-        row["unit_norm"] = unit_norms(rule)
-    if learner.recipe.measure and learner.hidden:
-        row["weight_norm"] = norms(rule)
-    elif learner.recipe.measure:
-        row["angle_to_bp"] = angles_to_bp(rule, as_float(data.x_train[:PROBE], rule.like.dtype), data.y_train[:PROBE])
-        row["feedback_angle"] = feedback_angles(rule)
-        row["weight_norm"] = norms(rule)
-    return row
-
-
-def _accuracies(learner: Learner, position: Position) -> dict[str, Any]:
-    data, rule = learner.data, learner.rule
-    if learner.hidden:  # the readout has not learned yet
-        return dict.fromkeys(("loss", "train_accuracy", "test_loss", "test_accuracy"))
-    few = len(data.x_test)
-    test_loss, test_accuracy = evaluate(rule, data.x_test, data.y_test)
-    row = {
-        "loss": position.loss_sum / len(data.x_train),
-        "train_accuracy": evaluate(rule, data.x_train[:few], data.y_train[:few])[1],
-        "test_loss": test_loss,
-        "test_accuracy": test_accuracy,
-    }
-    if data.x_val is not None and data.y_val is not None:
-        row["val_loss"], row["val_accuracy"] = evaluate(rule, data.x_val, data.y_val)
-    return row
-
-
 def _check_weights(rule: Rule, position: Position) -> None:
-    if not all(bool(p.isfinite().all()) for p in rule.net.parameters()):
-        raise _diverged(rule, position, None, "a weight is not finite")
+    if not all(_bounded(p) for p in rule.net.parameters()):
+        raise _diverged(rule, position, None, f"a weight is not finite, or larger than {LARGEST:g}")
 
 
-def _diverged(rule: Rule, position: Position, x: Tensor | None, what: str) -> RunError:
-    """The error of a run that has left the numbers, with the first layer in which they are gone."""
-    with torch.no_grad():
-        for layer in rule.layers:
-            broken = not all(bool(p.isfinite().all()) for p in layer.parameters())
-            x = x if x is None or broken else layer(x)
-            if broken or (x is not None and not bool(x.isfinite().all())):
-                break
+def _bounded(weight: Tensor) -> bool:
+    return bool((weight.abs() < LARGEST).all())
+
+
+def _largest(weight: Tensor) -> float:
+    return float(weight.abs().max()) if weight.numel() else 0.0
+
+
+@torch.no_grad()
+def _diverged(rule: Rule, position: Position, x: Tensor | None, what: str) -> Diverged:
+    """The error of a run that has left the numbers, with the first layer in which they are gone or, where they are only
+    large, that of the largest weight."""
+    layer: Layer = max(rule.layers, key=lambda layer: max(map(_largest, layer.parameters())))
+    for each in rule.layers:
+        broken = not all(_bounded(p) for p in each.parameters())
+        x = x if x is None or broken else each(x)
+        if broken or (x is not None and not bool(x.isfinite().all())):
+            layer = each
+            break
     advice = "lower --lr, scale the inputs (--scale standard), or add --weight-decay"
     if layer is rule.layers[-1] and getattr(rule, "readout", False):
         advice = "lower lr in the recipe's table [readout], or give it optimizer = 'adam'"
-    where = f"at epoch {position.epoch + 1}, step {position.step}, in {layer}"
-    return RunError(f"training stopped {where}: {what}; {advice}")
+    where = f"at epoch {position.epoch + (position.batch > 0)}, step {position.step}, in {layer}"
+    return Diverged(where, what, advice)
 
 
 @contextmanager
@@ -192,7 +191,8 @@ def _interruptible() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
+    before = {number: signal.signal(number, ask) for number in ours}  # None: a handler that Python cannot give back
     try:
         yield stop
     finally:
@@ -235,8 +235,10 @@ def resume(learner: Learner, run: RunDirectory) -> Position:
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], learner.rule.like.device)
-        position = Position(**{name: state[name] for name in Position.__dataclass_fields__})
+        later = {"first": 0.0, "refused": {}}  # which checkpoints of former versions lack
+        position = Position(**{name: {**later, **state}[name] for name in Position.__dataclass_fields__})
         _check_position(learner, position)
+        learner.turn = max(position.epoch - 1, 0) // (learner.recipe.epochs or 1) if learner.recipe.layerwise else 0
     except RunError:
         raise
     except (KeyError, RuntimeError, ValueError, TypeError) as error:

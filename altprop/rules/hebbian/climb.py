@@ -29,13 +29,17 @@ Gradient = Callable[[int, Trace], Tensor]  # (index of the layer, its trace with
 ReadOut = Callable[[Any, Tensor, Tensor, Ready | None], Tensor]  # (rule, h_{L-1}, y, ready) -> loss
 
 
-def equip(rule: Any, readout: bool) -> None:
-    """Whether the last layer reads out, and a check that every other is a Linear or a convolution."""
+def equip(rule: Any, readout: bool, of_activity: bool = False) -> None:
+    """Whether the last layer reads out, and a check that every other is a Linear or a convolution, which for a gradient
+    ``of_activity`` has an activity for each of its units and positions."""
     rule.readout = readout
-    for layer in hidden(rule):
+    for layer, shapes in zip(hidden(rule), rule.shapes, strict=False):
         if not is_dense(layer.synapse):
             what = f"{type(rule).__name__} has no rule for the weights of {layer}"
             raise Refused(f"{what}: use Linear or convolutions below the last layer, or a rule such as 'dfa'")
+        if of_activity and shapes.h.numel() != shapes.a.numel():
+            what = f"{layer} pools its own activity, of shape {tuple(shapes.a)}, to {tuple(shapes.h)}"
+            raise Refused(f"{what}: let the next layer's inlet pool; without a readout end the net in nn.Flatten alone")
 
 
 def hidden(rule: Any) -> list[Layer]:
@@ -140,10 +144,7 @@ def present(layer: Layer, x: Tensor) -> Trace:
 
 def _activity(layer: Layer, a: Any) -> Tensor:
     """h in the shape of a, (N, *out), though the last layer's may be flattened."""
-    h = layer.activation(a)
-    if h.numel() != a.numel():
-        raise Refused(f"{layer} pools its own activity: without a readout end the net in nn.Flatten alone")
-    return h.reshape(a.shape)
+    return layer.activation(a).reshape(a.shape)
 
 
 def _plain(layer: Layer, x: Tensor) -> Trace:

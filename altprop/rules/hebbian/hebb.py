@@ -40,7 +40,7 @@ class Hebb(Rule):
 
     def __init__(self, net: Any, *, decay: float = 0.0, readout: bool = True, **arguments: Any) -> None:
         super().__init__(net, **arguments)
-        equip(self, readout)
+        equip(self, readout, of_activity=True)
         self.decay = decay
 
     @torch.no_grad()

@@ -59,7 +59,7 @@ class STDP(Rule):
     ) -> None:  # fmt: skip
         leaky = find_leaky()
         super().__init__(net, **arguments)
-        equip(self, readout)
+        equip(self, readout, of_activity=True)
         amounts = {"a_plus": a_plus, "a_minus": a_minus, "decay": decay, "adapt": adapt}
         wrong = {name: value for name, value in {"beta": beta, "trace": trace}.items() if not 0 <= value < 1}
         wrong |= {name: value for name, value in amounts.items() if not value >= 0}

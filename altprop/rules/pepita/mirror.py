@@ -26,8 +26,8 @@ NOISE = 0.1  # deviation of xi
 
 def draw_factors(rule: Rule, scale: float, seed: int) -> tuple[Feedback, float]:
     """(F_1 ... F_L, the deviation of F's entries); raises ``Refused`` where a layer is not linear."""
-    for layer in rule.layers:
-        if not is_flat_linear(layer):
+    for layer, (_, a, _) in zip(rule.layers, rule.shapes, strict=True):
+        if not is_flat_linear(layer, a):
             raise Refused(f"mirror=True came for {layer}: mirroring of F takes Linear layers alone, leave it out")
     n_0, *hidden = (shapes.x.numel() for shapes in rule.shapes)
     widths, std = [n_0, *hidden, rule.classes], scale * (2 / n_0) ** 0.5

@@ -94,4 +94,4 @@ class PEPITA(Rule):
     def _low_rank(self, n: int) -> bool:
         """Whether W x^m = W x + s e (F W^T) is cheaper: a column a class, not a product of the batch."""
         plain = self.perturb == "error" and self.enters == 0
-        return plain and is_flat_linear(self.layers[0]) and self.classes < n
+        return plain and is_flat_linear(self.layers[0], self.shapes[0].a) and self.classes < n

@@ -1,0 +1,148 @@
+"""What is measured after every epoch, and what an accuracy is worth.
+
+A measure never ends a run: one that cannot be taken is null in its row, and why is told once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from altprop.core import Rule
+from altprop.data import as_float, batches
+from altprop.measure import angles_to_bp, feedback_angles, norms, unit_norms
+from altprop.measure.probe import in_mode
+from altprop.run.learner import Learner
+
+if TYPE_CHECKING:
+    from altprop.run.train import Position
+
+PROBE = 256  # samples on which the angles to backpropagation are taken
+EVALUATION_BATCH = 1024
+UNEVEN = 1.5  # times as many samples in the largest class as in the smallest: from here on balanced accuracy is told
+
+
+class Verdict(NamedTuple):
+    """What a rule reaches on some samples."""
+
+    loss: float
+    accuracy: float | None  # of classes
+    balanced_accuracy: float | None  # the mean of the classes' own, where they are uneven
+
+
+class Standard(NamedTuple):
+    """What an accuracy is held against."""
+
+    majority: float | None  # the share of the largest class; None for a regression
+    one_class: bool  # whether the accuracy is one class's share, as of a net that always gives the same answer
+
+
+UNKNOWN = Standard(None, False)
+
+
+def judge(rule: Rule, x: Tensor, y: Tensor) -> Verdict:
+    """Of x (N, *in) and labels (N,) or targets (N, C), in eval mode; modes are left as they were."""
+    loss, right = 0.0, []
+    with in_mode(rule, training=False), torch.no_grad():
+        for inputs, labels in batches(x, y, EVALUATION_BATCH, dtype=rule.like.dtype, device=rule.like.device):
+            output = rule(inputs)
+            loss += float(rule.output_error(output, rule.targets(labels, len(inputs)))[0]) * len(inputs)
+            if y.dim() == 1:
+                right.append(output.argmax(1) == labels)
+    if y.dim() != 1:
+        return Verdict(loss / len(x), None, None)
+    hits, counts = torch.cat(right).to(y.device), y.bincount()
+    there = counts > 0
+    own = y[hits].bincount(minlength=len(counts))[there].double() / counts[there]
+    balanced = float(own.mean()) if counts[there].max() > UNEVEN * counts[there].min() else None
+    return Verdict(loss / len(x), int(hits.sum()) / len(x), balanced)
+
+
+def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
+    """(mean loss, accuracy or, for targets instead of labels, None) in eval mode."""
+    return judge(rule, x, y)[:2]
+
+
+def majority(y: Tensor) -> float | None:
+    """The largest class's share of labels (N,); None for targets (N, C)."""
+    return float(y.bincount().max()) / len(y) if y.dim() == 1 else None
+
+
+def standard(accuracy: float | None, y: Tensor) -> Standard:
+    """What an accuracy on labels y (N,) is held against; for targets (N, C) nothing."""
+    if accuracy is None or y.dim() != 1:
+        return UNKNOWN
+    counts = y.bincount()
+    return Standard(majority(y), round(accuracy * len(y)) in counts[counts > 0].tolist())
+
+
+def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
+    """One row of metrics; the training part is seen as far as the test part is large, to cost as little."""
+    row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, **_accuracies(learner, position)}
+    row |= {"seconds": round(position.seconds, 4), "lr": learner.optimizers[learner.turn].param_groups[0]["lr"]}
+    for name in _wanted(learner):
+        row[name] = _taken(name, learner, position.refused)
+    return row
+
+
+MEASURES: dict[str, Callable[[Rule, Learner], dict[str, Any]]] = {
+    "unit_norm": lambda rule, learner: unit_norms(rule),
+    "angle_to_bp": lambda rule, learner: angles_to_bp(
+        rule, as_float(learner.data.x_train[:PROBE], rule.like.dtype), learner.data.y_train[:PROBE]
+    ),
+    "feedback_angle": lambda rule, learner: feedback_angles(rule),
+    "weight_norm": lambda rule, learner: norms(rule),
+}
+
+
+def _wanted(learner: Learner) -> list[str]:
+    if not learner.recipe.measure:
+        return []
+    own = [] if learner.rule.claims.labels else ["unit_norm"]
+    return [*own, *([] if learner.hidden else ["angle_to_bp", "feedback_angle"]), "weight_norm"]
+
+
+def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, Any] | None:
+    try:
+        return MEASURES[name](learner.rule, learner)
+    except Exception as error:  # whatever is wrong with a measure, the run that it looks at is sound
+        if name not in refused:
+            refused[name] = reason(error)
+            tell(name, refused[name])
+        return None
+
+
+def tell(name: str, why: str) -> None:
+    """A warning that a measure is missing, which ends no run even where warnings are errors."""
+    with suppress(UserWarning):
+        warnings.warn(f"{name} cannot be measured: {why}", stacklevel=2)
+
+
+def reason(error: Exception) -> str:
+    """One line of at most 200 letters; the kind of an error that is none of the package's own stands before it."""
+    text = " ".join(str(error).split())
+    own = type(error).__module__.startswith("altprop.")
+    return (text if own else f"{type(error).__name__}: {text}")[:200]
+
+
+def _accuracies(learner: Learner, position: Position) -> dict[str, Any]:
+    data, rule = learner.data, learner.rule
+    if learner.hidden:  # the readout has not learned yet
+        return dict.fromkeys(("loss", "train_accuracy", "test_loss", "test_accuracy"))
+    few, test = len(data.x_test), judge(rule, data.x_test, data.y_test)
+    row = {
+        "loss": position.loss_sum / len(data.x_train),
+        "train_accuracy": evaluate(rule, data.x_train[:few], data.y_train[:few])[1],
+        "test_loss": test.loss,
+        "test_accuracy": test.accuracy,
+    }
+    if test.balanced_accuracy is not None:
+        row["test_balanced_accuracy"] = test.balanced_accuracy
+    if data.x_val is not None and data.y_val is not None:
+        row["val_loss"], row["val_accuracy"] = evaluate(rule, data.x_val, data.y_val)
+    return row
