@@ -89,7 +89,7 @@ def test_the_training_part_decides_what_y_means():
         ((X, Y * 2), ["labels out of range", "from 0 to 2", "without a gap"]),
         ((X, Y - 1), ["labels out of range", "from -1 to 0"]),
         ((X, Y * 0), ["only 1 class", "at least 2"]),
-        ((X, torch.eye(20).long()), ["shape (20, 20)", "argmax(1)"]),
+        ((X, torch.arange(60).reshape(20, 3)), ["shape (20, 3)", "rows (N, K) of 0 and 1"]),
         ((X, Y[:5]), ["20 samples", "5 labels"]),
         ((X[:0], Y[:0]), ["is empty"]),
         ((X[:2], Y[:2]), ["no class has 2 samples"]),

@@ -10,11 +10,14 @@ torch.Size([64, 1, 8, 8])
 from .augment import AUGMENTATIONS
 from .catalogue import DATASETS, Entry, fetch, load
 from .convert import from_torch
-from .dataset import Dataset, as_float, batches
+from .dataset import Dataset, as_float, as_input, batches
 from .errors import DataError
 from .features import read_features
+from .frames import as_tensor
+from .shapes import check_shape
+from .weights import combined
 
 __all__ = [
-    "AUGMENTATIONS", "DATASETS", "DataError", "Dataset", "Entry", "as_float", "batches", "fetch", "from_torch", "load",
-    "read_features",
+    "AUGMENTATIONS", "DATASETS", "DataError", "Dataset", "Entry", "as_float", "as_input", "as_tensor", "batches",
+    "combined", "check_shape", "fetch", "from_torch", "load", "read_features",
 ]  # fmt: skip

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .convert import as_tensor
 from .dataset import check_finite
 from .errors import DataError, reading
 from .files import IMAGE_SUFFIXES, parse_features, read_arrays, read_image
+from .frames import as_tensor
+from .shapes import as_grey, check_shape
 
 
 def read_features(path: Path, shape: tuple[int, ...], *, label: str = "label") -> Tensor:
@@ -34,11 +35,12 @@ def read_features(path: Path, shape: tuple[int, ...], *, label: str = "label") -
         x = _from_csv(path, label)
     else:
         raise DataError(f"{path}: the suffix {path.suffix!r} is unknown; expected .npz, .csv, .png or .jpg; convert it")
-    if not len(x) or x[0].numel() != torch.Size(shape).numel():
-        came = f"{len(x)} samples of shape {tuple(x.shape[1:])}"
-        raise DataError(f"{path}: holds {came}; expected shape {shape}, as in training; give the same features")
+    x = as_grey(x, shape)
+    check_shape(str(path), x.shape, shape)
+    if not len(x):
+        raise DataError(f"{path} holds no samples; expected at least one of shape {shape}; add some")
     check_finite(str(path), x)
-    return x.reshape(-1, *shape)
+    return x
 
 
 def _from_npz(path: Path) -> Tensor:
@@ -46,8 +48,7 @@ def _from_npz(path: Path) -> Tensor:
     names = [name for name in ("x", "x_test", *arrays) if name in arrays]
     if not names or (names[0] not in ("x", "x_test") and len(arrays) > 1):
         raise DataError(f"{path}: holds {sorted(arrays)}; expected an array x of samples; rename it")
-    x = as_tensor(arrays[names[0]], f"{path}: {names[0]}")
-    return x if x.dtype == torch.uint8 else x.float()
+    return as_tensor(arrays[names[0]], f"{path}: {names[0]}")
 
 
 def _from_csv(path: Path, label: str) -> Tensor:
