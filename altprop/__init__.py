@@ -1,6 +1,6 @@
 """Train neural networks without backpropagation."""
 
-from altprop.core import Claims, Layer, Refused, Rule, layers
+from altprop.core import Claims, Layer, Refused, Rule, Weighted, layers
 from altprop.optim import NormSGD
 from altprop.rules import (
     AFA,
@@ -36,7 +36,7 @@ from altprop.run.experiment import Result, fit, load
 __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
-    "USF", "WM", "Backprop", "Claims", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian",
+    "USF", "WM", "Weighted", "Backprop", "Claims", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian",
     "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "align", "feedback", "fit", "layers", "load",
     "report", "restore",
 ]  # fmt: skip

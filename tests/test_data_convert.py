@@ -93,7 +93,7 @@ def test_the_training_part_decides_what_y_means():
         ((X, Y[:5]), ["20 samples", "5 labels"]),
         ((X[:0], Y[:0]), ["is empty"]),
         ((X[:2], Y[:2]), ["no class has 2 samples"]),
-        ((X, np.array(["cat"] * 20)), ["y_train is an array of <U3", "expected numbers"]),
+        ((X, np.array(["cat"] * 20)), ["only 1 class (cat)", "at least 2"]),
         ((X.numpy().astype(object), Y), ["x_train is an array of object"]),
         ((X.to(torch.complex64), Y), ["complex64", "real numbers"]),
         ((np.full((20, 2), 1e300), Y), ["x_train is inf", "row 0, column 0"]),
