@@ -36,7 +36,7 @@ from altprop.run.experiment import Result, fit, load
 __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
-    "USF", "WM", "Weighted", "Backprop", "Claims", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "align", "feedback", "fit", "layers", "load",
-    "report", "restore",
+    "USF", "WM", "Backprop", "Claims", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian",
+    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "feedback", "fit", "layers",
+    "load", "report", "restore",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from altprop.core.rule import Claims, Rule
 from altprop.core.steps import accumulate
 
 __all__ = [
-    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "Trace",
-    "Weighted", "accumulate", "ascend", "bare", "correlate", "descend", "draw_feedback", "drive", "forward", "layers", "learn", "project",
-    "pull", "push", "slope", "weighed",
+    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "Trace", "Weighted",
+    "accumulate", "ascend", "bare", "correlate", "descend", "draw_feedback", "drive", "forward", "layers", "learn",
+    "project", "pull", "push", "slope", "weighed",
 ]  # fmt: skip

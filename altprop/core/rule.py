@@ -42,6 +42,9 @@ class Rule(nn.Module, ABC):
     claims: ClassVar[Claims]
     reference: ClassVar[str]  # BibTeX key in altprop.rules.REFERENCES
     refuses: ClassVar[tuple[type[nn.Module], ...]] = ()  # modules that the rule cannot work with
+    weighs: ClassVar[bool] = (
+        True  # whether a sample's weight, which multiplies its error, reaches all that its label does
+    )
     feedback: Any  # Feedback, or an nn.ParameterList where it learns; feedback[l] brings the signal to layer l
     enters: int = 1  # feedback[0] of a direct projection reaches the activity h_enters; h_0 is the input
 
@@ -77,6 +80,10 @@ class Rule(nn.Module, ABC):
         """Labels (N,), or targets (N, C) as they are, as the matrix t (N, C); there must be as many as samples.
 
         Of a ``Weighted`` y a ``Weighted`` t: ``output_error`` takes it as it is, ``weighed`` and ``bare`` its parts."""
+        if isinstance(y, Weighted) and not self.weighs:
+            raise Refused(
+                f"{type(self).__name__} has no error that a weight could multiply: leave weights out, or use 'dfa'"
+            )
         t = targets(bare(y), samples, self.classes, self.like.dtype)
         return Weighted(t, y.w.to(t)) if isinstance(y, Weighted) else t
 

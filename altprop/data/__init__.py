@@ -12,12 +12,11 @@ from .catalogue import DATASETS, Entry, fetch, load
 from .convert import from_torch
 from .dataset import Dataset, as_float, as_input, batches
 from .errors import DataError
-from .features import read_features
-from .frames import as_tensor
-from .shapes import check_shape
-from .weights import combined
+from .features import read_features, read_samples
+from .weights import combined, spell_weights
 
 __all__ = [
-    "AUGMENTATIONS", "DATASETS", "DataError", "Dataset", "Entry", "as_float", "as_input", "as_tensor", "batches",
-    "combined", "check_shape", "fetch", "from_torch", "load", "read_features",
+    "AUGMENTATIONS", "DATASETS", "DataError", "Dataset", "Entry", "as_float", "as_input", "batches",
+    "combined", "fetch", "from_torch", "load", "read_features", "read_samples",
+    "spell_weights",
 ]  # fmt: skip

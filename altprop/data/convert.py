@@ -137,10 +137,14 @@ def _gather(source: Any, where: str, label: str, like: Sequence[str] = ()) -> Pa
             raise DataError(f"{where} is a dict with a test part of its own; expected x and y; give it as the only one")
     if is_frame(source):
         return split_label(source, label, where, like)
-    if isinstance(source, tuple | list) and len(source) == 2 and all(map(is_array, source)):
-        if isinstance(source, tuple) or not any(isinstance(part, list) for part in source):
-            check_order(*source, where)
-            return (read_frame(source[0], where, like) if is_frame(source[0]) else source[0]), source[1]
+    # Two lists in a list are two samples; in a tuple, or of arrays, they are x and y.
+    pair = isinstance(source, tuple) or (
+        isinstance(source, list) and not any(isinstance(part, list) for part in source)
+    )
+    if pair and len(source) == 2 and all(map(is_array, source)):
+        x, y = source
+        check_order(x, y, where)
+        return (read_frame(x, where, like) if is_frame(x) else x), y
     return _collect(source, where)
 
 

@@ -203,7 +203,7 @@ def batches(
     drop_last: bool = False,
     device: torch.device | str | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (x (size, *shape) as float or int64, y) on `device`, or where x lies, in order or, given a generator, shuffled.
+    """Batches (x (size, *shape) by `as_input`, y) on `device`, or where x lies, in order or shuffled by a generator.
 
     One call is one epoch: the permutation is drawn at the call. The last batch may be smaller unless `drop_last`.
     Without a generator, batches of float data are views of x.

@@ -1,7 +1,9 @@
 """Samples without labels, to predict from."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from .dataset import check_finite
 from .errors import DataError, reading
 from .files import IMAGE_SUFFIXES, parse_features, read_arrays, read_image
-from .frames import as_tensor
+from .frames import as_tensor, is_frame, read_frame
 from .shapes import as_grey, check_shape
 
 
@@ -35,11 +37,19 @@ def read_features(path: Path, shape: tuple[int, ...], *, label: str = "label") -
         x = _from_csv(path, label)
     else:
         raise DataError(f"{path}: the suffix {path.suffix!r} is unknown; expected .npz, .csv, .png or .jpg; convert it")
-    x = as_grey(x, shape)
-    check_shape(str(path), x.shape, shape)
+    return read_samples(x, str(path), shape)
+
+
+def read_samples(value: Any, where: str, shape: tuple[int, ...], names: Sequence[str] = ()) -> Tensor:
+    """x (N, *shape) of an array, tensor, list or frame; the columns of a frame in the order of `names`, if there are.
+
+    Raises `DataError` for samples of another shape, none at all, values that are not finite, a column that is missing.
+    """
+    x = as_grey(as_tensor(read_frame(value, where, names) if is_frame(value) else value, where), shape)
+    check_shape(where, x.shape, shape)
     if not len(x):
-        raise DataError(f"{path} holds no samples; expected at least one of shape {shape}; add some")
-    check_finite(str(path), x)
+        raise DataError(f"{where} holds no samples; expected at least one of shape {shape}; add some")
+    check_finite(where, x)
     return x
 
 

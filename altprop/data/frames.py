@@ -34,7 +34,8 @@ def is_series(value: Any) -> bool:
 
 def is_array(value: Any) -> bool:
     """Whether that holds all samples, or all labels, at once."""
-    return isinstance(value, Tensor | np.ndarray | list | Columns) or is_frame(value) or is_series(value) or _odd(value)
+    held = isinstance(value, Tensor | np.ndarray | list | Columns) or is_frame(value) or is_series(value)
+    return held or _odd(value) is not None
 
 
 def plain(value: Any, where: str) -> Any:
@@ -132,10 +133,11 @@ def split_label(frame: Any, label: str, where: str, like: Sequence[str] = ()) ->
 
 def check_order(x: Any, y: Any, where: str) -> None:
     """Raises `DataError` where x and y bear row labels, the same ones, in another order."""
-    rows, others = (getattr(part, "index", None) if is_frame(part) or is_series(part) else None for part in (x, y))
-    if hasattr(rows, "equals") and hasattr(others, "equals") and not rows.equals(others):
-        if len(rows) == len(others) and set(rows) == set(others):
-            raise DataError(f"{where}: the rows of y stand in another order than those of x; give y.loc[x.index]")
+    rows, others = (getattr(part, "index", None) for part in (x, y))
+    if not (hasattr(rows, "equals") and hasattr(others, "equals")) or rows.equals(others):  # type: ignore[union-attr]
+        return
+    if len(rows) == len(others) and set(rows) == set(others):  # type: ignore[arg-type]
+        raise DataError(f"{where}: the rows of y stand in another order than those of x; give y.loc[x.index]")
 
 
 def is_missing(value: Any) -> bool:

@@ -1,8 +1,8 @@
 """What y means where it is no plain number: the classes of names, and rows of 0 and 1.
 
-    text, booleans, categories, whole numbers of a series   classes, by their names
-    rows (N, K) of 0 and 1, each with a single 1             classes, of any dtype ("one-hot")
-    other rows (N, K) of 0 and 1                             float targets of K independent labels ("multi-hot")
+text, booleans, categories, whole numbers of a series   classes, by their names
+rows (N, K) of 0 and 1, each with a single 1             classes, of any dtype ("one-hot")
+other rows (N, K) of 0 and 1                             float targets of K independent labels ("multi-hot")
 """
 
 import re
@@ -34,8 +34,13 @@ def encode(train: Any, test: Any, name: str) -> Encoded:
         classes = _ordered(train, words)
         others = None if test is None else _words(test, wheres[1], numbers=True)
         if test is not None and others is None:
-            raise DataError(f"{wheres[1]}: holds no labels; expected such as {classes[0]!r}, as in training; convert it")
-        numbers = [None if part is None else _numbered(part, classes, where) for part, where in zip((words, others), wheres, strict=True)]
+            raise DataError(
+                f"{wheres[1]}: holds no labels; expected such as {classes[0]!r}, as in training; convert it"
+            )
+        numbers = [
+            None if part is None else _numbered(part, classes, where)
+            for part, where in zip((words, others), wheres, strict=True)
+        ]
         return numbers[0], numbers[1], classes
     return _rows(train, test, wheres)
 
@@ -48,7 +53,11 @@ def _rows(train: Any, test: Any, wheres: Sequence[str]) -> Encoded:
     tested = None if test is None else as_tensor(test, wheres[1])
     if tested is not None:
         fits = (tested == 0) | (tested == 1)
-        fits = fits.all(1) & ((tested.sum(1) == 1) | (not single)) if tested.shape[1:] == y.shape[1:] else fits.flatten()[:0]
+        fits = (
+            fits.all(1) & ((tested.sum(1) == 1) | (not single))
+            if tested.shape[1:] == y.shape[1:]
+            else fits.flatten()[:0]
+        )
         if len(fits) < len(tested) or not fits.all():
             where = f" in row {int((~fits).nonzero()[0])} (counted from 0)" if len(fits) == len(tested) else ""
             came = f"is {'not one-hot' if single else 'not 0 or 1'}{where}, of shape {tuple(tested.shape)}"
@@ -74,7 +83,11 @@ def _words(value: Any, where: str, numbers: bool = False) -> list[str] | None:
     if array.dtype.kind in "biuf":
         named = numbers or is_series(value) or array.dtype.kind == "b"
         whole = array.dtype.kind != "f" or bool(np.isfinite(array).all() and (array == np.round(array)).all())
-        return [str(label if isinstance(label, bool) else int(label)) for label in array.tolist()] if named and whole else None
+        return (
+            [str(label if isinstance(label, bool) else int(label)) for label in array.tolist()]
+            if named and whole
+            else None
+        )
     if array.dtype.kind not in "OUT":
         return None
     items = list(value) if isinstance(value, list) and array.dtype.kind == "U" else array.tolist()
@@ -84,7 +97,9 @@ def _words(value: Any, where: str, numbers: bool = False) -> list[str] | None:
 def _named(items: list[Any], where: str, categorical: bool) -> list[str]:
     missing = next((row for row, item in enumerate(items) if is_missing(item) or str(item) in ("", "nan")), None)
     if missing is not None:
-        raise DataError(f"{where}: row {missing} (counted from 0) has no label; expected one; fill it in or drop the row")
+        raise DataError(
+            f"{where}: row {missing} (counted from 0) has no label; expected one; fill it in or drop the row"
+        )
     kinds = sorted({type(item).__name__ for item in items})
     if not categorical and (len(kinds) > 1 or not isinstance(items[0], str | bool)):
         came = f"{' and '.join(kinds[:4])}, such as {str(items[0])[:40]!r}"

@@ -11,8 +11,8 @@
 
 Every hidden layer is followed by the activation; every hidden linear layer by dropout as well.  A Flatten stands
 wherever an image meets a linear layer.  ``conv32k5`` has stride 1 and no padding.  Convolutions, pools and norms are of
-one, two or three dimensions, by the samples: sequences (C, L), images (C, H, W), volumes (C, D, H, W).  The activation is one name, or one a
-hidden layer, with its number where it has one: ``triangle0.7,triangle1.4,triangle``.
+one, two or three dimensions, by the samples: sequences (C, L), images (C, H, W), volumes (C, D, H, W).  The activation
+is one name, or one a hidden layer, with its number where it has one: ``triangle0.7,triangle1.4,triangle``.
 """
 
 from __future__ import annotations
@@ -219,8 +219,8 @@ def _part(
         return [NORMS[max(len(shape) - 2, 0)](shape[0], affine=False)], shape
     if len(shape) not in (2, 3, 4):
         raise NetError(
-            f"net '{spec}': '{part['word']}' needs an image (channels, height, width) or a sequence (channels, length), "
-            f"but gets shape {_by(shape)}: use widths only, or such data"
+            f"net '{spec}': '{part['word']}' needs an image (channels, height, width) or a sequence (channels, "
+            f"length), but gets shape {_by(shape)}: use widths only, or such data"
         )
     if "pool" in part:
         kernel, stride, padding = part["size"], part.get("step", part["size"]), part.get("margin", 0)

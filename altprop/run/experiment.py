@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Rule
-from altprop.data import Dataset, as_float, batches, from_torch
-from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare, whitened
+from altprop.data import Dataset, as_float, batches, from_torch, read_samples
+from altprop.run.inputs import example_of, suited, suited_data, whitened
+from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
 from altprop.run.phases import read_out
 from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
@@ -77,13 +78,16 @@ def fit(
     out: str | Path | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
+    sample_weight: Any = None,
     **settings: Any,
 ) -> Result:
     """Train one net by one rule, as ``altprop train`` does.
 
-    net: a spec string or an ``nn.Sequential``.  data: a name, a path, a ``Dataset``, a torch Dataset or DataLoader, a
-    pair of tensors (x, y), or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is
-    wanted.  settings: the other keys of ``Recipe``.
+    net: a spec string or an ``nn.Sequential``.  data: a name, a path, a ``Dataset``, or what ``data.from_torch`` takes:
+    a pair (x, y) of arrays, lists or frames, a dict of x and y, a frame with a column ``label``, a torch Dataset or
+    DataLoader, or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is wanted.
+    sample_weight (N,): what each sample counts, all of the training part that was given.  settings: the other keys of
+    ``Recipe``, such as class_weight ("balanced", one number a class, or {class: number}).
     Raises one-line errors as ``prepare`` does, and ``Interrupted``."""
     beside = sorted({"act", "dropout", "bias", "init"} & settings.keys())
     if isinstance(net, nn.Module) and beside:
@@ -91,7 +95,9 @@ def fit(
     named = isinstance(data, str | Path)
     spec, module = (net, None) if isinstance(net, str) else (None, net)
     recipe = make_recipe(rule=rule, net=spec, data=str(data) if named else "custom", **settings)
-    dataset = None if named else _dataset(data, recipe)
+    if named and sample_weight is not None:
+        raise RunError(f"sample_weight came for data that '{data}' names: give arrays, or class_weight instead")
+    dataset = None if named else _dataset(data, recipe, sample_weight)
     return run_recipe(recipe, dataset, module, out=out, progress=progress, report=report)
 
 
@@ -118,13 +124,14 @@ def resume_run(
     report: Report | None = None,
     net: nn.Module | None = None,
     data: Any = None,
+    sample_weight: Any = None,
 ) -> Result:
     """Go on with a run that was stopped, to the bit; one that has ended is only read.
 
-    net, data: those of a run that was given them from Python."""
+    net, data, sample_weight: those of a run that was given them from Python."""
     run = RunDirectory.open(Path(path))
     run.restore()  # a damaged checkpoint is told before the data are loaded
-    return resume_recipe(run.path, _given(run.recipe(), data), net, progress, report)
+    return resume_recipe(run.path, _given(run.recipe(), data, sample_weight), net, progress, report)
 
 
 def resume_recipe(
@@ -138,6 +145,9 @@ def resume_recipe(
     run = RunDirectory.open(path)
     learner = prepare(run.recipe(), data, net)
     check_same_data(run, learner.data)
+    if run.data().get("weighted", False) != (learner.data.weights is not None):
+        raise RunError(f"{path} was trained {'without' if learner.data.weights is not None else 'with'} weights of its "
+                       "samples: go on with the same, as sample_weight=...")  # fmt: skip
     return _train(learner, resume(learner, run), run, progress, report)
 
 
@@ -173,7 +183,7 @@ def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
     tensors = directory.finished()
     try:
         net = build_net(recipe, tuple(data["shape"]), data["outputs"]) if net is None else net
-        rule = build_rule(recipe, net, torch.zeros(1, *data["shape"]))
+        rule = build_rule(recipe, net, example_of(data["shape"], net))
         rule.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
@@ -183,14 +193,16 @@ def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
     return Loaded(net, rule)
 
 
-def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dict[str, Any]:
-    """Loss and accuracy of a run on the test part of its data."""
+def evaluate_run(
+    path: str | Path, device: str = "cpu", data: Any = None, net: nn.Module | None = None
+) -> dict[str, Any]:
+    """Loss and accuracy of a run on the test part of its data; data, net: those that were given from Python."""
     directory = RunDirectory.open(Path(path))
     recipe = directory.recipe()
-    rule = load(path).rule.to(find_device(device))
+    rule = load(path, net).rule.to(find_device(device))
     dataset = _given(recipe, data) or load_data(recipe)
     check_same_data(directory, dataset)
-    dataset = dataset.to(device)
+    dataset = suited_data(dataset, rule.net).to(device)
     loss, accuracy = evaluate(rule, dataset.x_test, dataset.y_test)
     return {
         "run": str(path), "rule": recipe.rule, "data": recipe.data, "net": recipe.net, "samples": len(dataset.x_test),
@@ -198,29 +210,30 @@ def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dic
     }  # fmt: skip
 
 
-def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
+def predict(path: str | Path, x: Any, net: nn.Module | None = None) -> tuple[Tensor, list[str]]:
     """What a run's net says of x (N, *shape), scaled as its training data were: (y_hat (N, C), class names).
 
-    y_hat are probabilities for a classifier (of sigmoid or mse outputs: their shares of the row's sum), and the outputs
-    themselves for a regression."""
+    x: an array, tensor, list or frame.  y_hat are probabilities for a classifier (of sigmoid or mse outputs: their
+    shares of the row's sum), the probability of each label for multi-hot ones, and the outputs themselves for a
+    regression.  net: an untrained copy of one given from Python.
+    Raises ``DataError`` for samples of another shape than in training, ``RunError`` as ``load`` does."""
     directory = RunDirectory.open(Path(path))
     description, recipe = directory.data(), directory.recipe()
     if recipe.whiten is not None:
         raise RunError(
             f"{path} was trained on whitened inputs, which predict cannot make of others: train without whiten"
         )
-    rule = load(path).rule
-    if list(x.shape[1:]) != description["shape"]:
-        raise RunError(
-            f"samples of shape {tuple(x.shape[1:])} came, but the run's net takes {tuple(description['shape'])}: "
-            "give the same features as in training"
-        )
+    rule = load(path, net).rule
+    x = read_samples(x, "x", tuple(description["shape"]), description.get("features") or ())
     if description["scaling"] is not None:
         offset, spread = (torch.tensor(part) for part in description["scaling"])
         x = (as_float(x) - offset) / spread
+    x = suited(x, rule.net, "x")
     with torch.no_grad():
         z = torch.cat([rule(inputs) for inputs, _ in batches(x, torch.zeros(len(x)), EVALUATION_BATCH)])
-    return PROBABILITIES[recipe.loss or ""](z) if description["classes"] else z, description["classes"]
+    if not description["classes"]:
+        return z.sigmoid() if recipe.loss == "binary_cross_entropy" else z, []
+    return PROBABILITIES[recipe.loss or ""](z), description["classes"]
 
 
 def check_same_data(run: RunDirectory, data: Dataset) -> None:
@@ -236,14 +249,17 @@ def default_path(recipe: Recipe) -> Path:
     return Path("runs") / f"{Path(recipe.data).stem}-{recipe.rule}-seed{recipe.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _given(recipe: Recipe, data: Any) -> Dataset | None:
+def _given(recipe: Recipe, data: Any, sample_weight: Any = None) -> Dataset | None:
     if recipe.data == "custom" and data is None:
         raise RunError("the run was trained on data given from Python: give them again, as data=...")
-    return None if data is None else _dataset(data, recipe)
+    if data is None and sample_weight is not None:
+        raise RunError("sample_weight came for data that the run names: it was trained without, leave it out")
+    return None if data is None else _dataset(data, recipe, sample_weight)
 
 
-def _dataset(data: Any, recipe: Recipe) -> Dataset:
+def _dataset(data: Any, recipe: Recipe, sample_weight: Any = None) -> Dataset:
     if not isinstance(data, Dataset):
-        train, test = (data["train"], data.get("test")) if isinstance(data, dict) else (data, None)
-        data = from_torch(train, test, seed=recipe.seed)
+        data = from_torch(data, label=recipe.label, sample_weight=sample_weight, seed=recipe.seed)
+    elif sample_weight is not None:
+        raise RunError("sample_weight came beside a Dataset: make the Dataset with weights=...")
     return whitened(data.split_validation(recipe.val, recipe.seed).scaled(recipe.scale), recipe.whiten)

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from altprop.data import spell_weights
 from altprop.rules import RULES
 from altprop.run.defaults import OPTIMIZER_RATES, defaults
 from altprop.run.readout import Readout
@@ -45,6 +47,7 @@ class Recipe(BaseModel):
     data_dir: str | None = None
     label: str = "label"
     scale: str | None = None
+    class_weight: str | list[float] | dict[str, float] | None = None  # "balanced", one a class, or by name
     val: float = Field(default=0.0, ge=0, lt=1)
     net: str | None = None
     act: str | None = None
@@ -100,11 +103,12 @@ class Recipe(BaseModel):
         """The recipe as TOML, without what is None or says nothing of this rule; ``read_recipe`` gives it back."""
         table, given = self.model_dump(exclude_none=True), self.model_dump(exclude_defaults=True)
         table = {key: value for key, value in table.items() if key not in UNTAUGHT or key in given}
-        inner = {key: table.pop(key, None) for key in ("readout", "arguments")}
+        tables = ("readout", "arguments", *("class_weight",) * isinstance(self.class_weight, dict))
+        inner = {key: table.pop(key, None) for key in tables}
         lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
         for name, part in inner.items():
             if part:
-                lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in part.items())]
+                lines += ["", f"[{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in part.items())]
         return "\n".join(lines) + "\n"
 
 
@@ -116,6 +120,7 @@ def make_recipe(**values: Any) -> Recipe:
             raise RunError(f"unknown recipe key '{key}'{nearest(key, Recipe.model_fields)}")
     if isinstance(values.get("arguments"), dict):
         values["arguments"] = _spelled(values.get("rule", "bp"), values["arguments"])
+    values["class_weight"] = spell_weights(values.get("class_weight"))
     try:
         recipe = Recipe(**values)
     except pydantic.ValidationError as error:
@@ -251,6 +256,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(word, names, 1, cutoff=0.5)
     return (f"; did you mean '{close[0]}'?" if close else ";") + f" there is {', '.join(names) or 'none'}"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _toml(value: Any) -> str:

@@ -198,6 +198,8 @@ class Description(BaseModel):
     classes: list[str]
     samples: dict[str, int]
     scaling: list[Any] | None
+    features: list[str] = []
+    weighted: bool = False  # whether the training samples counted differently
 
     @model_validator(mode="after")
     def _agrees(self) -> Description:
@@ -212,7 +214,7 @@ def describe(data: Dataset) -> dict[str, Any]:
     counts = {part: len(x) for part, x, _ in data.parts()}
     return {
         "name": data.name, "shape": list(data.shape), "outputs": data.outputs, "classes": list(data.classes),
-        "samples": counts, "scaling": scaling,
+        "samples": counts, "scaling": scaling, "features": list(data.features), "weighted": data.weights is not None,
     }  # fmt: skip
 
 

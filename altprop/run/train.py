@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from altprop.core import Rule
-from altprop.data import as_float, batches
+from altprop.core import LOSSES, Rule, Weighted
+from altprop.data import as_input, batches
 from altprop.measure import angles_to_bp, feedback_angles, norms, unit_norms
 from altprop.run.learner import Learner
 from altprop.run.optimizers import BATCHWISE
@@ -84,15 +84,12 @@ def train(
 
 
 def _epoch(learner: Learner, position: Position, stop: threading.Event, progress: Progress | None) -> None:
-    (x_all, y_all), recipe = learner.samples, learner.recipe
-    dtype = learner.rule.like.dtype
+    x_all, recipe = learner.samples[0], learner.recipe
     start = time.perf_counter() - position.seconds
     # A BatchNorm cannot take a batch of one sample, so that such a rest is left out.
     alone = len(x_all) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
-    device = learner.rule.like.device
-    stream = batches(x_all, y_all, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone, device=device)
     count = -(-len(x_all) // recipe.batch)
-    for index, (x, y) in enumerate(stream):
+    for index, (x, y) in enumerate(_batches(learner, alone)):
         x = learner.augment(x, learner.order)
         if index < position.batch:
             continue
@@ -110,17 +107,33 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
     position.seconds = time.perf_counter() - start
 
 
+def _batches(learner: Learner, drop_last: bool) -> Iterator[tuple[Tensor, Any]]:
+    """Those of one epoch, in the same order with weights as without."""
+    (x, y), w, like = learner.samples, learner.weights, learner.rule.like
+    options: Any = {"generator": learner.order, "dtype": like.dtype, "drop_last": drop_last, "device": like.device}
+    if w is None:
+        return batches(x, y, learner.recipe.batch, **options)
+    y, w = y.to(like.device), w.to(like.device)
+    numbered = batches(x, torch.arange(len(x), device=x.device), learner.recipe.batch, **options)
+    return ((inputs, Weighted(y[rows], w[rows])) for inputs, rows in numbered)
+
+
 def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
-    """(mean loss, accuracy or, for targets instead of labels, None) in eval mode."""
+    """(mean loss, accuracy) in eval mode, every sample counting 1.  Of labels the share that has the largest output; of
+    multi-hot targets, by binary_cross_entropy, the share of samples whose every label is right; of others None."""
     training, loss, correct = rule.training, 0.0, 0
+    multihot = y.dim() == 2 and rule.loss is LOSSES["binary_cross_entropy"]
     rule.eval()
     with torch.no_grad():
         for inputs, labels in batches(x, y, EVALUATION_BATCH, dtype=rule.like.dtype, device=rule.like.device):
             output = rule(inputs)
             loss += float(rule.output_error(output, rule.targets(labels, len(inputs)))[0]) * len(inputs)
-            correct += int((output.argmax(1) == labels).sum()) if labels.dim() == 1 else 0
+            if y.dim() == 1:
+                correct += int((output.argmax(1) == labels).sum())
+            elif multihot:
+                correct += int(((output > 0) == (labels > 0.5)).all(1).sum())
     rule.train(training)
-    return loss / len(x), correct / len(x) if y.dim() == 1 else None
+    return loss / len(x), correct / len(x) if y.dim() == 1 or multihot else None
 
 
 def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
@@ -133,7 +146,7 @@ def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
     if learner.recipe.measure and learner.hidden:
         row["weight_norm"] = norms(rule)
     elif learner.recipe.measure:
-        row["angle_to_bp"] = angles_to_bp(rule, as_float(data.x_train[:PROBE], rule.like.dtype), data.y_train[:PROBE])
+        row["angle_to_bp"] = angles_to_bp(rule, as_input(data.x_train[:PROBE], rule.like.dtype), data.y_train[:PROBE])
         row["feedback_angle"] = feedback_angles(rule)
         row["weight_norm"] = norms(rule)
     return row

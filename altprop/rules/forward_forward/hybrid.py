@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Layer, Refused, Rule, Weighted
+from altprop.core import Layer, Refused, Rule
 
 MOMENTUM = 0.9  # of the running mean in the peer term
 NEUTRAL = 0.1  # every label entry of a sample whose class is not told
@@ -115,10 +115,8 @@ def blobs(x: Tensor, blurs: int) -> Tensor:
     return noise > 0.5
 
 
-def classes_of(y: Any, t: Any) -> Tensor:
-    """(N,): the class of each row of t; raises ``Refused`` for targets that are no classes, and for weights."""
-    if isinstance(y, Weighted):
-        raise Refused("ForwardForward has no error that a weight could multiply: leave weights out, or use 'dfa'")
+def classes_of(y: Tensor, t: Tensor) -> Tensor:
+    """(N,): the class of each row of t; raises ``Refused`` for targets that are no classes."""
     if y.is_floating_point() and not bool(((t == 1).sum(1) == 1).logical_and(t.abs().sum(1) == 1).all()):
         raise Refused(
             "ForwardForward learns classes, but targets came that are not one-hot: use 'fa' or 'dfa' for them"
