@@ -13,10 +13,10 @@ from .convert import from_torch
 from .dataset import Dataset, as_float, as_input, batches
 from .errors import DataError
 from .features import read_features, read_samples
+from .shapes import advice
 from .weights import combined, spell_weights
 
 __all__ = [
-    "AUGMENTATIONS", "DATASETS", "DataError", "Dataset", "Entry", "as_float", "as_input", "batches",
-    "combined", "fetch", "from_torch", "load", "read_features", "read_samples",
-    "spell_weights",
+    "AUGMENTATIONS", "DATASETS", "DataError", "Dataset", "Entry", "advice", "as_float", "as_input", "batches",
+    "combined", "fetch", "from_torch", "load", "read_features", "read_samples", "spell_weights",
 ]  # fmt: skip

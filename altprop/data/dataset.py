@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .errors import DataError, suggest
 from .shapes import advice
+from .weights import as_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +50,8 @@ class Dataset:
             check_samples(f"{self.name}: x_{part}", x, y)
             _check_alike(f"{self.name}: x_{part}", x, self.x_train)
             (_check_labels if self.classes else _check_targets)(f"{self.name}: y_{part}", y, self)
-        if self.weights is not None and self.weights.shape != (len(self.x_train),):
-            came = f"shape {tuple(self.weights.shape)} for {len(self.x_train)} samples"
-            raise DataError(f"{self.name}: weights has {came}; expected one each; give those of the training part")
+        if self.weights is not None:
+            as_weights(self.weights, len(self.x_train), f"{self.name}: weights")
         if self.x_unlabelled is not None:
             check_inputs(f"{self.name}: x_unlabelled", self.x_unlabelled)
             _check_alike(f"{self.name}: x_unlabelled", self.x_unlabelled, self.x_train)

@@ -29,7 +29,7 @@ def is_frame(value: Any) -> bool:
 
 def is_series(value: Any) -> bool:
     """Whether that is one column of a frame."""
-    return hasattr(value, "to_numpy") and hasattr(value, "dtype") and not is_frame(value)
+    return hasattr(value, "to_numpy") and not is_frame(value)
 
 
 def is_array(value: Any) -> bool:
@@ -72,12 +72,13 @@ def as_tensor(value: Any, where: str) -> Tensor:
         value = value.detach().cpu()
         return value if value.dtype == torch.uint8 else value.float() if value.is_floating_point() else value.long()
     if value.dtype.names:
-        came = f"a structured array of the fields {', '.join(value.dtype.names[:5])}"
+        came = f"a structured array of the fields {', '.join(value.dtype.names[:3])}"
         raise DataError(f"{where} is {came}; expected (N, features); stack its fields by numpy.column_stack")
     if value.dtype.kind not in "biuf":
         first = next(iter(value.flat), None)
         came = f"{value.dtype} ({type(first).__name__} {str(first)[:40]!r} first)"
-        raise DataError(f"{where} is an array of {came}; expected numbers; encode it as integers or floats")
+        advice = "give x.astype(float), if its values are" if value.dtype.kind == "O" else "encode it as"
+        raise DataError(f"{where} is an array of {came}; expected numbers; {advice} integers or floats")
     if value.dtype == np.uint8:
         return torch.from_numpy(np.array(value, order="C"))
     if value.dtype.kind != "f":

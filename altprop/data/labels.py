@@ -27,51 +27,51 @@ def encode(train: Any, test: Any, name: str) -> Encoded:
     else as it came.  The training part decides what y is, and which classes there are.
 
     Raises `DataError` for labels that are missing or of several types, and for a test part that does not fit."""
-    wheres = (f"{name}: y_train", f"{name}: y_test")
-    train, test = (only_column(part, where) for part, where in zip((train, test), wheres, strict=True))
-    words = _words(train, wheres[0])
-    if words is not None:
-        classes = _ordered(train, words)
-        others = None if test is None else _words(test, wheres[1], numbers=True)
-        if test is not None and others is None:
+    where, where_test = f"{name}: y_train", f"{name}: y_test"
+    train, test = only_column(train, where), only_column(test, where_test)
+    words = _words(train, where)
+    if words is None:
+        return _rows(train, test, where, where_test)
+    classes = _ordered(train, words)
+    y_test = None
+    if test is not None:
+        others = _words(test, where_test, numbers=True)
+        if others is None:
             raise DataError(
-                f"{wheres[1]}: holds no labels; expected such as {classes[0]!r}, as in training; convert it"
+                f"{where_test} holds no labels; expected such as {classes[0]!r}, as in training; convert it"
             )
-        numbers = [
-            None if part is None else _numbered(part, classes, where)
-            for part, where in zip((words, others), wheres, strict=True)
-        ]
-        return numbers[0], numbers[1], classes
-    return _rows(train, test, wheres)
+        y_test = _numbered(others, classes, where_test)
+    return _numbered(words, classes, where), y_test, classes
 
 
-def _rows(train: Any, test: Any, wheres: Sequence[str]) -> Encoded:
-    y = as_tensor(train, wheres[0])
+def _rows(train: Any, test: Any, where: str, where_test: str) -> Encoded:
+    y = as_tensor(train, where)
     if y.dim() != 2 or y.shape[1] < 2 or not is_binary(y):
         return train, test, None
     single = bool((y.sum(1) == 1).all())
-    tested = None if test is None else as_tensor(test, wheres[1])
-    if tested is not None:
-        fits = (tested == 0) | (tested == 1)
-        fits = (
-            fits.all(1) & ((tested.sum(1) == 1) | (not single))
-            if tested.shape[1:] == y.shape[1:]
-            else fits.flatten()[:0]
-        )
-        if len(fits) < len(tested) or not fits.all():
-            where = f" in row {int((~fits).nonzero()[0])} (counted from 0)" if len(fits) == len(tested) else ""
-            came = f"is {'not one-hot' if single else 'not 0 or 1'}{where}, of shape {tuple(tested.shape)}"
-            raise DataError(f"{wheres[1]} {came}; expected rows as y_train has, (N, {y.shape[1]}); correct it")
+    y_test = None if test is None else as_tensor(test, where_test)
+    if y_test is not None:
+        _check_rows(y_test, y.shape[1], single, where_test)
     if not single:
-        return y.float(), None if tested is None else tested.float(), None
-    names = read_frame(train, wheres[0]).names if is_frame(train) else ()
+        return y.float(), None if y_test is None else y_test.float(), None
+    names = read_frame(train, where).names if is_frame(train) else ()
     classes = names or tuple(map(str, range(y.shape[1])))
-    return y.argmax(1), None if tested is None else tested.argmax(1), classes
+    return y.argmax(1), None if y_test is None else y_test.argmax(1), classes
+
+
+def _check_rows(y: Tensor, columns: int, single: bool, where: str) -> None:
+    kind = "one-hot" if single else "0 and 1"
+    if y.dim() != 2 or y.shape[1] != columns:
+        raise DataError(f"{where} has shape {tuple(y.shape)}; expected rows of {kind} (N, {columns}), as y_train has")
+    fits = ((y == 0) | (y == 1)).all(1) & ((y.sum(1) == 1) | (not single))
+    if not fits.all():
+        row = int((~fits).nonzero()[0])
+        raise DataError(f"{where}: row {row} (counted from 0) is not {kind}; expected that, as in y_train; correct it")
 
 
 def _words(value: Any, where: str, numbers: bool = False) -> list[str] | None:
-    """The name of every label (N,) or (N, 1); None where they are numbers, those of a series or, asked for, others
-    excepted if they are whole."""
+    """The name of every label (N,) or (N, 1); None for numbers, but for the whole ones of a series or, asked for, of
+    anything."""
     if value is None or is_frame(value):
         return None
     array = plain(value, where)
@@ -80,29 +80,22 @@ def _words(value: Any, where: str, numbers: bool = False) -> list[str] | None:
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "bOUT" else array
     if array.ndim != 1 or array.dtype.names:
         return None
-    if array.dtype.kind in "biuf":
-        named = numbers or is_series(value) or array.dtype.kind == "b"
-        whole = array.dtype.kind != "f" or bool(np.isfinite(array).all() and (array == np.round(array)).all())
-        return (
-            [str(label if isinstance(label, bool) else int(label)) for label in array.tolist()]
-            if named and whole
-            else None
-        )
-    if array.dtype.kind not in "OUT":
+    if _categories(value) is not None or array.dtype.kind in "bOUT":
+        of_list = isinstance(value, list) and array.dtype.kind == "U"  # in which numpy writes numbers as text
+        return _named(list(value) if of_list else array.tolist(), where, _categories(value) is not None)
+    whole = array.dtype.kind in "iu" or bool(np.isfinite(array).all() and (array == np.round(array)).all())
+    return [str(int(label)) for label in array.tolist()] if whole and (numbers or is_series(value)) else None
+
+
+def _named(items: list[Any], where: str, categorical: bool) -> list[str] | None:
+    kinds = {"text" if isinstance(item, str) else type(item).__name__ for item in items if not is_missing(item)}
+    if not categorical and not kinds & {"text", "bool"}:
         return None
-    items = list(value) if isinstance(value, list) and array.dtype.kind == "U" else array.tolist()
-    return _named(items, where, _categories(value) is not None)
-
-
-def _named(items: list[Any], where: str, categorical: bool) -> list[str]:
-    missing = next((row for row, item in enumerate(items) if is_missing(item) or str(item) in ("", "nan")), None)
-    if missing is not None:
-        raise DataError(
-            f"{where}: row {missing} (counted from 0) has no label; expected one; fill it in or drop the row"
-        )
-    kinds = sorted({type(item).__name__ for item in items})
-    if not categorical and (len(kinds) > 1 or not isinstance(items[0], str | bool)):
-        came = f"{' and '.join(kinds[:4])}, such as {str(items[0])[:40]!r}"
+    row = next((row for row, item in enumerate(items) if is_missing(item) or str(item) in ("", "nan")), None)
+    if row is not None:
+        raise DataError(f"{where}: row {row} (counted from 0) has no label; expected one; fill it in or drop the row")
+    if not categorical and len(kinds) > 1:
+        came = " and ".join(sorted(kinds)[:4])
         raise DataError(f"{where} holds {came}; expected labels of one type, text or numbers; convert them")
     return [str(item) for item in items]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from .errors import DataError
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
-SIDE, ASPECT = 8, 4  # floats whose last axis could be channels are images from that side on, up to that ratio of sides
+SIDE, ASPECT = 8, 4  # floats are images from that side on (RGBA from twice it), up to that ratio of sides
 
 
 def check_shape(where: str, shape: Sequence[int], expected: Sequence[int], whose: str = "as in training") -> None:
@@ -52,12 +52,12 @@ def as_grey(x: Tensor, expected: Sequence[int] | None = None) -> Tensor:
 
 
 def channels_last(shape: Sequence[int], pixels: bool) -> bool:
-    """Whether a sample of that shape is an image (H, W, C), not (C, H, W): C is 1, 3 or 4, and no such number stands in
-    front; floats, which may be features of any kind, must also be about as high as wide, and larger than an icon."""
-    if len(shape) != 3 or shape[2] not in CHANNELS or shape[0] in CHANNELS:
+    """Whether a sample of that shape is an image (H, W, C), not (C, H, W): C is 1, 3 or 4 and no number of channels
+    stands in front; floats, which may be features of any kind, must also be about as high as wide, and no icon."""
+    if len(shape) != 3 or shape[2] not in CHANNELS or shape[0] in (1, 3, shape[2]):
         return False
     short, long = sorted(shape[:2])
-    return pixels or (short >= SIDE and long <= ASPECT * short)
+    return pixels or (short >= (SIDE if shape[2] < 4 else 2 * SIDE) and long <= ASPECT * short)
 
 
 def check_layout(where: str, shape: Sequence[int], pixels: bool) -> None:

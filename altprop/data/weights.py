@@ -41,7 +41,8 @@ def spell_weights(given: Any) -> Any:
     if isinstance(given, Mapping):
         return {str(int(key) if isinstance(key, float) and key.is_integer() else key): w for key, w in given.items()}
     if not isinstance(given, str) or given == "balanced":
-        return [float(weight) for weight in given] if isinstance(given, Tensor | np.ndarray | tuple) else given
+        held = given.tolist() if isinstance(given, Tensor | np.ndarray) else given
+        return list(held) if isinstance(held, tuple) else held
     pairs = [part.partition("=") for part in given.split(",")]
     try:
         named = {name.strip(): float(weight) for name, equals, weight in pairs if equals}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Rule
-from altprop.data import Dataset, as_float, batches, from_torch, read_samples
+from altprop.data import Dataset, advice, as_float, batches, from_torch, read_samples
 from altprop.run.inputs import example_of, suited, suited_data, whitened
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
 from altprop.run.phases import read_out
@@ -241,7 +241,8 @@ def check_same_data(run: RunDirectory, data: Dataset) -> None:
     then, now = run.data(), describe(data)
     for key in ("shape", "classes", "samples"):
         if then[key] != now[key]:
-            raise RunError(f"{data.name} has {key} {now[key]}, but the run saw {then[key]}: give it the same data")
+            todo = advice((0, *now[key]), tuple(then[key])) if key == "shape" else "give it the same data"
+            raise RunError(f"{data.name} has {key} {now[key]}, but the run saw {then[key]}: {todo}")
 
 
 def default_path(recipe: Recipe) -> Path:
