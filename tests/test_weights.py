@@ -114,6 +114,26 @@ def test_a_sample_of_weight_zero_is_as_if_it_were_not_there(name):
     assert any(g is not None and not torch.allclose(g, got[key]) for key, g in twice.items())
 
 
+@pytest.mark.parametrize("name", TWICE)
+def test_without_a_modulation_a_weighted_batch_is_the_weighted_mean(name):
+    """With F = 0 only the last layer learns, from targets and errors that both carry the weight."""
+    net = mlp()
+    x, y = inputs(net, N), labels(N)
+    rule = make(name, net, x, scale=0.0)
+    parts = [taken(rule, x[n : n + 1], y[n : n + 1])[0] for n in range(N)]
+    assert_same(taken(rule, x, Weighted(y, W))[0], combination(parts, W / N))
+
+
+def test_a_hebbian_readout_weighs_its_labels():
+    net = mlp(depth=2)
+    x, y = inputs(net, N), labels(N)
+    rule = make("softhebb", net, x, supervised=True, scale=None)
+    parts = [taken(rule, x[n : n + 1], y[n : n + 1])[0] for n in range(N)]
+    top = "net.4.weight" if "net.4.weight" in parts[0] else "net.3.weight"
+    got = taken(rule, x, Weighted(y, W))[0]
+    torch.testing.assert_close(got[top], combination(parts, W / N)[top])
+
+
 def test_forward_forward_refuses_weights():
     """Its hidden layers would go on as if all samples counted alike."""
     net = mlp()
