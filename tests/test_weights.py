@@ -124,6 +124,22 @@ def test_without_a_modulation_a_weighted_batch_is_the_weighted_mean(name):
     assert_same(taken(rule, x, Weighted(y, W))[0], combination(parts, W / N))
 
 
+@pytest.mark.parametrize("name", ["pepita_hebbian", "pepita_local"])
+def test_hebbian_pepita_weighs_what_either_pass_adds(name):
+    """W_2.grad = (w y_hat)^T h / N - (w t)^T h^m / N, written out; x^m = x + w (y_hat - t) F."""
+    net = mlp(depth=2)
+    x, y = inputs(net, N), labels(N)
+    rule = make(name, net, x, scale=1.0)
+    got, _ = taken(rule, x, Weighted(y, W))
+    with torch.no_grad():
+        (W_1, b_1, W_2, b_2), t, w = net.parameters(), F.one_hot(y, CLASSES).double(), W[:, None]
+        h = (x @ W_1.T + b_1).tanh()
+        y_hat = (h @ W_2.T + b_2).softmax(1)
+        h_m = ((x + w * (y_hat - t) @ rule.feedback[0]) @ W_1.T + b_1).tanh()
+        want = ((w * y_hat).T @ h - (w * t).T @ h_m) / N
+    torch.testing.assert_close(got[[key for key in got if key.startswith("net.") and key.endswith("weight")][-1]], want)
+
+
 def test_a_hebbian_readout_weighs_its_labels():
     net = mlp(depth=2)
     x, y = inputs(net, N), labels(N)
@@ -237,6 +253,8 @@ def test_a_readout_after_the_layers_below_hears_the_weights():
         [run.rule.layers[index].synapse.weight for run in (plain, weighted)] for index in (0, 1)
     )
     assert torch.equal(low, low_weighted) and not torch.allclose(top, top_weighted, atol=1e-4)
+    by_sample = altprop.fit("softhebb", sample_weight=np.array([1, 5, 1])[toy()[1]], **settings)
+    torch.testing.assert_close(by_sample.rule.layers[1].synapse.weight, top_weighted, atol=1e-5, rtol=1e-4)
     with pytest.raises(RunError, match="without a readout by descent"):
         altprop.fit("softhebb", class_weight="balanced", **{**settings, "readout": {"by": "ridge"}})
 
