@@ -1,6 +1,6 @@
 """Train neural networks without backpropagation."""
 
-from altprop.core import Claims, Layer, Refused, Rule, layers
+from altprop.core import Claims, Layer, Refused, Rule, Weighted, layers
 from altprop.optim import NormSGD
 from altprop.rules import (
     AFA,
@@ -37,6 +37,6 @@ __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
     "USF", "WM", "Backprop", "Claims", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "align", "feedback", "fit", "layers", "load",
-    "report", "restore",
+    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "feedback", "fit", "layers",
+    "load", "report", "restore",
 ]  # fmt: skip

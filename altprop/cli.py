@@ -44,6 +44,9 @@ Encoding = Annotated[str | None, typer.Option(help="Of the letters of a .csv [to
 Categories = Annotated[str | None, typer.Option(help="Text columns of a .csv to be one-hot, comma-separated [none].")]
 Missing = Annotated[str | None, typer.Option(help="Cells of a .csv without a value: drop (the row) or mean [refused].")]
 Scale = Annotated[str | None, typer.Option(help="Rescale inputs: unit or standard.")]
+ClassWeight = Annotated[
+    str | None, typer.Option(help="What classes count: balanced, numbers such as 1,5, or cat=1,dog=5 [all alike].")
+]
 Val = Annotated[float | None, typer.Option(help="Fraction of the training part to hold out for tuning [0].")]
 Act = Annotated[str | None, typer.Option(help="Activation, or auto: that of the rule's source [auto].")]
 Dropout = Annotated[float | None, typer.Option(help="After every hidden linear layer [0].")]
@@ -176,7 +179,7 @@ def train(
     measure: Annotated[
         bool | None, typer.Option("--measure/--no-measure", help="All that can be measured / nothing [angles, norms].")
     ] = None,
-    settings: Settings = None, config: Config = None, out: Out = None,
+    class_weight: ClassWeight = None, settings: Settings = None, config: Config = None, out: Out = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events beside the metrics.")] = False,
     as_json: Json = False,
@@ -187,7 +190,7 @@ def train(
         bias=bias, init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
         weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, seed=seed, stream=stream,
         measure=measure, probe=measure, nesterov=nesterov, freeze=freeze, augment=augment, whiten=whiten, task=task,
-        encoding=encoding, categories=categories, missing=missing,
+        encoding=encoding, categories=categories, missing=missing, class_weight=class_weight,
     )  # fmt: skip
     result = commands.train(options, settings or [], config, out, resume, tensorboard)
     _print(result, as_json, show.summary)
@@ -201,6 +204,7 @@ def compare(
     val: Val = None, act: Act = None, dropout: Dropout = None, bias: Bias = None, init: Init = None, loss: Loss = None,
     epochs: Epochs = None, lr: Rate = None, momentum: Momentum = None, batch: Batch = None, schedule: Schedule = None,
     weight_decay: Decay = None, optimizer: Optimizer = None, device: Device = None, threads: Threads = None,
+    class_weight: ClassWeight = None,
     seeds: Annotated[str, typer.Option(help="How many (3: seeds 0, 1, 2), or which (4,7,9).")] = "3",
     settings: Annotated[list[str] | None, typer.Option("--set", help="rule.key=value; repeatable.")] = None,
     config: Config = None, out: Out = None, as_json: Json = False,
@@ -210,7 +214,7 @@ def compare(
         data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout, bias=bias,
         init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
         weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, task=task, encoding=encoding,
-        categories=categories, missing=missing,
+        categories=categories, missing=missing, class_weight=class_weight,
     )  # fmt: skip
     _print(commands.compare(options, rules, seeds, settings or [], config, out), as_json, show.comparison)
 

@@ -9,6 +9,8 @@ HEBBIAN, HEBBIAN_LIMITS, SPIKES = "test_hebbian_closed_form.py", "test_hebbian_l
 MAPS, PHASES, DROPOUT = "test_som_stdp.py", "test_phases.py", "test_nets_dropout.py"
 PICTURES, BOUNDS = "test_data_pictures.py", "test_data_limits.py"
 KINDS = "test_bad_input_kinds.py"
+WEIGHTS, SHAPES, FRAMES, TOKENS = "test_weights.py", "test_shapes.py", "test_data_frames.py", "test_tokens.py"
+NETS = "test_nets.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
 VERDICT = "test_verdict.py"
 TABLES, TABLE_RUNS = "test_data_table.py", "test_table_runs.py"
@@ -31,7 +33,7 @@ TABLE = [
     Mutant("core/loss.py", "z.sigmoid().sub_(t)", "z.sigmoid().sub_(t).div_(t.shape[1])", FORM),
     Mutant("core/loss.py", "    e = z - t\n", "    e = 2 * (z - t)\n", FORM),
     Mutant("core/loss.py", "-(t * log_p).sum() / len(z)", "-(t * log_p).mean()", CONTRACT),
-    Mutant("core/loss.py", "e.square().sum() / (2 * len(z))", "e.square().mean() / 2", CONTRACT),
+    Mutant("core/loss.py", "(e * weighted).sum() / (2 * len(z))", "(e * weighted).mean() / 2", CONTRACT),
     # one module
     Mutant("core/steps.py", "aten.threshold_backward(s, h, 0), RESULT)", "s, RESULT)", LOCAL),
     Mutant("core/steps.py", "s * a.tanh().square()", "s * a.tanh()", LOCAL),
@@ -76,14 +78,14 @@ TABLE = [
     Mutant("core/passes.py", "B = feedback[len", "B = -feedback[len", f"{LIMITS} fa_with"),
     Mutant("core/passes.py", "        elif trace.layer.inlet_learns:\n            pull(trace, delta)\n", "",
            f"{LIMITS} bp_is_autograd"),
-    Mutant("rules/direct.py", "m = modulation(e) / len(x)", "m = modulation(e)", FORM),
-    Mutant("rules/direct.py", "ready, torch.sign)", "ready, lambda e: e)", FORM),
+    Mutant("rules/direct.py", "m = modulation(e, t) / len(x)", "m = modulation(e, t)", FORM),
+    Mutant("rules/direct.py", "weighed(t, e.sign())", "e", FORM),
     Mutant("rules/direct.py", "learn(trace, slope(trace, project(m, D)), ready)",
            "learn(trace, project(m, D), ready)", FORM),
     Mutant("rules/indirect.py", "else push(trace, delta)", "else push(trace, signal)", FORM),
     Mutant("rules/indirect.py", "project(e / len(x), self.feedback[0])", "project(e, self.feedback[0])", LIMITS),
-    Mutant("rules/drtp.py", "m = t * (self.s * self.scale / len(x))", "m = t * (self.scale / len(x))", FORM),
-    Mutant("rules/drtp.py", "m = t * (self.s * self.scale / len(x))", "m = t * (self.s / len(x))", FORM),
+    Mutant("rules/drtp.py", "(self.s * self.scale / len(x))", "(self.scale / len(x))", FORM),
+    Mutant("rules/drtp.py", "(self.s * self.scale / len(x))", "(self.s / len(x))", FORM),
     Mutant("rules/drtp.py", "learn(trace, slope(trace, e / len(x)), ready)",
            "learn(trace, slope(trace, t / len(x)), ready)", FORM),
     # sign symmetry, learned and sparse feedback, AFA
@@ -199,8 +201,8 @@ TABLE = [
     Mutant("rules/hebbian/softhebb.py", "-largest_entry(dW) if self.scale", "largest_entry(dW) if self.scale", HEBBIAN),
     Mutant("rules/hebbian/softhebb.py", "else -(y.numel() // y.shape[-1])", "else -len(y)", HEBBIAN),
     Mutant("rules/hebbian/softhebb.py", "self.t[index]", "self.t[0]", HEBBIAN),
-    Mutant("rules/hebbian/softhebb.py", "accumulate(weight_of(trace), self._drawn(y, trace))",
-           "accumulate(weight_of(trace), -self._drawn(y, trace))", HEBBIAN),
+    Mutant("rules/hebbian/softhebb.py", "accumulate(weight_of(trace), self._drawn(weighed(y), trace))",
+           "accumulate(weight_of(trace), -self._drawn(weighed(y), trace))", HEBBIAN),
     Mutant("rules/hebbian/softhebb.py", "read_out=self._learn_labels if self.supervised else None", "read_out=None",
            HEBBIAN),
     Mutant("rules/hebbian/hard_wta.py", "W.sign() * W.abs().pow(self.p - 1)", "W.abs().pow(self.p - 1)", HEBBIAN),
@@ -367,4 +369,60 @@ TABLE = [
     Mutant("run/compare.py", "return known if len(known) == len(runs) else []", "return known", f"{VERDICTS} seed"),
     Mutant("run/compare.py", "< ROUNDING", "<= 0", f"{VERDICTS} width"),
     Mutant("run/compare.py", "if isinstance(error.__cause__, OSError):", "if False:", f"{VERDICTS} disk"),
+    # what a sample counts
+    Mutant("core/loss.py", "t = t if w is None else t * w", "t = t", f"{WEIGHTS} autograds"),
+    Mutant("core/loss.py", "with_logits(z, t, w, red", "with_logits(z, t, None, red", f"{WEIGHTS} autograds"),
+    Mutant("core/loss.py", "weighted = e if w is None else e * w", "weighted = e", f"{WEIGHTS} autograds"),
+    Mutant("core/loss.py", "(e * weighted).sum()", "(e * e).sum()", f"{WEIGHTS} autograds"),
+    Mutant("core/loss.py", "return signal * t.rows if isinstance", "return signal if isinstance",
+           f"{WEIGHTS} weighted_mean and sdfa"),
+    Mutant("core/rule.py", "if isinstance(y, Weighted) and not self.weighs:", "if False:",
+           f"{WEIGHTS} forward_forward"),
+    Mutant("rules/direct.py", "weighed(t, e.sign())", "e.sign()", f"{WEIGHTS} sdfa"),
+    Mutant("rules/drtp.py", "m = weighed(t) *", "m = getattr(t, 'y', t) *", f"{WEIGHTS} drtp"),
+    Mutant("rules/pepita/hebbian.py", "[0], weighed(t)", "[0], getattr(t, 'y', t)", f"{WEIGHTS} pepita"),
+    Mutant("rules/pepita/hebbian.py", "        t = weighed(t)\n", "        t = getattr(t, 'y', t)\n",
+           f"{WEIGHTS} pepita"),
+    Mutant("rules/hebbian/softhebb.py", "_drawn(weighed(y)", "_drawn(getattr(y, 'y', y)", f"{WEIGHTS} hebbian"),
+    Mutant("data/weights.py", "return w / w.double().mean().float()", "return w", f"{WEIGHTS} by_sample or multiply"),
+    Mutant("data/weights.py", "given.get(name, 1.0)", "given.get(name, 0.0)", f"{WEIGHTS} multiply"),
+    Mutant("data/weights.py", "(len(classes) * counts.clamp(min=1)).float()", "counts.sqrt().float()",
+           f"{WEIGHTS} balanced"),
+    Mutant("data/weights.py", "weights.isfinite() & (weights >= 0)", "weights.isfinite()", f"{WEIGHTS} refused"),
+    Mutant("data/convert.py", 'kept["weights"][keep]', 'kept["weights"][: len(keep)]', f"{WEIGHTS} go_with"),
+    Mutant("data/dataset.py", "else self.weights[keep]", "else self.weights[: len(keep)]", f"{WEIGHTS} go_with"),
+    Mutant("run/train.py", "Weighted(y[rows], w[rows])", "Weighted(y[rows], w[: len(rows)])",
+           f"{WEIGHTS} by_sample or teach_nothing"),
+    Mutant("run/inputs.py", "combined(data.weights, recipe", "combined(None, recipe", f"{WEIGHTS} by_sample"),
+    Mutant("run/phases.py", "probe=False, class_weight=None,", "probe=False,", f"{WEIGHTS} readout_after"),
+    # shapes
+    Mutant("data/shapes.py", "if came != wanted or not shape:", "if prod(came) != prod(wanted):",
+           f"{SHAPES} another_shape"),
+    Mutant("data/shapes.py", "0, *(axis + 1 for axis in order)", "0, *(axis for axis in order)", f"{SHAPES} undone"),
+    Mutant("data/shapes.py", "long <= ASPECT * short", "True", f"{SHAPES} told_from"),
+    Mutant("data/shapes.py", "shape[0] in (1, 3, shape[2])", "shape[0] == 1", f"{SHAPES} told_from"),
+    Mutant("data/shapes.py", "x.dtype == torch.uint8 and x.dim() == 3", "x.dim() == 3", f"{SHAPES} grey"),
+    Mutant("data/features.py", "    check_shape(where, x.shape, shape)\n", "", f"{SHAPES} another_shape"),
+    Mutant("run/inputs.py", "data.shape[1] == side >= SQUARE", "False", f"{SHAPES} square"),
+    # frames, names of classes, rows of 0 and 1
+    Mutant("data/frames.py", "for name in (like or keys) if", "for name in keys if", f"{FRAMES} by_name"),
+    Mutant("data/frames.py", "if name != without]", "]", f"{FRAMES} label_column"),
+    Mutant("data/labels.py", "_categories(value) or sorted(", "sorted(", f"{FRAMES} names_of"),
+    Mutant("data/labels.py", "key=int if all(map(_WHOLE.fullmatch, present)) else str", "key=str",
+           f"{FRAMES} names_of"),
+    Mutant("data/labels.py", "single = bool((y.sum(1) == 1).all())", "single = bool((y.sum(1) == 1).any())",
+           f"{TOKENS} multi_hot"),
+    Mutant("data/labels.py", "& ((y.sum(1) == 1) | (not single))", "", f"{FRAMES} test_labels"),
+    Mutant("data/dataset.py", "zero.any() and one.any()", "True", f"{TOKENS} is_not"),
+    # tokens and multi-hot labels
+    Mutant("data/dataset.py", "return x if x.dtype == torch.int64 else as_float", "return as_float",
+           f"{TOKENS} plain_numbers or by_hand"),
+    Mutant("run/inputs.py", "return x.float() if x.dtype == torch.int64 else x", "return x", f"{TOKENS} plain_numbers"),
+    Mutant("run/inputs.py", "high >= count", "high > count", f"{TOKENS} that_are_none"),
+    Mutant("run/train.py", "(labels > 0.5)).all(1)", "(labels > 0.5)).any(1)", f"{TOKENS} accuracy"),
+    Mutant("run/learner.py", "bounded = bool(data.classes) or", "bounded = bool(data.classes) and",
+           f"{TOKENS} multi_hot"),
+    Mutant("run/experiment.py", "return z.sigmoid() if", "return z if", f"{TOKENS} probabilities"),
+    # convolutions of one and three dimensions
+    Mutant("nets/spec.py", "NORMS[max(len(shape) - 2, 0)]", "NORMS[min(len(shape) - 1, 1)]", NETS),
 ]  # fmt: skip

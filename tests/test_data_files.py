@@ -77,7 +77,7 @@ BAD[11, 1] = math.inf
         ({"x": X, "y": Y - 1}, ["labels out of range", "from -1 to 0"]),
         ({"x": X, "y": Y * 0}, ["only 1 class"]),
         ({"x": X, "y": np.array([None] * 20)}, ["Object arrays"]),
-        ({"x": X, "y": np.array(["cat"] * 20)}, ["<U3", "expected numbers"]),
+        ({"x": X, "y": np.array(["cat"] * 20)}, ["only 1 class (cat)", "at least 2"]),
         ({"x": X[:0], "y": Y[:0]}, ["empty"]),
         ({"x": X[:, 0], "y": Y}, ["shape (20,)"]),
         ({"x": np.float32(3), "y": Y}, ["shape ()"]),

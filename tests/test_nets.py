@@ -26,6 +26,17 @@ GRAMMAR = {
     "pool3s2-10": (IMAGE, [nn.MaxPool2d(3, 2), nn.Flatten(), nn.Linear(27, 10)]),
     "avgpool4-10": (IMAGE, [nn.AvgPool2d(4), nn.Flatten(), nn.Linear(12, 10)]),
     "avgpool3s1-10": (IMAGE, [nn.AvgPool2d(3, 1), nn.Flatten(), nn.Linear(108, 10)]),
+    "conv16k5-10": ((3, 20), [nn.Conv1d(3, 16, 5), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10)]),
+    "norm-conv4k3s2p1-pool3s2-avgpool2-10": (
+        (3, 40),
+        [nn.BatchNorm1d(3, affine=False), nn.Conv1d(3, 4, 3, 2, 1), nn.ReLU(), nn.MaxPool1d(3, 2), nn.AvgPool1d(2),
+         nn.Flatten(), nn.Linear(16, 10)]),
+    "conv4k3r1-10": (
+        (3, 12), [nn.Conv1d(3, 4, 3, 1, 1, padding_mode="reflect"), nn.ReLU(), nn.Flatten(), nn.Linear(48, 10)]),
+    "norm-conv4k3-pool2-10": (
+        (1, 6, 6, 8),
+        [nn.BatchNorm3d(1, affine=False), nn.Conv3d(1, 4, 3), nn.ReLU(), nn.MaxPool3d(2), nn.Flatten(),
+         nn.Linear(48, 10)]),
     "conv4k3-pool2-conv5k2-20-10": (
         IMAGE,
         [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 2), nn.ReLU(), nn.Flatten(),
@@ -179,10 +190,12 @@ BAD = {
     "no output": ("conv4k3-pool2", IMAGE, {}, ["'pool2'", "'-10'"]),
     "only the output": ("10", (64,), {}, ["starts with 10 inputs", "64"]),
     "only the input": ("192", IMAGE, {}, ["'192'", "'-10'"]),
-    "convolution on features": ("conv4k3-10", (64,), {}, ["'conv4k3'", "needs an image", "64"]),
+    "convolution on features": ("conv4k3-10", (64,), {}, ["'conv4k3'", "needs an image", "sequence", "64"]),
     "convolution after a width": ("192-32-conv4k3-10", IMAGE, {}, ["'conv4k3'", "needs an image", "shape 32"]),
     "pool after a width": ("192-32-pool2-10", IMAGE, {}, ["'pool2'", "needs an image"]),
     "kernel too large": ("conv4k9-10", IMAGE, {}, ["'conv4k9'", "3x8x8", "smaller kernel"]),
+    "kernel longer than a sequence": ("conv4k9-10", (3, 8), {}, ["'conv4k9'", "3x8", "smaller kernel"]),
+    "reflected beyond a sequence": ("conv4k3r8-10", (3, 8), {}, ["'conv4k3r8' reflects more", "3x8"]),
     "pools too many": ("pool4-pool4-10", IMAGE, {}, ["'pool4'", "3x2x2"]),
     "activation": ("64-10", (64,), {"act": "relo"}, ["unknown activation 'relo'", "relu", "tanh"]),
     "initialiser": ("64-10", (64,), {"init": "he"}, ["unknown initialiser 'he'", "he_uniform"]),

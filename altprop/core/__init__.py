@@ -3,13 +3,13 @@
 from altprop.core.feedback import INITIALISERS, Feedback, draw_feedback, project
 from altprop.core.layer import Layer, Refused, layers
 from altprop.core.local import Ready, Trace, correlate, drive, forward, learn, pull, push, slope
-from altprop.core.loss import LOSSES
+from altprop.core.loss import LOSSES, Weighted, bare, weighed
 from altprop.core.passes import ascend, descend
 from altprop.core.rule import Claims, Rule
 from altprop.core.steps import accumulate
 
 __all__ = [
-    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "Trace",
-    "accumulate", "ascend", "correlate", "descend", "draw_feedback", "drive", "forward", "layers", "learn", "project",
-    "pull", "push", "slope",
+    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "Trace", "Weighted",
+    "accumulate", "ascend", "bare", "correlate", "descend", "draw_feedback", "drive", "forward", "layers", "learn",
+    "project", "pull", "push", "slope", "weighed",
 ]  # fmt: skip

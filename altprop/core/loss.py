@@ -5,12 +5,14 @@
     mse                   y_hat = z            L = 1/2N sum (z - t)^2
 
 With each of these heads dL/dz = e / N exactly, so one error serves every rule.  Targets of cross_entropy whose row does
-not sum to one weigh their sample: e = y_hat sum t - t.
+not sum to one weigh their sample: e = y_hat sum t - t.  A ``Weighted`` y does so for every loss, w (N,) being what each
+sample counts: L = 1/N sum w l and e = w (y_hat - t), so that dL/dz stays e / N; a rule that sends t sends w t.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -20,24 +22,43 @@ from torch.nn import functional as F
 from altprop.core.layer import Refused
 
 
-def _cross_entropy(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """Labels (N,) or targets (N, C), and the weight (N,) of every sample, of mean 1 over the training part."""
+
+    y: Tensor
+    w: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def rows(self) -> Tensor:
+        """w (N, 1), which multiplies a row a sample."""
+        return self.w.unsqueeze(1)
+
+
+def _cross_entropy(z: Tensor, t: Tensor, w: Tensor | None = None) -> tuple[Tensor, Tensor]:
     log_p = z.log_softmax(1)
+    t = t if w is None else t * w
     return -(t * log_p).sum() / len(z), log_p.exp().mul_(t.sum(1, keepdim=True)).sub_(t)
 
 
-def _binary_cross_entropy(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    return F.binary_cross_entropy_with_logits(z, t, reduction="sum") / len(z), z.sigmoid().sub_(t)
+def _binary_cross_entropy(z: Tensor, t: Tensor, w: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    e = z.sigmoid().sub_(t)
+    return F.binary_cross_entropy_with_logits(z, t, w, reduction="sum") / len(z), e if w is None else e * w
 
 
-def _mse(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def _mse(z: Tensor, t: Tensor, w: Tensor | None = None) -> tuple[Tensor, Tensor]:
     e = z - t
-    return e.square().sum() / (2 * len(z)), e
+    weighted = e if w is None else e * w
+    return (e * weighted).sum() / (2 * len(z)), weighted
 
 
 class Loss(NamedTuple):
     """One loss and its head."""
 
-    error: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (z (N, C), t (N, C)) -> (loss, e (N, C))
+    error: Callable[..., tuple[Tensor, Tensor]]  # (z (N, C), t (N, C), w (N, 1) or None) -> (loss, e (N, C))
     refuses: tuple[type[nn.Module], ...]  # endings of a net that would apply the head twice
 
 
@@ -77,3 +98,14 @@ def targets(y: Tensor, samples: int, classes: int, dtype: torch.dtype) -> Tensor
         what = f"targets of shape {tuple(y.shape)} came for {classes} outputs"
         raise Refused(f"{what}: give (N,) labels or (N, {classes})")
     return t.to(dtype)
+
+
+def weighed(t: Tensor | Weighted, signal: Tensor | None = None) -> Tensor:
+    """t (N, C), or a signal in its place, with each row times the weight of its sample, where t has weights."""
+    signal = bare(t) if signal is None else signal
+    return signal * t.rows if isinstance(t, Weighted) else signal
+
+
+def bare(t: Tensor | Weighted) -> Tensor:
+    """t without the weights it may have."""
+    return t.y if isinstance(t, Weighted) else t

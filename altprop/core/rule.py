@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from altprop.core.feedback import Feedback
 from altprop.core.layer import Layer, Refused, is_dense, layers
 from altprop.core.local import Ready
-from altprop.core.loss import find_loss, targets
+from altprop.core.loss import Weighted, bare, find_loss, targets
 from altprop.core.steps import DROPOUTS, bends
 
 
@@ -42,6 +42,9 @@ class Rule(nn.Module, ABC):
     claims: ClassVar[Claims]
     reference: ClassVar[str]  # BibTeX key in altprop.rules.REFERENCES
     refuses: ClassVar[tuple[type[nn.Module], ...]] = ()  # modules that the rule cannot work with
+    weighs: ClassVar[bool] = (
+        True  # whether a sample's weight, which multiplies its error, reaches all that its label does
+    )
     feedback: Any  # Feedback, or an nn.ParameterList where it learns; feedback[l] brings the signal to layer l
     enters: int = 1  # feedback[0] of a direct projection reaches the activity h_enters; h_0 is the input
 
@@ -63,7 +66,7 @@ class Rule(nn.Module, ABC):
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         """Add this batch's gradient to every ``.grad`` the rule claims, and return the loss, a scalar.
 
-        x (N, *in); y labels (N,) or targets (N, C).
+        x (N, *in); y labels (N,) or targets (N, C), perhaps ``Weighted``.
         ``ready(layer)`` is called as soon as a layer's gradient is complete."""
 
     def forward(self, x: Tensor) -> Any:
@@ -73,13 +76,20 @@ class Rule(nn.Module, ABC):
         """What the rule computes, as autograd differentiates it; its first parameters are those of the net."""
         return self
 
-    def targets(self, y: Tensor, samples: int) -> Tensor:
-        """Labels (N,), or targets (N, C) as they are, as the matrix t (N, C); there must be as many as samples."""
-        return targets(y, samples, self.classes, self.like.dtype)
+    def targets(self, y: Any, samples: int) -> Any:
+        """Labels (N,), or targets (N, C) as they are, as the matrix t (N, C); there must be as many as samples.
 
-    def output_error(self, output: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(loss, e = y_hat - t (N, C)); e is each sample's own, not divided by N."""
-        return self.loss.error(output, t)
+        Of a ``Weighted`` y a ``Weighted`` t: ``output_error`` takes it as it is, ``weighed`` and ``bare`` its parts."""
+        if isinstance(y, Weighted) and not self.weighs:
+            raise Refused(
+                f"{type(self).__name__} has no error that a weight could multiply: leave weights out, or use 'dfa'"
+            )
+        t = targets(bare(y), samples, self.classes, self.like.dtype)
+        return Weighted(t, y.w.to(t)) if isinstance(y, Weighted) else t
+
+    def output_error(self, output: Tensor, t: Tensor | Weighted) -> tuple[Tensor, Tensor]:
+        """(loss, e = y_hat - t (N, C), times the weight of its sample); e is not divided by N."""
+        return self.loss.error(output, bare(t), t.rows if isinstance(t, Weighted) else None)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """For an optimizer: the net's parameters, and those of the rule that learn at a rate of their own."""

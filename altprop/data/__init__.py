@@ -11,11 +11,14 @@ from .augment import AUGMENTATIONS
 from .catalogue import DATASETS, Entry, fetch, load
 from .columns import TableEncoding, encode
 from .convert import from_torch
-from .dataset import Dataset, as_float, batches
+from .dataset import Dataset, as_float, as_input, batches
 from .errors import DataError, DataWarning, printable
-from .features import image_names, read_features
+from .features import image_names, read_features, read_samples
+from .shapes import advice
+from .weights import combined, spell_weights
 
 __all__ = [
-    "AUGMENTATIONS", "DATASETS", "DataError", "DataWarning", "Dataset", "Entry", "TableEncoding", "as_float", "batches",
-    "encode", "fetch", "from_torch", "image_names", "load", "printable", "read_features",
+    "AUGMENTATIONS", "DATASETS", "DataError", "DataWarning", "Dataset", "Entry", "TableEncoding", "advice", "as_float",
+    "as_input", "batches", "combined", "encode", "fetch", "from_torch", "image_names", "load", "printable",
+    "read_features", "read_samples", "spell_weights",
 ]  # fmt: skip

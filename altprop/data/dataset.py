@@ -12,15 +12,19 @@ from torch import Tensor
 
 from .columns import TableEncoding, tell_more
 from .errors import DataError, suggest
+from .shapes import advice
+from .weights import as_weights
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Train, test and perhaps validation tensors. One that exists is sound: its checks run when it is made.
 
-    Shapes: x (N, *shape) uint8, scaled to [0, 1] at batch time, or floats of 32 or 16 bits, used as is;
-    y (N,) int64 class labels, or (N, K) float32 targets (regression, `classes` is empty);
-    x_unlabelled (M, *shape), samples of no known class, perhaps a strided view of a file.
+    Shapes: x (N, *shape) uint8, scaled to [0, 1] at batch time, floats of 32 or 16 bits, used as is, or int64, tokens
+    for a net that begins with an embedding and plain numbers for any other;
+    y (N,) int64 class labels, or (N, K) float32 targets (regression and multi-hot labels, `classes` is empty);
+    x_unlabelled (M, *shape), samples of no known class, perhaps a strided view of a file;
+    weights (N,) float32, what each training sample counts.
     Raises `DataError` for lengths, shapes or types that do not fit, empty parts, NaN or infinity, fewer than two
     classes, labels out of range.
     """
@@ -39,6 +43,7 @@ class Dataset:
     features: tuple[str, ...] = field(default=(), repr=False)  # names of the columns of x, where they have names
     target_scaling: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # (offset, spread) applied to y
     table: TableEncoding | None = field(default=None, repr=False)  # how the columns of a table became features
+    weights: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if (self.x_val is None) != (self.y_val is None):
@@ -50,6 +55,8 @@ class Dataset:
         if self.features and (len(self.features),) != self.shape:
             came = f"{len(self.features)} names of features for samples of shape {self.shape}"
             raise DataError(f"{self.name}: has {came}; expected one for each column of x (N, features)")
+        if self.weights is not None:
+            as_weights(self.weights, len(self.x_train), f"{self.name}: weights")
         if self.x_unlabelled is not None:
             check_inputs(f"{self.name}: x_unlabelled", self.x_unlabelled)
             _check_alike(f"{self.name}: x_unlabelled", self.x_unlabelled, self.x_train)
@@ -79,14 +86,26 @@ class Dataset:
 
     @property
     def task(self) -> str:
-        """Either "classification" or "regression"."""
-        return "classification" if self.classes else "regression"
+        """One of "classification", "multilabel" and "regression"."""
+        return "classification" if self.classes else "multilabel" if self.multihot else "regression"
+
+    @property
+    def multihot(self) -> bool:
+        """Whether the targets are 0 and 1, each a label of its own that a sample has or has not."""
+        return not self.classes and is_binary(self.y_train)
+
+    def numeric(self) -> "Dataset":
+        """The same data set with whole numbers in x as float32."""
+        if self.x_train.dtype != torch.int64:
+            return self
+        numbers: dict[str, Any] = {name: x.float() for name, x in self.inputs()}
+        return replace(self, **numbers)
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data set with every tensor on `device`."""
         moved: dict[str, Any] = {name: x.to(device) for name, x in self.inputs()}
         moved |= {f"y_{part}": y.to(device) for part, _, y in self.parts()}
-        return replace(self, **moved)
+        return replace(self, **moved, weights=None if self.weights is None else self.weights.to(device))
 
     def aligned(self, features: Sequence[str]) -> "Dataset":
         """The same data set with these columns in this order; unchanged where it or they have no names.
@@ -141,8 +160,8 @@ class Dataset:
         if self.x_val is not None:
             raise DataError(f"{self.name}: has a validation part already; split the data set it came from")
         keep, held = holdout(self.y_train, fraction, seed)
-        x, y = self.x_train, self.y_train
-        return replace(self, x_train=x[keep], y_train=y[keep], x_val=x[held], y_val=y[held])
+        x, y, weights = self.x_train, self.y_train, None if self.weights is None else self.weights[keep]
+        return replace(self, x_train=x[keep], y_train=y[keep], x_val=x[held], y_val=y[held], weights=weights)
 
 
 def _rescale(x: Tensor, offset: Tensor, spread: Tensor) -> Tensor:
@@ -189,6 +208,17 @@ def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return x.to(dtype)
 
 
+def as_input(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """What a net is given of x: int64 as it is, all else as `as_float` makes it."""
+    return x if x.dtype == torch.int64 else as_float(x, dtype)
+
+
+def is_binary(y: Tensor) -> bool:
+    """Whether y holds 0 and 1, both of them, and nothing else."""
+    zero, one = y == 0, y == 1
+    return bool((zero | one).all() and zero.any() and one.any())
+
+
 def batches(
     x: Tensor,
     y: Tensor,
@@ -199,7 +229,7 @@ def batches(
     drop_last: bool = False,
     device: torch.device | str | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (x (size, *shape) as float, y) on `device`, or where x lies, in order or, given a generator, shuffled.
+    """Batches (x (size, *shape) by `as_input`, y) on `device`, or where x lies, in order or shuffled by a generator.
 
     One call is one epoch: the permutation is drawn at the call. The last batch may be smaller unless `drop_last`.
     Without a generator, batches of float data are views of x.
@@ -212,11 +242,11 @@ def batches(
     place = x.device if device is None else device
     stops = range(0, len(x) - len(x) % size if drop_last else len(x), size)
     if generator is None:
-        return ((as_float(x[i : i + size].to(place), dtype), y[i : i + size].to(place)) for i in stops)
+        return ((as_input(x[i : i + size].to(place), dtype), y[i : i + size].to(place)) for i in stops)
     order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
     chosen = (order[i : i + size] for i in stops)
     picked = ((x.index_select(0, rows), y.index_select(0, rows)) for rows in chosen)
-    return ((as_float(inputs.to(place), dtype), labels.to(place)) for inputs, labels in picked)
+    return ((as_input(inputs.to(place), dtype), labels.to(place)) for inputs, labels in picked)
 
 
 def check_samples(where: str, x: Tensor, y: Tensor) -> None:
@@ -228,13 +258,13 @@ def check_samples(where: str, x: Tensor, y: Tensor) -> None:
 
 
 def check_inputs(where: str, x: Tensor) -> None:
-    """Raises `DataError` unless x is (N, ...) with N > 0, finite, uint8, float32, float16 or bfloat16."""
+    """Raises `DataError` unless x is (N, ...) with N > 0, finite, uint8, int64, float32, float16 or bfloat16."""
     if x.dim() < 2:
         raise DataError(f"{where} has shape {tuple(x.shape)}; expected (N, features) or (N, C, H, W); reshape it")
     if x.numel() == 0:
         raise DataError(f"{where} is empty, of shape {tuple(x.shape)}; expected at least one sample; add some")
-    if x.dtype not in (torch.uint8, torch.float32, torch.float16, torch.bfloat16):
-        raise DataError(f"{where} is {x.dtype}; expected uint8 (pixels) or float32; convert it")
+    if x.dtype not in (torch.uint8, torch.int64, torch.float32, torch.float16, torch.bfloat16):
+        raise DataError(f"{where} is {x.dtype}; expected uint8 (pixels), float32 or int64 (tokens); convert it")
     check_finite(where, x)
 
 
@@ -253,7 +283,9 @@ def check_finite(where: str, values: Tensor) -> None:
 def _check_alike(where: str, x: Tensor, x_train: Tensor) -> None:
     if x.shape[1:] != x_train.shape[1:] or x.dtype != x_train.dtype:
         came, expected = (f"{tuple(t.shape[1:])} {t.dtype}" for t in (x, x_train))
-        raise DataError(f"{where} has samples {came}; expected {expected}, as x_train; convert them")
+        same = x.shape[1:] == x_train.shape[1:]
+        todo = "convert them" if same else advice(tuple(x.shape), tuple(x_train.shape[1:]))
+        raise DataError(f"{where} has samples {came}; expected {expected}, as x_train; {todo}")
 
 
 def _check_labels(where: str, y: Tensor, dataset: Dataset) -> None:

@@ -1,20 +1,22 @@
 """Samples without labels, to predict from."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from .archives import read_arrays
 from .columns import TableEncoding, check_columns, encode_cells
-from .convert import as_tensor
 from .dataset import check_finite
 from .dialect import read_sheet
 from .errors import DataError, DataWarning, check_room, reading, user_path
 from .files import TABLES
 from .folders import image_files
+from .frames import as_tensor, is_frame, read_frame
 from .pictures import IMAGE_SUFFIXES, Notes, read_images
+from .shapes import as_grey, check_shape
 
 KINDS = "a .npz, .csv or image file, or a folder of images"
 
@@ -49,15 +51,25 @@ def read_features(
         x = _from_csv(path, label, table, encoding, fallback)
     else:
         raise DataError(f"{path}: the suffix {path.suffix!r} is unknown; expected .npz, .csv, .png or .jpg; convert it")
-    if not len(x) or x[0].numel() != torch.Size(shape).numel():
-        came = f"{len(x)} samples of shape {tuple(x.shape[1:])}"
-        raise DataError(f"{path}: holds {came}; expected shape {shape}, as in training; give the same features")
-    check_finite(str(path), x)
+    x = read_samples(x, str(path), shape)
     if (path.suffix.lower() in TABLES) != (table is not None):
         lacking = "training knew none" if table is None else "this file has none"
         told = f"columns were taken in their order and not by name, since {lacking}: see that it is the same"
         warnings.warn(f"{path}: {told}", DataWarning, stacklevel=2)
-    return x.reshape(-1, *shape)
+    return x
+
+
+def read_samples(value: Any, where: str, shape: tuple[int, ...], names: Sequence[str] = ()) -> Tensor:
+    """x (N, *shape) of an array, tensor, list or frame; the columns of a frame in the order of `names`, if there are.
+
+    Raises `DataError` for samples of another shape, none at all, values that are not finite, a column that is missing.
+    """
+    x = as_grey(as_tensor(read_frame(value, where, names) if is_frame(value) else value, where), shape)
+    check_shape(where, x.shape, shape)
+    if not len(x):
+        raise DataError(f"{where} holds no samples; expected at least one of shape {shape}; add some")
+    check_finite(where, x)
+    return x
 
 
 def image_names(path: Path) -> list[str]:
@@ -80,8 +92,7 @@ def _from_npz(path: Path) -> Tensor:
     names = [name for name in ("x", "x_test", *arrays) if name in arrays]
     if not names or (names[0] not in ("x", "x_test") and len(arrays) > 1):
         raise DataError(f"{path}: holds {sorted(arrays)}; expected an array x of samples; rename it")
-    x = as_tensor(arrays[names[0]], f"{path}: {names[0]}")
-    return x if x.dtype == torch.uint8 else x.float()
+    return as_tensor(arrays[names[0]], f"{path}: {names[0]}")
 
 
 def _from_csv(

@@ -10,14 +10,15 @@
           | "norm"                                     batch norm without parameters
 
 Every hidden layer is followed by the activation; every hidden linear layer by dropout as well.  A Flatten stands
-wherever an image meets a linear layer.  ``conv32k5`` has stride 1 and no padding.  The activation is one name, or one a
-hidden layer, with its number where it has one: ``triangle0.7,triangle1.4,triangle``.
+wherever an image meets a linear layer.  ``conv32k5`` has stride 1 and no padding.  Convolutions, pools and norms are of
+one, two or three dimensions, by the samples: sequences (C, L), images (C, H, W), volumes (C, D, H, W).  The activation
+is one name, or one a hidden layer, with its number where it has one: ``triangle0.7,triangle1.4,triangle``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -71,7 +72,12 @@ PART = re.compile(
     re.ASCII,
 )
 MAY_BE_ZERO = ("padding", "reflected", "margin")
-POOLS: dict[str, Callable[..., nn.Module]] = {"pool": nn.MaxPool2d, "avgpool": nn.AvgPool2d}
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # by how many sides a sample has beside its channels
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+POOLS: dict[str, Sequence[Callable[..., nn.Module]]] = {
+    "pool": (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    "avgpool": (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+}
 RESNET = re.compile(r"resnet(\d+)", re.ASCII)
 DIGITS = 9  # of a size; what is larger fits into no memory, and into no 64 bits where sizes are multiplied
 DEEPEST = 2000  # layers; each costs milliseconds a step and a page of memory, whatever its width
@@ -118,7 +124,7 @@ def build(
             modules = make()
         except (RuntimeError, OverflowError, MemoryError) as error:
             raise NetError(f"net '{name}' does not fit into memory: make it smaller") from error
-        _initialise(init, [m for m in nn.ModuleList(modules).modules() if isinstance(m, nn.Linear | nn.Conv2d)])
+        _initialise(init, [m for m in nn.ModuleList(modules).modules() if isinstance(m, (nn.Linear, *CONVOLUTIONS))])
     return nn.Sequential(*modules)
 
 
@@ -238,12 +244,11 @@ def _part(
             raise NetError(f"{what}: write res{prod(shape)}")
         return [*flatten, Residual(linear) if "res" in part else linear], (part["width"],)
     if "norm" in part:
-        norm = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
-        return [norm(shape[0], affine=False)], shape
-    if len(shape) != 3:
+        return [NORMS[max(len(shape) - 2, 0)](shape[0], affine=False)], shape
+    if len(shape) not in (2, 3, 4):
         raise NetError(
-            f"net '{spec}': '{part['word']}' needs an image (channels, height, width), but gets shape {_by(shape)}: "
-            "use widths only, or data of images"
+            f"net '{spec}': '{part['word']}' needs an image (channels, height, width) or a sequence (channels, "
+            f"length), but gets shape {_by(shape)}: use widths only, or such data"
         )
     if "pool" in part:
         kernel, stride, padding = part["size"], part.get("step", part["size"]), part.get("margin", 0)
@@ -251,20 +256,21 @@ def _part(
             raise NetError(
                 f"net '{spec}': '{part['word']}' pads by more than half its size: write p{kernel // 2} or less"
             )
-        channels, module = shape[0], POOLS[part["pool"]](kernel, stride, padding)
+        channels, module = shape[0], POOLS[part["pool"]][len(shape) - 2](kernel, stride, padding)
     else:
         kernel, stride, padding = part["kernel"], part.get("stride", 1), part.get("padding", part.get("reflected", 0))
         if padding >= min(shape[1:]) and "reflected" in part:
             raise NetError(f"net '{spec}': '{part['word']}' reflects more than its input of shape {_by(shape)} has")
         channels, mode = part["channels"], "reflect" if "reflected" in part else "zeros"
-        module = nn.Conv2d(shape[0], channels, kernel, stride, padding, bias=bias, padding_mode=mode)  # type: ignore
-    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
-    if min(height, width) < 1:
+        convolution: Any = CONVOLUTIONS[len(shape) - 2]
+        module = convolution(shape[0], channels, kernel, stride, padding, bias=bias, padding_mode=mode)
+    sides = tuple((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
+    if min(sides) < 1:
         raise NetError(
             f"net '{spec}': '{part['word']}' is larger than its input of shape {_by(shape)}: "
             "use a smaller kernel, more padding or fewer pools"
         )
-    return [module], (channels, height, width)
+    return [module], (channels, *sides)
 
 
 def _memory() -> str:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, ascend, draw_feedback, learn, project, slope
+from altprop.core import Claims, Ready, Rule, ascend, draw_feedback, learn, project, slope, weighed
 
 
 class DFA(Rule):
@@ -42,7 +42,7 @@ class DFA(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        return _broadcast(self, x, y, ready, lambda e: e)
+        return _broadcast(self, x, y, ready, lambda e, t: e)
 
 
 class SDFA(Rule):
@@ -62,13 +62,13 @@ class SDFA(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        return _broadcast(self, x, y, ready, torch.sign)
+        return _broadcast(self, x, y, ready, lambda e, t: weighed(t, e.sign()))
 
 
-def _broadcast(rule: Rule, x: Tensor, y: Tensor, ready: Ready | None, modulation: Callable[[Tensor], Tensor]) -> Tensor:
-    traces = ascend(rule.layers, x)
-    loss, e = rule.output_error(traces[-1].h, rule.targets(y, len(x)))
-    m = modulation(e) / len(x)  # (N, C)
+def _broadcast(rule: Rule, x: Tensor, y: Tensor, ready: Ready | None, modulation: Callable[..., Tensor]) -> Tensor:
+    traces, t = ascend(rule.layers, x), rule.targets(y, len(x))
+    loss, e = rule.output_error(traces[-1].h, t)
+    m = modulation(e, t) / len(x)  # (N, C)
     for trace, D in zip(traces, rule.feedback, strict=False):
         learn(trace, slope(trace, project(m, D)), ready)
     learn(traces[-1], slope(traces[-1], e / len(x)), ready)

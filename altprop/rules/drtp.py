@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, draw_feedback, forward, learn, project, slope
+from altprop.core import Claims, Ready, Refused, Rule, draw_feedback, forward, learn, project, slope, weighed
 
 
 class DRTP(Rule):
@@ -46,7 +46,7 @@ class DRTP(Rule):
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         t = self.targets(y, len(x))  # (N, C)
-        m = t * (self.s * self.scale / len(x))
+        m = weighed(t) * (self.s * self.scale / len(x))
         h = x
         for layer, D in zip(self.layers, self.feedback, strict=False):
             trace = forward(layer, h)

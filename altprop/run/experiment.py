@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Rule
-from altprop.data import Dataset, as_float, batches, from_torch
+from altprop.data import Dataset, advice, as_float, batches, from_torch, read_samples
+from altprop.run.inputs import example_of, suited, suited_data, whitened
 from altprop.run.isolated import borrowed, isolated
-from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare, whitened
+from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
 from altprop.run.machine import within_memory
 from altprop.run.metrics import EVALUATION_BATCH, UNKNOWN, Standard, evaluate, judge, standard
 from altprop.run.phases import read_out
@@ -83,14 +84,17 @@ def fit(
     out: str | Path | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
+    sample_weight: Any = None,
     **settings: Any,
 ) -> Result:
     """Train one net by one rule, as ``altprop train`` does.  The net comes back in eval mode; random state and threads
     are as they were, and ``progress`` and ``report`` run in the caller's own.
 
-    net: a spec string or an ``nn.Sequential``.  data: a name, a path, a ``Dataset``, a torch Dataset or DataLoader, a
-    pair of tensors (x, y), or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is
-    wanted.  settings: the other keys of ``Recipe``.
+    net: a spec string or an ``nn.Sequential``.  data: a name, a path, a ``Dataset``, or what ``data.from_torch`` takes:
+    a pair (x, y) of arrays, lists or frames, a dict of x and y, a frame with a column ``label``, a torch Dataset or
+    DataLoader, or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is wanted.
+    sample_weight (N,): what each sample counts, all of the training part that was given.  settings: the other keys of
+    ``Recipe``, such as class_weight ("balanced", one number a class, or {class: number}).
     Raises one-line errors as ``prepare`` does, and ``Interrupted``."""
     beside = sorted({"act", "dropout", "bias", "init"} & settings.keys())
     if isinstance(net, nn.Module) and beside:
@@ -98,8 +102,10 @@ def fit(
     named = isinstance(data, str | Path)
     spec, module = (net, None) if isinstance(net, str) else (None, net)
     recipe = make_recipe(rule=rule, net=spec, data=str(data) if named else "custom", **settings)
+    if named and sample_weight is not None:
+        raise RunError(f"sample_weight came for data that '{data}' names: give arrays, or class_weight instead")
     with isolated() as lend:
-        dataset = None if named else _dataset(data, recipe)
+        dataset = None if named else _dataset(data, recipe, sample_weight)
         return run_recipe(recipe, dataset, module, out=out, progress=lend(progress), report=lend(report))
 
 
@@ -130,14 +136,15 @@ def resume_run(
     report: Report | None = None,
     net: nn.Module | None = None,
     data: Any = None,
+    sample_weight: Any = None,
 ) -> Result:
     """Go on with a run that was stopped, to the bit; one that has ended is only read.
 
-    net, data: those of a run that was given them from Python."""
+    net, data, sample_weight: those of a run that was given them from Python."""
     run = RunDirectory.open(Path(path))
     run.restore()  # a damaged checkpoint is told before the data are loaded
     recipe = run.recipe()
-    dataset = _given(recipe, data, run.data()) or load_data(recipe, run.table())
+    dataset = _given(recipe, data, run.data(), sample_weight) or load_data(recipe, run.table())
     return resume_recipe(run.path, dataset, net, progress, report)
 
 
@@ -155,6 +162,10 @@ def resume_recipe(
     with borrowed(net):
         learner = prepare(run.recipe(), data, net)
         check_same_data(run, learner.data)
+        weighted = learner.data.weights is not None
+        if run.data().get("weighted", False) != weighted:
+            what = f"{path} was trained {'without' if weighted else 'with'} weights of its samples"
+            raise RunError(f"{what}: go on with the same, as sample_weight=...")
         return _train(learner, resume(learner, run), run, progress, report)
 
 
@@ -200,7 +211,7 @@ def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
     tensors = directory.finished()
     try:
         net = build_net(recipe, tuple(data["shape"]), data["outputs"]) if net is None else net
-        rule = build_rule(recipe, net, torch.zeros(1, *data["shape"]))
+        rule = build_rule(recipe, net, example_of(data["shape"], net))
         fill(rule, tensors, directory.path)
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
@@ -212,14 +223,16 @@ def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
 
 @within_memory()
 @isolated()
-def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dict[str, Any]:
-    """Loss and accuracy of a run on the test part of its data."""
+def evaluate_run(
+    path: str | Path, device: str = "cpu", data: Any = None, net: nn.Module | None = None
+) -> dict[str, Any]:
+    """Loss and accuracy of a run on the test part of its data; data, net: those that were given from Python."""
     directory = RunDirectory.open(Path(path))
     recipe = directory.recipe()
-    rule = load(path).rule.to(find_device(device))
+    rule = load(path, net).rule.to(find_device(device))
     dataset = _given(recipe, data, directory.data()) or load_data(recipe, directory.table())
     check_same_data(directory, dataset)
-    dataset = dataset.to(device)
+    dataset = suited_data(dataset, rule.net).to(device)
     reached = judge(rule, dataset.x_test, dataset.y_test)
     return {
         "run": str(path), "rule": recipe.rule, "data": recipe.data, "net": recipe.net, "samples": len(dataset.x_test),
@@ -230,29 +243,30 @@ def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dic
 
 @within_memory()
 @isolated()
-def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
+def predict(path: str | Path, x: Any, net: nn.Module | None = None) -> tuple[Tensor, list[str]]:
     """What a run's net says of x (N, *shape), scaled as its training data were: (y_hat (N, C), class names).
 
-    y_hat are probabilities for a classifier (of sigmoid or mse outputs: their shares of the row's sum), and the outputs
-    themselves for a regression."""
+    x: an array, tensor, list or frame.  y_hat are probabilities for a classifier (of sigmoid or mse outputs: their
+    shares of the row's sum), the probability of each label for multi-hot ones, and the outputs themselves for a
+    regression.  net: an untrained copy of one given from Python.
+    Raises ``DataError`` for samples of another shape than in training, ``RunError`` as ``load`` does."""
     directory = RunDirectory.open(Path(path))
     description, recipe = directory.data(), directory.recipe()
     if recipe.whiten is not None:
         raise RunError(
             f"{path} was trained on whitened inputs, which predict cannot make of others: train without whiten"
         )
-    rule = load(path).rule
-    if list(x.shape[1:]) != description["shape"]:
-        raise RunError(
-            f"samples of shape {tuple(x.shape[1:])} came, but the run's net takes {tuple(description['shape'])}: "
-            "give the same features as in training"
-        )
+    rule = load(path, net).rule
+    x = read_samples(x, "x", tuple(description["shape"]), description.get("features") or ())
     if description["scaling"] is not None:
         offset, spread = (torch.tensor(part) for part in description["scaling"])
         x = (as_float(x) - offset) / spread
+    x = suited(x, rule.net, "x")
     with torch.no_grad():
         z = torch.cat([rule(inputs) for inputs, _ in batches(x, torch.zeros(len(x)), EVALUATION_BATCH)])
-    return PROBABILITIES[recipe.loss or ""](z) if description["classes"] else z, description["classes"]
+    if not description["classes"]:
+        return z.sigmoid() if recipe.loss == "binary_cross_entropy" else z, []
+    return PROBABILITIES[recipe.loss or ""](z), description["classes"]
 
 
 def check_same_data(run: RunDirectory, data: Dataset) -> None:
@@ -261,7 +275,8 @@ def check_same_data(run: RunDirectory, data: Dataset) -> None:
     named = ("features",) if then.get("features") and now["features"] else ()
     for key in ("shape", "classes", "samples", *named):
         if then[key] != now[key]:
-            raise RunError(f"{data.name} has {key} {now[key]}, but the run saw {then[key]}: give it the same data")
+            todo = advice((0, *now[key]), tuple(then[key])) if key == "shape" else "give it the same data"
+            raise RunError(f"{data.name} has {key} {now[key]}, but the run saw {then[key]}: {todo}")
 
 
 def default_path(recipe: Recipe) -> Path:
@@ -269,17 +284,20 @@ def default_path(recipe: Recipe) -> Path:
     return Path("runs") / f"{Path(recipe.data).stem}-{recipe.rule}-seed{recipe.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _given(recipe: Recipe, data: Any, seen: dict[str, Any]) -> Dataset | None:
+def _given(recipe: Recipe, data: Any, seen: dict[str, Any], sample_weight: Any = None) -> Dataset | None:
     if recipe.data == "custom" and data is None:
         raise RunError("the run was trained on data given from Python: give them again, as data=...")
-    return None if data is None else _dataset(data, recipe, seen.get("features") or ())
+    if data is None and sample_weight is not None:
+        raise RunError("sample_weight came for data that the run names: it was trained without, leave it out")
+    return None if data is None else _dataset(data, recipe, sample_weight, seen.get("features") or ())
 
 
-def _dataset(data: Any, recipe: Recipe, features: Sequence[str] = ()) -> Dataset:
+def _dataset(data: Any, recipe: Recipe, sample_weight: Any = None, features: Sequence[str] = ()) -> Dataset:
     """``data`` split and scaled as the recipe says, its columns in the order of these names if both have names."""
     if not isinstance(data, Dataset):
-        train, test = (data["train"], data.get("test")) if isinstance(data, dict) else (data, None)
-        data = from_torch(train, test, seed=recipe.seed, task=recipe.task)
+        data = from_torch(data, label=recipe.label, sample_weight=sample_weight, seed=recipe.seed, task=recipe.task)
+    elif sample_weight is not None:
+        raise RunError("sample_weight came beside a Dataset: make the Dataset with weights=...")
     idle = next((key for key in ("categories", "encoding", "missing") if getattr(recipe, key)), None)
     if idle is not None:
         raise RunError(f"{idle} came beside data given from Python: it is for .csv files; leave it out")

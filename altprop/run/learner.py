@@ -14,14 +14,14 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from altprop.core import Layer, Refused, Rule, layers
 from altprop.core.layer import is_dense
-from altprop.data import AUGMENTATIONS, DATASETS, Dataset, TableEncoding, as_float, load
+from altprop.data import AUGMENTATIONS, DATASETS, Dataset, TableEncoding, as_input, load
 from altprop.limits import shorten
-from altprop.measure import fit_whitening
 from altprop.nets import build
 from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
 from altprop.run.defaults import OPTIMIZER_RATES, READOUT_RATE, REGRESSION_FACTOR, default_rate, defaults
+from altprop.run.inputs import check_square, suited_data, weigh, whitened
 from altprop.run.machine import check_room, check_threads, find_device
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.readout import SOLVED
@@ -59,6 +59,11 @@ class Learner:
         if x is None or not self.hidden or self.rule.claims.labels:
             return self.data.x_train, self.data.y_train
         return x, self.data.y_train.new_zeros(len(x), *self.data.y_train.shape[1:])
+
+    @property
+    def weights(self) -> Tensor | None:
+        """(N,): what each of ``samples`` counts, where they have labels to be taught by."""
+        return self.data.weights if self.samples[0] is self.data.x_train else None
 
     @property
     def epochs(self) -> int:
@@ -136,12 +141,15 @@ def prepare(
     if RULES[recipe.rule].claims.labels or not recipe.readout.after:
         data = replace(data, x_unlabelled=None)  # which nobody will look at
     data = data.to(device) if resident else data
-    net = build_net(recipe, data.shape, data.outputs) if net is None else net
-    net = net.to(device)
-    rule = build_rule(recipe, net, as_float(data.x_train[:1].to(device)))
+    if net is None:
+        check_square(recipe, data)
+        net = build_net(recipe, data.shape, data.outputs)
+    net, data = net.to(device), suited_data(data, net)
+    rule = build_rule(recipe, net, as_input(data.x_train[:1].to(device)))
     if rule.classes != data.outputs:
         raise RunError(f"the net has {rule.classes} outputs, but the data has {data.outputs}: end it in {data.outputs}")
     schedule = find_schedule(recipe.schedule, recipe.epochs or 1)
+    data = weigh(data, recipe, rule)
     _freeze(recipe, rule)
     _check_readout(recipe, rule, data)
     _check_batch(recipe, net)
@@ -164,21 +172,14 @@ def load_data(recipe: Recipe, table: TableEncoding | None = None) -> Dataset:
     return whitened(data, recipe.whiten)
 
 
-def whitened(data: Dataset, kind: str | None) -> Dataset:
-    """The data set with every part whitened by the statistics of its training part; None leaves it as it is."""
-    if kind is None:
-        return data
-    whitening = fit_whitening(as_float(data.x_train), kind)
-    parts: dict[str, Any] = {name: whitening.apply(as_float(x)).float() for name, x in data.inputs()}
-    return replace(data, **parts)
-
-
 def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
     """The recipe with everything decided that was left to rule and data."""
     default = defaults(recipe.rule)
-    loss = recipe.loss or ("cross_entropy" if data.classes else "mse")
-    if not data.classes and loss != "mse":
+    multihot = data.multihot
+    loss = recipe.loss or ("cross_entropy" if data.classes else "binary_cross_entropy" if multihot else "mse")
+    if not data.classes and loss != "mse" and not (multihot and loss == "binary_cross_entropy"):
         raise RunError(f"loss '{loss}' came for targets that are no classes: leave it out, or give --loss mse")
+    bounded = bool(data.classes) or loss == "binary_cross_entropy"  # the error, and with it the rate that fits
     optimizer = recipe.optimizer or default.optimizer
     net = data.net or f"{prod(data.shape)}-256-{data.outputs}"
     if default.centred:
@@ -193,8 +194,8 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         init=recipe.init or default.init,
         optimizer=optimizer,
         act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
-        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default_rate(recipe.rule, bool(data.classes)),
-        readout=_resolved_readout(recipe, bool(data.classes)),
+        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default_rate(recipe.rule, bounded),
+        readout=_resolved_readout(recipe, bounded),
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )
 

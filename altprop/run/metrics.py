@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from altprop.core import Rule
-from altprop.data import as_float, batches
+from altprop.core import LOSSES, Rule
+from altprop.data import as_input, batches
 from altprop.measure import angles_to_bp, feedback_angles, norms, unit_norms
 from altprop.measure.probe import in_mode
 from altprop.run.learner import Learner
@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
     """What a rule reaches on some samples."""
 
     loss: float
-    accuracy: float | None  # of classes
+    accuracy: float | None  # of classes; of multi-hot targets the share of samples whose every label is right
     balanced_accuracy: float | None  # the mean of the classes' own, where they are uneven
 
 
@@ -48,14 +48,18 @@ UNKNOWN = Standard(None, False)
 def judge(rule: Rule, x: Tensor, y: Tensor) -> Verdict:
     """Of x (N, *in) and labels (N,) or targets (N, C), in eval mode; modes are left as they were."""
     loss, right = 0.0, []
+    multihot = y.dim() == 2 and rule.loss is LOSSES["binary_cross_entropy"]
     with in_mode(rule, training=False), torch.no_grad():
         for inputs, labels in batches(x, y, EVALUATION_BATCH, dtype=rule.like.dtype, device=rule.like.device):
             output = rule(inputs)
             loss += float(rule.output_error(output, rule.targets(labels, len(inputs)))[0]) * len(inputs)
             if y.dim() == 1:
                 right.append(output.argmax(1) == labels)
+            elif multihot:
+                right.append(((output > 0) == (labels > 0.5)).all(1))
     if y.dim() != 1:
-        return Verdict(loss / len(x), None, None)
+        share = float(torch.cat(right).double().mean()) if multihot else None
+        return Verdict(loss / len(x), share, None)
     hits, counts = torch.cat(right).to(y.device), y.bincount()
     there = counts > 0
     own = y[hits].bincount(minlength=len(counts))[there].double() / counts[there]
@@ -64,7 +68,7 @@ def judge(rule: Rule, x: Tensor, y: Tensor) -> Verdict:
 
 
 def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
-    """(mean loss, accuracy or, for targets instead of labels, None) in eval mode."""
+    """(mean loss, accuracy or, for targets of a regression, None) in eval mode, every sample counting 1."""
     return judge(rule, x, y)[:2]
 
 
@@ -93,7 +97,7 @@ def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[Rule, Learner], dict[str, Any]]] = {
     "unit_norm": lambda rule, learner: unit_norms(rule),
     "angle_to_bp": lambda rule, learner: angles_to_bp(
-        rule, as_float(learner.data.x_train[:PROBE], rule.like.dtype), learner.data.y_train[:PROBE]
+        rule, as_input(learner.data.x_train[:PROBE], rule.like.dtype), learner.data.y_train[:PROBE]
     ),
     "feedback_angle": lambda rule, learner: feedback_angles(rule),
     "weight_norm": lambda rule, learner: norms(rule),

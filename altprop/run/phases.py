@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Layer
-from altprop.data import Dataset, batches
+from altprop.data import Dataset, as_input, batches
 from altprop.measure import FITS
 from altprop.nets import BitDropout
 from altprop.run.learner import Learner, prepare
@@ -99,7 +99,7 @@ def _head(learner: Learner, scratch: Path) -> Learner:
         rule="softhebb" if hebbian else "bp", data="custom", net="custom",
         arguments={"supervised": True} if hebbian else {}, readout=stepped if hebbian else {}, **stepped,
         epochs=told.epochs or 1, batch=told.batch, augment=told.augment, schedule=told.schedule, rates=[],
-        layerwise=False, nesterov=False, freeze=0, stream=False, measure=False, probe=False,
+        layerwise=False, nesterov=False, freeze=0, stream=False, measure=False, probe=False, class_weight=None,
     )  # fmt: skip
     if told.augment is None:
         return prepare(recipe, _features(learner, scratch), nn.Sequential(*top), resident=False)
@@ -148,7 +148,7 @@ def _features(learner: Learner, scratch: Path) -> Dataset:
 def _reach(learner: Learner, x: Tensor) -> Tensor:
     """(N, features): what the layers below hand to the last synapse."""
     with torch.no_grad():
-        h = x.to(learner.rule.like.dtype)
+        h = as_input(x, learner.rule.like.dtype)
         for layer in learner.hidden:
             h = layer(h)
         return learner.rule.layers[-1].inlet(h).flatten(1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from altprop.core import Refused, Rule
 from altprop.core.layer import is_convolution, is_flat_linear, is_linear
-from altprop.data import Dataset, as_float
+from altprop.data import Dataset, as_input
 from altprop.measure import (
     ATTACKS,
     accuracy_under,
@@ -103,7 +103,7 @@ def _depth(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str
     if not data.classes:
         raise Refused("a regression has no classes that could be read out of a layer")
     train, test = (
-        (as_float(x[rows], rule.like.dtype), y[rows])
+        (as_input(x[rows], rule.like.dtype), y[rows])
         for x, y, count in ((data.x_train, data.y_train, TAUGHT), (data.x_test, data.y_test, ASKED))
         for rows in [_spaced(len(x), count)]
     )
@@ -156,7 +156,7 @@ PROBES: dict[str, Callable[[Rule, Dataset, list[dict[str, Any]]], dict[str, Any]
 
 
 def _part(rule: Rule, data: Dataset, count: int) -> tuple[Tensor, Tensor]:
-    return as_float(data.x_test[:count], rule.like.dtype), data.y_test[:count]
+    return as_input(data.x_test[:count], rule.like.dtype), data.y_test[:count]
 
 
 def _spaced(total: int, count: int) -> Tensor:

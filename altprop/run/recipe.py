@@ -6,6 +6,7 @@ import difflib
 import inspect
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from altprop.data import printable
+from altprop.data import printable, spell_weights
 from altprop.limits import LARGEST, shorten, shown
 from altprop.rules import RULES
 from altprop.run.defaults import OPTIMIZER_RATES, defaults
@@ -50,6 +51,7 @@ class Recipe(BaseModel):
     categories: list[Text] = Field(default_factory=list)  # columns of a table that are text
     missing: Literal["drop", "mean"] | None = None  # of cells without a value
     scale: Text | None = None
+    class_weight: Text | list[Amount] | dict[str, Amount] | None = None  # "balanced", one a class, or by name
     val: Fraction = 0.0
     net: Text | None = None
     act: Text | None = None
@@ -105,11 +107,12 @@ class Recipe(BaseModel):
         """The recipe as TOML, without what is None or says nothing of this rule; ``read_recipe`` gives it back."""
         table, given = self.model_dump(exclude_none=True), self.model_dump(exclude_defaults=True)
         table = {key: value for key, value in table.items() if key not in (*UNTAUGHT, "categories") or key in given}
-        inner = {key: table.pop(key, None) for key in ("readout", "arguments")}
+        tables = ("readout", "arguments", *("class_weight",) * isinstance(self.class_weight, dict))
+        inner = {key: table.pop(key, None) for key in tables}
         lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
         for name, part in inner.items():
             if part:
-                lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in part.items())]
+                lines += ["", f"[{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in part.items())]
         return "\n".join(lines) + "\n"
 
 
@@ -121,6 +124,7 @@ def make_recipe(**values: Any) -> Recipe:
             raise RunError(f"unknown recipe key '{shorten(key, 60)}'{nearest(key, Recipe.model_fields)}")
     values = {key: _plain(value) for key, value in values.items()}
     rule, arguments = values.get("rule", "bp"), values.get("arguments")
+    values["class_weight"] = spell_weights(values.get("class_weight"))
     if isinstance(rule, str):
         check_rule(rule)
         if isinstance(arguments, dict):
@@ -288,6 +292,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _toml(value: Any) -> str:

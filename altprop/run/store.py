@@ -189,6 +189,7 @@ class Description(Loose):
     scaling: list[Any] | None
     features: list[str] = Field(default_factory=list)
     table: dict[str, Any] | None = None
+    weighted: bool = False  # whether the training samples counted differently
 
     @model_validator(mode="after")
     def _agrees(self) -> Description:
@@ -221,7 +222,7 @@ def describe(data: Dataset) -> dict[str, Any]:
     counts = {part: len(x) for part, x, _ in data.parts()}
     return {
         "name": data.name, "shape": list(data.shape), "outputs": data.outputs, "classes": list(data.classes),
-        "samples": counts, "scaling": scaling, "features": list(data.features),
+        "samples": counts, "scaling": scaling, "features": list(data.features), "weighted": data.weights is not None,
         "table": None if data.table is None else data.table.state(),
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from altprop.core import Layer, Rule
+from altprop.core import Layer, Rule, Weighted
 from altprop.data import batches
 from altprop.limits import shorten
 from altprop.run.files import sweep
@@ -120,15 +120,12 @@ def _loss_of_zeros(learner: Learner) -> float:
 
 
 def _epoch(learner: Learner, position: Position, stop: threading.Event, progress: Progress | None) -> None:
-    (x_all, y_all), recipe = learner.samples, learner.recipe
-    dtype = learner.rule.like.dtype
+    x_all, recipe = learner.samples[0], learner.recipe
     start = time.perf_counter() - position.seconds
     # A BatchNorm cannot take a batch of one sample, so that such a rest is left out.
     alone = len(x_all) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
-    device = learner.rule.like.device
-    stream = batches(x_all, y_all, recipe.batch, generator=learner.order, dtype=dtype, drop_last=alone, device=device)
     count, chance = -(-len(x_all) // recipe.batch), _loss_of_zeros(learner)
-    for index, (x, y) in enumerate(stream):
+    for index, (x, y) in enumerate(_batches(learner, alone)):
         x = learner.augment(x, learner.order)
         if index < position.batch:
             continue
@@ -145,6 +142,17 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
         if stop.is_set():
             break
     position.seconds = time.perf_counter() - start
+
+
+def _batches(learner: Learner, drop_last: bool) -> Iterator[tuple[Tensor, Any]]:
+    """Those of one epoch, in the same order with weights as without."""
+    (x, y), w, like = learner.samples, learner.weights, learner.rule.like
+    options: Any = {"generator": learner.order, "dtype": like.dtype, "drop_last": drop_last, "device": like.device}
+    if w is None:
+        return batches(x, y, learner.recipe.batch, **options)
+    y, w = y.to(like.device), w.to(like.device)
+    numbered = batches(x, torch.arange(len(x), device=x.device), learner.recipe.batch, **options)
+    return ((inputs, Weighted(y[rows], w[rows])) for inputs, rows in numbered)
 
 
 def _check_weights(rule: Rule, position: Position) -> None:

@@ -54,6 +54,7 @@ class ForwardForward(Rule):
         changes=("means",), trains=("synapse", "activation"),
     )  # fmt: skip
     reference = "hinton2022"
+    weighs = False  # goodness has no error that a weight could multiply
     refuses = (_NormBase,)  # positives, negatives and neutral samples have statistics of their own
 
     def __init__(

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Trace, accumulate
+from altprop.core import Claims, Ready, Refused, Rule, Trace, accumulate, weighed
 from altprop.core.layer import is_dense
 from altprop.rules.hebbian.climb import along, climb, correlated, equip, largest_entry, present, rows, weight_of
 
@@ -79,7 +79,7 @@ class SoftHebb(Rule):
         output = trace.layer.activation(trace.a)
         y = self.targets(labels, len(output))  # (N, C)
         if weight_of(trace).requires_grad:
-            accumulate(weight_of(trace), self._drawn(y, trace))
+            accumulate(weight_of(trace), self._drawn(weighed(y), trace))
         if ready is not None:
             ready(trace.layer)
         return self.output_error(output, y)[0]

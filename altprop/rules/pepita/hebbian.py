@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Ready, Rule, learn, slope
+from altprop.core import Claims, Ready, Rule, learn, slope, weighed
 from altprop.rules.pepita.modulation import equip, first_pass, infer, modulate, present, products
 
 
@@ -51,7 +51,7 @@ class PEPITAHebbian(Rule):
         first = first_pass(self, x)
         t = self.targets(y, len(x))
         loss, e = self.output_error(first[-1].h, t)
-        h, _ = modulate(self, x, first, e)  # (N, *in), x^m
+        h, t = modulate(self, x, first, e)[0], weighed(t)  # (N, *in), x^m
         for index, clean in enumerate(first):
             modulated = present(self, index, h, like=clean)
             last = index == len(first) - 1
@@ -93,6 +93,7 @@ class PEPITALocal(Rule):
             if index < len(self.layers) - 1:
                 learn(trace, h / products(trace), ready)
         loss, e = self.output_error(h, t)
+        t = weighed(t)
         learn(first[-1], slope(first[-1], (e + t) / len(x)), ready)
         h, _ = modulate(self, x, first, e)  # (N, *in), x^m
         for index, clean in enumerate(first):

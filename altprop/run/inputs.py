@@ -1,0 +1,86 @@
+"""What a net is trained on: whole numbers as it takes them, and what each training sample counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from altprop.core import Rule
+from altprop.data import DataError, Dataset, as_float, combined
+from altprop.measure import fit_whitening
+from altprop.run.recipe import Recipe, RunError
+
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+SQUARE = 8  # sequences of as many channels as positions, from this many on, are probably images
+
+
+def first_embedding(net: nn.Module) -> Any:
+    """The embedding that a net begins with, or None: the first of its modules with parameters decides."""
+    first = next((module for module in net.modules() if next(module.parameters(recurse=False), None) is not None), None)
+    return first if isinstance(first, EMBEDDINGS) else None
+
+
+def suited(x: Tensor, net: nn.Module, where: str) -> Tensor:
+    """x as that net takes it: whole numbers as int64 tokens where it begins with an embedding, else as floats.
+
+    Raises ``DataError`` for tokens that are not whole, or not among the embedding's."""
+    embedding = first_embedding(net)
+    if embedding is None:
+        return x.float() if x.dtype == torch.int64 else x
+    if x.is_floating_point() and not bool((x == x.round()).all()):
+        what = "holds fractions, but the net begins with an embedding"
+        raise DataError(f"{where} {what}; expected tokens, whole numbers of int64; leave out scale, or change the net")
+    low, high, count = int(x.min()), int(x.max()), embedding.num_embeddings
+    if low < 0 or high >= count:
+        what = f"holds tokens from {low} to {high}, but the net's embedding has {count}"
+        raise DataError(
+            f"{where} {what}; expected 0 to {count - 1}; give it num_embeddings={high + 1}, or renumber them"
+        )
+    return x.long()
+
+
+def suited_data(data: Dataset, net: nn.Module) -> Dataset:
+    """The data set with every x as ``suited`` makes it."""
+    parts: dict[str, Any] = {name: suited(x, net, f"{data.name}: {name}") for name, x in data.inputs()}
+    changed = any(parts[name] is not x for name, x in data.inputs())
+    return replace(data, **parts) if changed else data
+
+
+def whitened(data: Dataset, kind: str | None) -> Dataset:
+    """The data set with every part whitened by the statistics of its training part; None leaves it as it is."""
+    if kind is None:
+        return data
+    whitening = fit_whitening(as_float(data.x_train), kind)
+    parts: dict[str, Any] = {name: whitening.apply(as_float(x)).float() for name, x in data.inputs()}
+    return replace(data, **parts)
+
+
+def example_of(shape: tuple[int, ...], net: nn.Module) -> Tensor:
+    """One sample of zeros of the type that the net takes."""
+    return torch.zeros(1, *shape, dtype=torch.int64 if first_embedding(net) is not None else torch.float32)
+
+
+def check_square(recipe: Recipe, data: Dataset) -> None:
+    """Raises ``RunError`` where a spec would run along the rows of what may be images without their channel axis."""
+    side = data.shape[0]
+    if len(data.shape) == 2 and data.shape[1] == side >= SQUARE and "conv" in (recipe.net or ""):
+        what = (
+            f"net '{recipe.net}' came for samples of shape {data.shape}, grey images or {side} channels of a sequence"
+        )
+        raise RunError(f"{what}: give images as x[:, None], or build the net of nn.Conv1d yourself for sequences")
+
+
+def weigh(data: Dataset, recipe: Recipe, rule: Rule) -> Dataset:
+    """The data set with the weights of its samples and classes combined, of mean 1 over the training part.
+
+    Raises ``RunError`` where nothing that learns would hear of them, ``DataError`` for weights that do not fit."""
+    if data.weights is None and recipe.class_weight is None:
+        return data
+    silent = recipe.readout.by != "descent" or not getattr(rule, "readout", True) or recipe.arguments.get("supervised")
+    if silent or not rule.weighs:
+        what = f"weights came for rule '{recipe.rule}'" + (" without a readout by descent" if silent else "")
+        raise RunError(f"{what}, which has no error that they could multiply: leave them out, or use 'dfa' or 'bp'")
+    return replace(data, weights=combined(data.weights, recipe.class_weight, data.classes, data.y_train))
