@@ -78,6 +78,7 @@ def told(path, **options):
             ["12345678901234567890123", "12345678901234567890124"],
             ("12345678901234567890123", "12345678901234567890124"),
         ),
+        (["9007199254740993", "9007199254740993.0"], ("9007199254740993", "9007199254740993.0")),
         (["1_1", "11"], ("11", "1_1")),
         (["007", "7"], ("007", "7")),
         (["1e3", "1000"], ("1000", "1e3")),
@@ -160,6 +161,15 @@ def test_any_table_comes_back_as_the_csv_module_wrote_it(tmp_path_factory, rows,
     csv.writer(out, delimiter=separator, quoting=csv.QUOTE_ALL).writerows([["x", "y", "z"], *rows])
     sheet = read_sheet(own(tmp_path_factory.mktemp("table"), out.getvalue()), ("x",))
     assert list(zip(*sheet.columns.values(), strict=True)) == [tuple(cell.strip() for cell in row) for row in rows]
+
+
+def test_the_lines_must_agree_on_the_separator(tmp_path):
+    """A header alone could be cut either way, and the first lines may end within a quoted cell."""
+    sheet = read_sheet(own(tmp_path, "width, cm, in;b;c\n1;2;3\n"))
+    assert list(sheet.columns) == ["width, cm, in", "b", "c"]
+    rows = "1,x\n" * 18 + '"p\nq",x\n' * 3
+    sheet = read_sheet(own(tmp_path, "a;b;c,kind\n" + rows))
+    assert list(sheet.columns) == ["a;b;c", "kind"] and sheet.columns["a;b;c"][-1] == "p\nq"
 
 
 def test_two_decimal_marks_are_refused_by_name(tmp_path):
