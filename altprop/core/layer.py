@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules import padding, pooling
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
 
@@ -123,18 +123,37 @@ def is_dense(module: nn.Module) -> bool:
 
 
 def is_convolution(module: nn.Module) -> bool:
-    """A convolution of any kind, a subclass too."""
+    """A convolution of any kind, a transposed one and a subclass too: its units are the channels, axis 1."""
     return isinstance(module, _ConvNd)
 
 
+def is_transposed(module: nn.Module) -> bool:
+    """A convolution whose weight is (in, out / groups, *kernel)."""
+    return isinstance(module, _ConvTransposeNd)
+
+
 def is_linear(module: nn.Module) -> bool:
-    """A linear map with weight (out, in, ...), a subclass too."""
+    """A linear map of a weight, a subclass too."""
     return isinstance(module, nn.Linear | _ConvNd)
+
+
+def units_first(module: nn.Module) -> Tensor:
+    """The weight (out, in / groups, ...) of a linear map, a row a unit."""
+    weight = module.get_parameter("weight").detach()
+    if not is_transposed(module):
+        return weight
+    groups: Any = module.groups
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def is_flat_linear(layer: Layer) -> bool:
     """Whether a = W x + b of the layer's flattened input, without anything else before it."""
     return type(layer.synapse) is nn.Linear and all(type(module) is nn.Flatten for module in layer.inlet.children())
+
+
+def has_pictures(layer: Layer) -> bool:
+    """Whether a row of the weight is what its unit looks for: in the whole input, or in a patch of it."""
+    return is_flat_linear(layer) or (is_convolution(layer.synapse) and not is_transposed(layer.synapse))
 
 
 def parts(modules: nn.Module) -> list[nn.Module]:

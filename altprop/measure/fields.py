@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Refused, Rule, layers
-from altprop.core.layer import Layer, is_convolution, is_flat_linear
+from altprop.core.layer import Layer, has_pictures, is_flat_linear
 from altprop.measure.probe import position, undisturbed
 
 STEP = 0.2  # of the radius: the angle to a fixed direction shrinks by 1.2 a step
@@ -18,16 +18,16 @@ def receptive_fields(
     """The fields of the first ``count`` units of a layer, fewer where it has fewer.
 
     First layer: its weights, one row of a Linear in the shape of the input, (count, *in), or one kernel of a
-    convolution, (count, C, *kernel).  Any other: the input (count, *in) of norm at most ``radius`` on which the unit's
-    activity, averaged over positions, is largest, by projected gradient ascent of ``steps`` steps from noise drawn by
-    ``seed``; a unit that is silent there climbs by its pre-activation.
+    convolution, (count, C, *kernel).  Any other, and a transposed convolution: the input (count, *in) of norm at most
+    ``radius`` on which the unit's activity, averaged over positions, is largest, by projected gradient ascent of
+    ``steps`` steps from noise drawn by ``seed``; a unit that is silent there climbs by its pre-activation.
     ``.grad``, modes and random state are left as they were.  Raises ``Refused`` for a layer that is not there, a count,
     steps or radius that is not positive, an input of integers, and a layer that no gradient leaves."""
     if min(count, steps, radius) <= 0:
         raise Refused(f"count {count}, steps {steps} and radius {radius} came; all of them must be positive")
     index = position(rule.layers, layer)
     cut = rule.layers[index]
-    if index == 0 and (is_flat_linear(cut) or is_convolution(cut.synapse)):
+    if index == 0 and has_pictures(cut):
         weight: Tensor = cut.synapse.get_parameter("weight").detach()[:count].clone()
         return weight.view(-1, *rule.shapes[0].x) if is_flat_linear(cut) else weight
     if rule.integer_input:

@@ -9,6 +9,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from altprop.core import Refused
+from altprop.core.layer import is_transposed, units_first
 from altprop.measure.probe import layers_of
 
 FITTED = 5_000  # weights at most that a fit sees
@@ -41,14 +42,17 @@ def norms(rule: nn.Module) -> dict[str, float]:
 
 
 def unit_norms(rule: nn.Module) -> dict[str, float]:
-    """The Euclidean norm of a unit's weights, averaged over units, by layer name; of layers with a weight (units, ...).
+    """The Euclidean norm of a unit's weights, averaged over units, by layer name; of layers with a weight (units, ...),
+    and of transposed convolutions, whose units are the channels that come out.
 
     Oja's rule, SoftHebb and their like lead it to 1."""
-    weights = {layer.name: getattr(layer.synapse, "weight", None) for layer in layers_of(rule)}
-    known = {
-        name: weight.detach() for name, weight in weights.items() if isinstance(weight, Tensor) and weight.dim() > 1
+    synapses = {layer.name: layer.synapse for layer in layers_of(rule)}
+    weights = {
+        name: units_first(synapse) if is_transposed(synapse) else getattr(synapse, "weight", None)
+        for name, synapse in synapses.items()
     }
-    return {name: float(weight.flatten(1).norm(dim=1).mean()) for name, weight in known.items()}
+    known = {name: weight for name, weight in weights.items() if isinstance(weight, Tensor) and weight.dim() > 1}
+    return {name: float(weight.detach().flatten(1).norm(dim=1).mean()) for name, weight in known.items()}
 
 
 def weight_distribution(weight: Tensor) -> Distribution:
