@@ -16,12 +16,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules import padding, pooling
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
-
-class Refused(ValueError):
-    """A net or an argument that altprop will not guess about; the message says what to do instead."""
+from altprop.core.chain import chain
+from altprop.core.refused import Refused
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,20 +85,17 @@ UNPLACEABLE: dict[Any, str] = {
 
 
 def layers(net: nn.Module) -> list[Layer]:
-    """Cut an ``nn.Sequential`` (nested ones are opened) into layers; any module with parameters is a synapse.
+    """Cut an ``nn.Sequential`` (nested ones are opened), or any module whose forward is a chain, into layers; what has
+    parameters is a synapse.
 
     Raises ``Refused``, naming path and class, for what it cannot place."""
-    if not _is_sequence(net):
-        what = f"the net is a {type(net).__name__}; only an nn.Sequential can be cut into layers"
-        raise Refused(f"{what}: build one, or give cuts=[Layer(inlet, synapse, activation), ...] by hand")
     cuts: list[tuple[list[nn.Module], list[tuple[str, nn.Module]], list[nn.Module]]] = [([], [], [])]
-    for path, module in _opened(net):
+    for path, module in _opened(net) if is_sequence(net) else chain(net):
         _check(path, module)
-        inlet, synapse, activation = cuts[-1]
         learns = next(module.parameters(), None) is not None and not isinstance(module, NORMS)
-        if synapse and (learns or isinstance(module, RESHAPES)):
-            inlet, synapse, activation = [], [], []
-            cuts.append((inlet, synapse, activation))
+        if cuts[-1][1] and (learns or isinstance(module, RESHAPES)):
+            cuts.append(([], [], []))
+        inlet, synapse, activation = cuts[-1]
         if learns:
             synapse.append((path, module))
         else:
@@ -109,10 +105,7 @@ def layers(net: nn.Module) -> list[Layer]:
     if not cuts[-1][1]:
         raise Refused("the net has no module with parameters, so nothing can learn; add an nn.Linear")
     _check_shared([path_module for _, synapse, _ in cuts for path_module in synapse])
-    return [
-        Layer(nn.Sequential(*inlet), synapse[0][1], nn.Sequential(*activation), synapse[0][0])
-        for inlet, synapse, activation in cuts
-    ]
+    return [Layer(nn.Sequential(*i), synapse[0][1], nn.Sequential(*a), synapse[0][0]) for i, synapse, a in cuts]
 
 
 def is_dense(module: nn.Module) -> bool:
@@ -127,23 +120,9 @@ def is_convolution(module: nn.Module) -> bool:
     return isinstance(module, _ConvNd)
 
 
-def is_transposed(module: nn.Module) -> bool:
-    """A convolution whose weight is (in, out / groups, *kernel)."""
-    return isinstance(module, _ConvTransposeNd)
-
-
 def is_linear(module: nn.Module) -> bool:
     """A linear map of a weight, a subclass too."""
     return isinstance(module, nn.Linear | _ConvNd)
-
-
-def units_first(module: nn.Module) -> Tensor:
-    """The weight (out, in / groups, ...) of a linear map, a row a unit."""
-    weight = module.get_parameter("weight").detach()
-    if not is_transposed(module):
-        return weight
-    groups: Any = module.groups
-    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def is_flat_linear(layer: Layer) -> bool:
@@ -151,24 +130,20 @@ def is_flat_linear(layer: Layer) -> bool:
     return type(layer.synapse) is nn.Linear and all(type(module) is nn.Flatten for module in layer.inlet.children())
 
 
-def has_pictures(layer: Layer) -> bool:
-    """Whether a row of the weight is what its unit looks for: in the whole input, or in a patch of it."""
-    return is_flat_linear(layer) or (is_convolution(layer.synapse) and not is_transposed(layer.synapse))
-
-
 def parts(modules: nn.Module) -> list[nn.Module]:
     """The modules of an inlet or an activation, in order."""
     return list(modules) if isinstance(modules, nn.Sequential) else [modules]
 
 
-def _is_sequence(module: nn.Module) -> bool:
+def is_sequence(module: nn.Module) -> bool:
+    """An nn.Sequential whose forward is that of torch."""
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def _opened(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     for name, module in net._modules.items():  # named_children() would leave out a module that stands here twice
         assert module is not None
-        if _is_sequence(module):
+        if is_sequence(module):
             yield from _opened(module, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", module
@@ -181,10 +156,10 @@ def _check(path: str, module: nn.Module) -> None:
 
 
 def _check_shared(synapses: list[tuple[str, nn.Module]]) -> None:
-    owner: dict[nn.Parameter, str] = {}
-    for path, module in synapses:
+    owner: dict[nn.Parameter, int] = {}
+    for index, (path, module) in enumerate(synapses):
         for parameter in module.parameters():
-            other = owner.setdefault(parameter, path)
-            if other != path:
-                what = f"modules '{other}' and '{path}' share a parameter"
+            other = owner.setdefault(parameter, index)
+            if other != index:
+                what = f"modules '{synapses[other][0]}' and '{path}' share a parameter"
                 raise Refused(f"{what}; a layer learns by itself: give each its own")

@@ -19,11 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.core.layer import Layer, Refused, is_convolution, is_dense
+from altprop.core.layer import Layer, is_convolution, is_dense
 from altprop.core.product import linear, outer
+from altprop.core.refused import Refused
 from altprop.core.steps import Step, accumulate, jvp, run, run_all, vjp
 
 Ready = Callable[[Layer], None]
+PADS = {"zeros": "Zero", "reflect": "Reflection", "replicate": "Replication", "circular": "Circular"}
 CONVOLUTIONS = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}  # by the number of dimensions of the weight
 
 
@@ -45,9 +47,8 @@ def refuse_autocast(x: Tensor) -> None:
         raise Refused("credit() ran under torch.autocast, but it keeps one dtype: leave autocast, or .to(dtype)")
 
 
-def forward(
-    layer: Layer, x: Tensor, like: Trace | None = None, *, reach: bool = False, keep: bool = False, a: Any = None
-) -> Trace:
+def forward(layer: Layer, x: Tensor, like: Trace | None = None, *, reach: bool = False, keep: bool = False,
+            a: Any = None) -> Trace:  # fmt: skip
     """Run one layer on x.  ``like`` replays the dropout masks of that trace; ``reach`` keeps what ``pull`` and ``push``
     need to reach through the inlet; ``keep`` keeps a; ``a`` spares the synapse's product where the caller knows it."""
     refuse_autocast(x)
@@ -70,8 +71,8 @@ def prepare(layer: Layer, x: Tensor, like: Trace | None = None, reach: bool = Fa
         return x, steps
     if pads_itself(module):
         return (x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x), steps
-    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    x, step = run(_Pad(module._reversed_padding_repeated_twice, mode), x, graph=reach)
+    pad = getattr(nn, f"{PADS[module.padding_mode]}Pad{module.weight.dim() - 2}d")
+    x, step = run(pad(module._reversed_padding_repeated_twice), x, graph=reach)
     return x, [*steps, step]
 
 
@@ -142,15 +143,6 @@ def drive(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
     return convolution(x, weight, bias, module.stride, _zeros(module), module.dilation, module.groups)
 
 
-class _Pad(nn.Module):
-    def __init__(self, left_right: list[int], mode: str) -> None:
-        super().__init__()
-        self.left_right, self.mode = left_right, mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x, self.left_right, self.mode)
-
-
 def pads_itself(module: Any) -> bool:
     """Whether a convolution adds its zeros within the product; else a trace holds x padded."""
     left_right = module._reversed_padding_repeated_twice
@@ -163,9 +155,8 @@ def _zeros(module: Any) -> list[int]:
     return left_right[::-2] if pads_itself(module) else [0] * (len(left_right) // 2)
 
 
-def _convolution_backward(
-    module: Any, signal: Tensor, x: Tensor, weight: Tensor, mask: tuple[bool, bool, bool]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _convolution_backward(module: Any, signal: Tensor, x: Tensor, weight: Tensor,
+                          mask: tuple[bool, bool, bool]) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """(at the input, at the weight, at the bias), those that ``mask`` asks for."""
     geometry = (module.stride, _zeros(module), module.dilation, module.transposed, module.output_padding, module.groups)
     return torch.ops.aten.convolution_backward(signal, x, weight, [weight.shape[0]], *geometry, mask)

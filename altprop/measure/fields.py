@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from altprop.core import Refused, Rule, layers
-from altprop.core.layer import Layer, has_pictures, is_flat_linear
+from altprop.core.layer import Layer, is_convolution, is_flat_linear
 from altprop.measure.probe import position, undisturbed
 
 STEP = 0.2  # of the radius: the angle to a fixed direction shrinks by 1.2 a step
@@ -43,6 +45,12 @@ def receptive_fields(
             x = x + STEP * radius * _scaled(_uphill(exact[: index + 1], x), 1.0)
             x = x * (radius / _norms(x)).clamp(max=1.0)
     return x
+
+
+def has_pictures(layer: Layer) -> bool:
+    """Whether a row of the weight is what its unit looks for: in the whole input, or in a patch of it."""
+    synapse: Any = layer.synapse
+    return is_flat_linear(layer) or (is_convolution(synapse) and not synapse.transposed)
 
 
 def _uphill(layers: list[Layer], x: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from scipy import stats
 from torch import Tensor, nn
 
 from altprop.core import Refused
-from altprop.core.layer import is_transposed, units_first
 from altprop.measure.probe import layers_of
 
 FITTED = 5_000  # weights at most that a fit sees
@@ -46,11 +45,7 @@ def unit_norms(rule: nn.Module) -> dict[str, float]:
     and of transposed convolutions, whose units are the channels that come out.
 
     Oja's rule, SoftHebb and their like lead it to 1."""
-    synapses = {layer.name: layer.synapse for layer in layers_of(rule)}
-    weights = {
-        name: units_first(synapse) if is_transposed(synapse) else getattr(synapse, "weight", None)
-        for name, synapse in synapses.items()
-    }
+    weights = {layer.name: _by_unit(layer.synapse) for layer in layers_of(rule)}
     known = {name: weight for name, weight in weights.items() if isinstance(weight, Tensor) and weight.dim() > 1}
     return {name: float(weight.detach().flatten(1).norm(dim=1).mean()) for name, weight in known.items()}
 
@@ -80,6 +75,14 @@ def weight_distribution(weight: Tensor) -> Distribution:
         _fit(stats.t, (float(degrees), float(location * spread + mean), float(scale * spread)), sample, values),
         len(sample),
     )
+
+
+def _by_unit(synapse: nn.Module) -> Tensor | None:
+    """Its weight, a row a unit."""
+    weight, groups = getattr(synapse, "weight", None), getattr(synapse, "groups", 1)
+    if weight is None or not getattr(synapse, "transposed", False):
+        return weight
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)  # of (in, out / groups, *kernel)
 
 
 def _norm(synapse: nn.Module) -> float:

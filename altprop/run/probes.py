@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from altprop.core import Refused, Rule
-from altprop.core.layer import has_pictures, is_linear
+from altprop.core.layer import is_linear
 from altprop.data import Dataset, as_float
 from altprop.measure import (
     ATTACKS,
     accuracy_under,
     by_depth,
+    has_pictures,
     plateau,
     receptive_fields,
     shares,

@@ -52,8 +52,6 @@ def climb(
 
     of_activity: the gradient finds h in its trace, where otherwise a stands twice.  respond: from what a gradient gets
     it makes a, in place of W x + b.  read_out: what teaches the last layer, in place of the delta rule."""
-    if not len(x):
-        raise Refused("a batch without samples came: leave it out, there is nothing to learn from it")
     layers = hidden(rule)
     reads = rule.readout and y is not None and any(p.requires_grad for p in rule.layers[-1].parameters())
     learning = [index for index, layer in enumerate(layers) if layer.synapse.get_parameter("weight").requires_grad]

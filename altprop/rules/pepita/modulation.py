@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Refused, Rule, Trace, accumulate, correlate, draw_feedback, drive, forward, learn, project
-from altprop.core.layer import is_convolution, is_dense, is_linear, is_transposed
+from altprop.core.layer import is_convolution, is_dense, is_linear
 from altprop.core.local import prepare
 from altprop.core.steps import DROPOUTS, Step, jvp, kind_of, run_all
 
@@ -99,14 +99,14 @@ def follow(rule: Any, clean: Trace, h: Tensor, d: Tensor, d_a: Tensor | None = N
     """A layer's second pass, on h (N, *in) that differs by d from what its first pass had: (its trace, the same
     difference at the input of its synapse, and that of its activity).  d_a: W d, where the caller knows it."""
     layer, index = clean.layer, rule.layers.index(clean.layer)
-    module: Any = layer.synapse
+    module, a = layer.synapse, clean.a  # type: Any, Any
     if not is_dense(module):
         again = present(rule, index, h, like=clean)
         return again, again.x - clean.x, again.h - clean.h
     x, inlet = prepare(layer, h, clean, reach=True)
     d_x = _apart(inlet, x, clean.x, d)
     d_a = drive(module, d_x, module.weight) if d_a is None else d_a
-    h, activation = run_all(layer.activation, clean.a + d_a, clean.activation, fresh=True)
+    h, activation = run_all(layer.activation, a + d_a, clean.activation, fresh=True)
     again = Trace(layer, x, None, h, inlet, clean.synapse, activation)
     if rule.normalise is None or index == len(rule.layers) - 1:
         return again, d_x, _apart(activation, h, clean.h, d_a)
@@ -154,10 +154,13 @@ def products(trace: Trace) -> int:
 
     A transposed convolution lays its kernel out from every position of its input, others take it to every one of their
     output."""
-    module = trace.layer.synapse
-    sides = trace.x if is_transposed(module) else trace.h
-    units = sides.shape[1 if is_convolution(module) else -1]
-    return sides.numel() // units if is_linear(module) else len(sides)
+    module: Any = trace.layer.synapse
+    if not is_linear(module):
+        return len(trace.h)
+    if not is_convolution(module):
+        return trace.h.numel() // trace.h.shape[-1]
+    side = trace.x if module.transposed else trace.h
+    return side.numel() // side.shape[1]
 
 
 def _or_one(length: Tensor) -> Tensor:
