@@ -22,8 +22,7 @@ from torch.nn import functional as F
 from altprop.core.refused import Refused
 
 BATCH = 1 << 40  # what len(x) says while a forward is followed, since it has to be some number
-MODULES: dict[str, Any] = {name.lower(): kind for name, kind in vars(nn).items() if isinstance(kind, type)}
-MODULES["contiguous"] = nn.Identity
+MODULES: Any = {"contiguous": nn.Identity} | {name.lower(): kind for name, kind in vars(nn).items()}
 
 
 class _InForward(nn.Module):
@@ -55,9 +54,7 @@ DROPS: Any = {"dropout": _Dropout, "dropout1d": _Dropout1d, "dropout2d": _Dropou
 
 
 class _Mode(int):
-    """What ``module.training`` is while a forward is followed: neither True nor False."""
-
-    caller: nn.Module
+    """What ``module.training`` is while a forward is followed: neither True nor False, but the caller's."""
 
     def __bool__(self) -> bool:
         raise fx.proxy.TraceError("its mode")
@@ -82,8 +79,7 @@ def chain(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """(path or name of its node, module) of all that the net does to its input, one after the other.
 
     Raises ``Refused`` where that is no chain."""
-    value: fx.Node | None = None  # that of the last link
-    sizes: list[Any] = [-1, BATCH]  # what says how large a value is
+    value, sizes = None, [-1, BATCH]  # type: Any, list[Any]  # of the last link; what says how large a value is
     for node in _followed(net):
         values = [n for n in node.all_input_nodes if n not in sizes]
         if node.op == "placeholder" and not (value and node.users):
@@ -107,11 +103,10 @@ def _followed(net: nn.Module) -> list[fx.Node]:
         with modes_kept(net):
             for module in net.modules():
                 module.training = mode = _Mode()  # type: ignore[assignment]
-                mode.caller = module
+                vars(mode)["caller"] = module
             return list(_Tracer().trace(copy.copy(net)).nodes)  # which would keep tensors that the forward makes
     except Exception as error:  # a forward may raise anything as soon as what it meets is no tensor
-        traced = isinstance(error, fx.proxy.TraceError)
-        why = "branches on values or on its mode, or loops over values" if traced else f"cannot be followed ({error})"
+        why = "branches or loops on values" if isinstance(error, fx.proxy.TraceError) else f"cannot run so ({error})"
         raise _refusal(net, f"its forward {why}") from error
 
 

@@ -59,8 +59,7 @@ def draw_feedback(shapes: Sequence[Sequence[int]], *, init: str = "he_uniform", 
     if init not in INITIALISERS:
         raise Refused(f"unknown feedback initialiser '{init}'; there are {', '.join(INITIALISERS)}")
     generator = torch.Generator().manual_seed((seed + STREAM) % 2**63)
-    draw = INITIALISERS[init]
-    matrices = (draw(torch.empty(*shape, dtype=like.dtype), generator=generator) for shape in shapes)
+    matrices = (INITIALISERS[init](torch.empty(*shape, dtype=like.dtype), generator=generator) for shape in shapes)
     return Feedback(matrix.mul_(scale).to(like.device) for matrix in matrices)
 
 

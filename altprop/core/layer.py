@@ -89,23 +89,22 @@ def layers(net: nn.Module) -> list[Layer]:
     parameters is a synapse.
 
     Raises ``Refused``, naming path and class, for what it cannot place."""
-    cuts: list[tuple[list[nn.Module], list[tuple[str, nn.Module]], list[nn.Module]]] = [([], [], [])]
+    cuts: list[tuple[list[nn.Module], list[nn.Module], list[nn.Module]]] = [([], [], [])]
+    names: dict[nn.Module, str] = {}
     for path, module in _opened(net) if is_sequence(net) else chain(net):
         _check(path, module)
+        names[module] = path
         learns = next(module.parameters(), None) is not None and not isinstance(module, NORMS)
         if cuts[-1][1] and (learns or isinstance(module, RESHAPES)):
             cuts.append(([], [], []))
         inlet, synapse, activation = cuts[-1]
-        if learns:
-            synapse.append((path, module))
-        else:
-            (activation if synapse else inlet).append(module)
+        (synapse if learns else activation if synapse else inlet).append(module)
     if not cuts[-1][1] and len(cuts) > 1:  # pooling after the last synapse has no next layer to open
         cuts[-2][2].extend(cuts.pop()[0])
     if not cuts[-1][1]:
         raise Refused("the net has no module with parameters, so nothing can learn; add an nn.Linear")
-    _check_shared([path_module for _, synapse, _ in cuts for path_module in synapse])
-    return [Layer(nn.Sequential(*i), synapse[0][1], nn.Sequential(*a), synapse[0][0]) for i, synapse, a in cuts]
+    _check_shared([(names[module], module) for _, synapse, _ in cuts for module in synapse])
+    return [Layer(nn.Sequential(*i), s[0], nn.Sequential(*a), names[s[0]]) for i, s, a in cuts]
 
 
 def is_dense(module: nn.Module) -> bool:

@@ -152,15 +152,15 @@ def _checking(credit: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def _check_batch(rule: Rule, x: Any, y: Any) -> None:
     """Raises ``Refused`` for inputs that are not as the example was, and for labels that are not as many."""
-    shape, kind, wanted = rule.shapes[0].x, getattr(x, "dtype", type(x).__name__), rule.like.dtype
-    fits = isinstance(x, Tensor) and x.is_floating_point() != rule.integer_input
-    if not fits or not (rule.integer_input or kind == wanted or torch.is_autocast_enabled(x.device.type)):
-        what = f"inputs of {kind} came, but the net takes {'integers' if rule.integer_input else wanted}"
-        raise Refused(f"{what}: convert them to such a torch.Tensor")
-    if not x.dim() or not len(x) or x.shape[1:] != shape:
-        advice = "add the axis of the batch, x[None]" if x.shape == shape else "give it such samples, or a new example"
-        what = f"inputs of shape {tuple(x.shape)} came, but the rule's example has samples of shape {tuple(shape)}"
-        raise Refused(f"{what}: {'leave out a batch without samples' if 0 in x.shape[:1] else advice}")
+    shape, wanted = rule.shapes[0].x, "integers" if rule.integer_input else rule.like.dtype
+    if not isinstance(x, Tensor) or (x.is_floating_point() if rule.integer_input else x.dtype != wanted):
+        kind = getattr(x, "dtype", type(x).__name__)
+        raise Refused(f"inputs of {kind} came, but the net takes a torch.Tensor of {wanted}: convert them")
+    if not x.dim() or x.shape[1:] != shape:
+        advice = "add the axis of the batch, x[None]" if x.shape == shape else "give such samples, or another example"
+        raise Refused(f"inputs of shape {tuple(x.shape)} came, but the example's samples are {tuple(shape)}: {advice}")
+    if not len(x):
+        raise Refused("a batch without samples came: leave it out, there is nothing to learn from it")
     if (y is not None or rule.claims.labels) and (not isinstance(y, Tensor) or y.shape[:1] != x.shape[:1]):
         what = f"of shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"as {type(y).__name__}"
         raise Refused(f"labels or targets {what} came for {len(x)} samples: give one each, in a torch.Tensor")

@@ -151,8 +151,7 @@ def _mask(module: Any, x: Tensor) -> Tensor | None:
     """Inverted dropout, 0 or 1 / (1 - p), drawn as torch draws it; None where nothing falls out."""
     if not module.training or module.p == 0:
         return None
-    channels = 1 if x.dim() == 2 else 2  # torch takes the rows of (N, C) for channels
-    shared = channels if DROPOUTS[type(module)] else x.dim()
+    shared = min(2, x.dim() - 1) if DROPOUTS[type(module)] else x.dim()  # torch takes the rows of (N, C) for channels
     shape = (*x.shape[:shared], *(1 for _ in x.shape[shared:]))
     keep = 1 - module.p
     mask = x.new_empty(shape).bernoulli_(keep)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Rule
+from altprop.core import Layer, Rule
 from altprop.data import Dataset, as_float, batches, from_torch
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare, whitened
 from altprop.run.phases import read_out
@@ -74,6 +74,7 @@ def fit(
     net: str | nn.Module | None = None,
     data: Any = "digits",
     *,
+    cuts: Sequence[Layer] | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
@@ -81,18 +82,20 @@ def fit(
 ) -> Result:
     """Train one net by one rule, as ``altprop train`` does.
 
-    net: a spec string or an ``nn.Sequential``.  data: a name, a path, a ``Dataset``, a torch Dataset or DataLoader, a
-    pair of tensors (x, y), or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is
+    net: a spec string, an ``nn.Sequential``, a module whose forward is a chain, or any other with ``cuts``, its layers.
+    data: a name, a path, a ``Dataset``, a torch Dataset or DataLoader, a pair of tensors (x, y), or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is
     wanted.  settings: the other keys of ``Recipe``.
     Raises one-line errors as ``prepare`` does, and ``Interrupted``."""
     beside = sorted({"act", "dropout", "bias", "init"} & settings.keys())
     if isinstance(net, nn.Module) and beside:
         raise RunError(f"{beside[0]} came beside a net that is built already: build it so, or give a spec string")
+    if cuts is not None and not isinstance(net, nn.Module):
+        raise RunError("cuts came without the net that they are made of: give it beside them, as net=module")
     named = isinstance(data, str | Path)
     spec, module = (net, None) if isinstance(net, str) else (None, net)
     recipe = make_recipe(rule=rule, net=spec, data=str(data) if named else "custom", **settings)
     dataset = None if named else _dataset(data, recipe)
-    return run_recipe(recipe, dataset, module, out=out, progress=progress, report=report)
+    return run_recipe(recipe, dataset, module, cuts=cuts, out=out, progress=progress, report=report)
 
 
 def run_recipe(
@@ -100,14 +103,15 @@ def run_recipe(
     data: Dataset | None = None,
     net: nn.Module | None = None,
     *,
+    cuts: Sequence[Layer] | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
 ) -> Result:
-    """``fit`` for a recipe; ``data`` and ``net`` stand in for those that it names."""
+    """``fit`` for a recipe; ``data`` and ``net``, cut as ``cuts`` say, stand in for those that it names."""
     if out is not None:
         check_free(Path(out))
-    learner = prepare(recipe, data, net)
+    learner = prepare(recipe, data, net, cuts=cuts)
     run = None if out is None else RunDirectory.create(Path(out), learner.recipe, learner.data)
     return _train(learner, Position(), run, progress, report)
 
@@ -118,13 +122,14 @@ def resume_run(
     report: Report | None = None,
     net: nn.Module | None = None,
     data: Any = None,
+    cuts: Sequence[Layer] | None = None,
 ) -> Result:
     """Go on with a run that was stopped, to the bit; one that has ended is only read.
 
-    net, data: those of a run that was given them from Python."""
+    net, data, cuts: those of a run that was given them from Python."""
     run = RunDirectory.open(Path(path))
     run.restore()  # a damaged checkpoint is told before the data are loaded
-    return resume_recipe(run.path, _given(run.recipe(), data), net, progress, report)
+    return resume_recipe(run.path, _given(run.recipe(), data), net, progress, report, cuts)
 
 
 def resume_recipe(
@@ -133,10 +138,11 @@ def resume_recipe(
     net: nn.Module | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
+    cuts: Sequence[Layer] | None = None,
 ) -> Result:
     """``resume_run`` with data that are split and scaled already."""
     run = RunDirectory.open(path)
-    learner = prepare(run.recipe(), data, net)
+    learner = prepare(run.recipe(), data, net, cuts=cuts)
     check_same_data(run, learner.data)
     return _train(learner, resume(learner, run), run, progress, report)
 
@@ -164,8 +170,9 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
     return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path)
 
 
-def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
-    """(net, rule) of a run directory, on the CPU in eval mode.  ``net``: an untrained copy of a net given from Python.
+def load(run: str | Path, net: nn.Module | None = None, cuts: Sequence[Layer] | None = None) -> Loaded:
+    """(net, rule) of a run directory, on the CPU in eval mode.  ``net``: an untrained copy of a net given from Python,
+    and ``cuts`` its layers, where they were given too.
 
     Raises ``RunError`` for a path that is no run, or a damaged one."""
     directory = RunDirectory.open(Path(run))
@@ -173,7 +180,7 @@ def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
     tensors = directory.finished()
     try:
         net = build_net(recipe, tuple(data["shape"]), data["outputs"]) if net is None else net
-        rule = build_rule(recipe, net, torch.zeros(1, *data["shape"]))
+        rule = build_rule(recipe, net, torch.zeros(1, *data["shape"]), cuts)
         rule.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
