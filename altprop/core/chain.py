@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from altprop.core.refused import Refused
 
 BATCH = 1 << 40  # what len(x) says while a forward is followed, since it has to be some number
+SAMPLES = ((0,), (-1,), (BATCH,))  # what a view keeps apart: x.size(0), -1, len(x)
 MODULES: Any = {"contiguous": nn.Identity} | {name.lower(): kind for name, kind in vars(nn).items()}
 
 
@@ -79,7 +80,7 @@ def chain(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """(path or name of its node, module) of all that the net does to its input, one after the other.
 
     Raises ``Refused`` where that is no chain."""
-    value, sizes = None, [-1, BATCH]  # type: Any, list[Any]  # of the last link; what says how large a value is
+    value, sizes = None, []  # type: Any, list[fx.Node]  # of the last link; those that say how large a value is
     for node in _followed(net):
         values = [n for n in node.all_input_nodes if n not in sizes]
         if node.op == "placeholder" and not (value and node.users):
@@ -90,7 +91,7 @@ def chain(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             raise _refusal(net, f"{_called(node)} does not follow from '{value}' alone")
         elif node.op != "output":
             try:
-                modules = _link(net, node, sizes)
+                modules = _link(net, node)
             except (KeyError, TypeError) as error:
                 raise _refusal(net, f"{_called(node)} is nothing that a layer is made of") from error
             yield from ((str(node.target) if node.op == "call_module" else node.name, module) for module in modules)
@@ -110,10 +111,11 @@ def _followed(net: nn.Module) -> list[fx.Node]:
         raise _refusal(net, f"its forward {why}") from error
 
 
-def _link(net: nn.Module, node: fx.Node, sizes: list[Any]) -> list[nn.Module]:
+def _link(net: nn.Module, node: fx.Node) -> list[nn.Module]:
     """The modules of one node, mostly one; an error where there is none."""
     arguments, name = node.args[1:], getattr(node.target, "__name__", str(node.target))
-    given: Any = {key: value for key, value in node.kwargs.items() if value is not None and key[0] != "_"}
+    given: Any = {"start_dim": 0} if name == "flatten" and not arguments else {}
+    given |= {key: value for key, value in node.kwargs.items() if value is not None and key[0] != "_"}
     shape: Any = arguments[0] if arguments and isinstance(arguments[0], tuple | list) else arguments
     if node.op == "call_module":
         return [net.get_submodule(str(node.target))]
@@ -126,10 +128,8 @@ def _link(net: nn.Module, node: fx.Node, sizes: list[Any]) -> list[nn.Module]:
         if mode is True:
             raise _refusal(net, f"{_called(node)} drops in eval mode too: give it training=self.training")
         return [module] if isinstance(mode, _Mode) else []
-    if name in ("view", "reshape") and len(shape) > 1 and shape[0] in sizes:
+    if name in ("view", "reshape") and len(shape) > 1 and getattr(shape[0], "args", (0, shape[0]))[1:] in SAMPLES:
         return [nn.Flatten(), nn.Unflatten(1, shape[1:])] if len(shape) > 2 else [nn.Flatten()]
-    if name == "flatten" and not arguments:
-        given = {"start_dim": 0} | given
     return [MODULES[name.replace("_", "")](*arguments, **given)]
 
 

@@ -83,8 +83,8 @@ def fit(
     """Train one net by one rule, as ``altprop train`` does.
 
     net: a spec string, an ``nn.Sequential``, a module whose forward is a chain, or any other with ``cuts``, its layers.
-    data: a name, a path, a ``Dataset``, a torch Dataset or DataLoader, a pair of tensors (x, y), or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is
-    wanted.  settings: the other keys of ``Recipe``.
+    data: a name, a path, a ``Dataset``, a torch Dataset or DataLoader, a pair of tensors (x, y), or two of these as
+    {"train": ..., "test": ...}.  out: the run directory, if one is wanted.  settings: the other keys of ``Recipe``.
     Raises one-line errors as ``prepare`` does, and ``Interrupted``."""
     beside = sorted({"act", "dropout", "bias", "init"} & settings.keys())
     if isinstance(net, nn.Module) and beside:
