@@ -207,7 +207,7 @@ def test_every_way_to_flatten_is_one(way):
 def test_a_whole_batch_flattened_is_no_batch():
     """torch.flatten(x) without a start takes the samples too; an nn.Flatten would not."""
     net = of(lambda self, x: self.fc(torch.flatten(self.conv(x))))
-    with pytest.raises(Refused, match="layer 'fc' .* does not take its input"):
+    with pytest.raises(Refused, match=r"layer 'fc' .* does not take its input"):
         Backprop(net, example=torch.rand(2, 1, 6, 6))
 
 

@@ -5,7 +5,8 @@
     W_l.grad += (h_l - h_l^m)^T p_{l-1} / M          p = h^m (modulated) or h (standard)
     W_L.grad += e^T p_{L-1} / N                      e, or e^m of the second pass
 
-M is the number of products that the weight sums: N in a linear layer, N times the map's positions in a convolution.
+M is the number of products that the weight sums: N in a linear layer, N times the map's positions in a convolution, at
+its output, and in a transposed one, at its input.
 Both passes share their dropout masks.  No signal travels backwards and no derivative is taken.
 
 References: Dellaferrera and Kreiman, ICML 2022, algorithm 1, appendices A and D; Srinivasan et al., ICLR 2024
