@@ -11,7 +11,8 @@ import torch
 class NormSGD(torch.optim.Optimizer):
     """w_i -= lr (| ||w_i|| - 1 | + 1e-10)^power g_i for every unit i, a row of the weight (Journe et al. 2023, eq. 3).
 
-    The norm is that before the step, over all dimensions but the first.  Parameters of one dimension, such as biases,
+    The norm is that before the step, over all dimensions but the first; of a transposed convolution these would be the
+    inputs, not the units.  Parameters of one dimension, such as biases,
     and groups with power=0 take plain steps.  weight_decay times the weights is added to g, as in ``torch.optim.SGD``.
     Raises ``ValueError`` for an lr, power or weight_decay below 0."""
 

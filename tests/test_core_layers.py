@@ -128,14 +128,14 @@ def test_refused_modules_are_named_by_path_and_class(module, why):
 
 
 def test_a_net_that_is_no_sequence_is_refused():
-    """The order of forward cannot be read off the attributes, not even of a subclass of Sequential."""
+    """The order of forward cannot be read off the attributes, not even of a subclass of Sequential: see test_chain."""
 
     class Backwards(nn.Sequential):
         def forward(self, x):
             return super().forward(x.flip(0))
 
-    refuses(r"is a Bilinear; .*cuts=\[Layer", nn.Bilinear(5, 5, 3))
-    refuses(r"is a Backwards; only an nn.Sequential", Backwards(*CHAIN))
+    refuses(r"Bilinear is no chain of modules: node 'input2'.*cuts=\[Layer", nn.Bilinear(5, 5, 3))
+    refuses(r"Backwards is no chain of modules: node 'flip' .method flip.", Backwards(*CHAIN))
 
 
 def test_a_net_without_parameters_is_refused():

@@ -1,10 +1,11 @@
 """The physics, torch only: what a layer, a pass and an assignment of credit are."""
 
 from altprop.core.feedback import INITIALISERS, Feedback, draw_feedback, project
-from altprop.core.layer import Layer, Refused, layers
+from altprop.core.layer import Layer, layers
 from altprop.core.local import Ready, Trace, correlate, drive, forward, learn, pull, push, slope
 from altprop.core.loss import LOSSES, Weighted, bare, weighed
 from altprop.core.passes import ascend, descend
+from altprop.core.refused import Refused
 from altprop.core.rule import Claims, Rule
 from altprop.core.steps import accumulate
 

@@ -15,18 +15,14 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from altprop.core.layer import Refused
+from altprop.core.refused import Refused
 from altprop.limits import gigabytes, memory
 
 INITIALISERS: dict[str, Callable[..., Tensor]] = {
-    "he_uniform": nn.init.kaiming_uniform_,
-    "he_normal": nn.init.kaiming_normal_,
-    "glorot_uniform": nn.init.xavier_uniform_,
-    "glorot_normal": nn.init.xavier_normal_,
-    "orthogonal": nn.init.orthogonal_,
-    "uniform": partial(nn.init.uniform_, a=-1.0, b=1.0),
-    "normal": nn.init.normal_,
-}
+    "he_uniform": nn.init.kaiming_uniform_, "he_normal": nn.init.kaiming_normal_,
+    "glorot_uniform": nn.init.xavier_uniform_, "glorot_normal": nn.init.xavier_normal_,
+    "orthogonal": nn.init.orthogonal_, "uniform": partial(nn.init.uniform_, a=-1.0, b=1.0), "normal": nn.init.normal_,
+}  # fmt: skip
 
 
 STREAM = int.from_bytes(b"feed", "big")  # parts seed k from torch.manual_seed(k), which may have drawn the weights
@@ -44,9 +40,7 @@ class Feedback(nn.Module):
         return len(self._buffers)
 
     def __getitem__(self, index: int) -> Tensor:
-        matrix = self._buffers[str(range(len(self))[index])]
-        assert matrix is not None
-        return matrix
+        return self.get_buffer(str(range(len(self))[index]))
 
     def __setitem__(self, index: int, matrix: Tensor) -> None:
         old = self[index]
@@ -58,9 +52,8 @@ class Feedback(nn.Module):
         return (self[index] for index in range(len(self)))
 
 
-def draw_feedback(
-    shapes: Sequence[Sequence[int]], *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, like: Tensor
-) -> Feedback:
+def draw_feedback(shapes: Sequence[Sequence[int]], *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0,
+                  like: Tensor) -> Feedback:  # fmt: skip
     """Draw one matrix a shape, in the dtype of ``like``, times ``scale``; the same numbers on every device.
 
     fan_in is the product of all dimensions but the first, as for a weight.
@@ -72,8 +65,7 @@ def draw_feedback(
         what = f"the feedback matrices take {gigabytes(size)}, more than the {gigabytes(memory())} of memory"
         raise Refused(f"{what}: make the layers smaller, or use 'bp'")
     generator = torch.Generator().manual_seed((seed + STREAM) % 2**63)
-    draw = INITIALISERS[init]
-    matrices = (draw(torch.empty(*shape, dtype=like.dtype), generator=generator) for shape in shapes)
+    matrices = (INITIALISERS[init](torch.empty(*shape, dtype=like.dtype), generator=generator) for shape in shapes)
     return Feedback(matrix.mul_(scale).to(like.device) for matrix in matrices)
 
 

@@ -19,11 +19,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from altprop.limits import Problem
-
-
-class Refused(Problem):
-    """A net or an argument that altprop will not guess about; the message says what to do instead."""
+from altprop.core.chain import chain
+from altprop.core.refused import Refused
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,33 +85,26 @@ UNPLACEABLE: dict[Any, str] = {
 
 
 def layers(net: nn.Module) -> list[Layer]:
-    """Cut an ``nn.Sequential`` (nested ones are opened) into layers; any module with parameters is a synapse.
+    """Cut an ``nn.Sequential`` (nested ones are opened), or any module whose forward is a chain, into layers; what has
+    parameters is a synapse.
 
     Raises ``Refused``, naming path and class, for what it cannot place."""
-    if not _is_sequence(net):
-        what = f"the net is a {type(net).__name__}; only an nn.Sequential can be cut into layers"
-        raise Refused(f"{what}: build one, or give cuts=[Layer(inlet, synapse, activation), ...] by hand")
-    cuts: list[tuple[list[nn.Module], list[tuple[str, nn.Module]], list[nn.Module]]] = [([], [], [])]
-    for path, module in _opened(net):
+    cuts: list[tuple[list[nn.Module], list[nn.Module], list[nn.Module]]] = [([], [], [])]
+    names: dict[nn.Module, str] = {}
+    for path, module in _opened(net) if is_sequence(net) else chain(net):
         _check(path, module)
-        inlet, synapse, activation = cuts[-1]
+        names[module] = path
         learns = next(module.parameters(), None) is not None and not isinstance(module, NORMS)
-        if synapse and (learns or isinstance(module, RESHAPES)):
-            inlet, synapse, activation = [], [], []
-            cuts.append((inlet, synapse, activation))
-        if learns:
-            synapse.append((path, module))
-        else:
-            (activation if synapse else inlet).append(module)
+        if cuts[-1][1] and (learns or isinstance(module, RESHAPES)):
+            cuts.append(([], [], []))
+        inlet, synapse, activation = cuts[-1]
+        (synapse if learns else activation if synapse else inlet).append(module)
     if not cuts[-1][1] and len(cuts) > 1:  # pooling after the last synapse has no next layer to open
         cuts[-2][2].extend(cuts.pop()[0])
     if not cuts[-1][1]:
         raise Refused("the net has no module with parameters, so nothing can learn; add an nn.Linear")
-    _check_shared([path_module for _, synapse, _ in cuts for path_module in synapse])
-    return [
-        Layer(nn.Sequential(*inlet), synapse[0][1], nn.Sequential(*activation), synapse[0][0])
-        for inlet, synapse, activation in cuts
-    ]
+    _check_shared([(names[module], module) for _, synapse, _ in cuts for module in synapse])
+    return [Layer(nn.Sequential(*i), s[0], nn.Sequential(*a), names[s[0]]) for i, s, a in cuts]
 
 
 def is_dense(module: nn.Module) -> bool:
@@ -125,12 +115,12 @@ def is_dense(module: nn.Module) -> bool:
 
 
 def is_convolution(module: nn.Module) -> bool:
-    """A convolution of any kind, a subclass too."""
+    """A convolution of any kind, a transposed one and a subclass too: its units are the channels, axis 1."""
     return isinstance(module, _ConvNd)
 
 
 def is_linear(module: nn.Module) -> bool:
-    """A linear map with weight (out, in, ...), a subclass too."""
+    """A linear map of a weight, a subclass too."""
     return isinstance(module, nn.Linear | _ConvNd)
 
 
@@ -149,14 +139,15 @@ def parts(modules: nn.Module) -> list[nn.Module]:
     return list(modules) if isinstance(modules, nn.Sequential) else [modules]
 
 
-def _is_sequence(module: nn.Module) -> bool:
+def is_sequence(module: nn.Module) -> bool:
+    """An nn.Sequential whose forward is that of torch."""
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def _opened(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     for name, module in net._modules.items():  # named_children() would leave out a module that stands here twice
         assert module is not None
-        if _is_sequence(module):
+        if is_sequence(module):
             yield from _opened(module, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", module
@@ -169,10 +160,10 @@ def _check(path: str, module: nn.Module) -> None:
 
 
 def _check_shared(synapses: list[tuple[str, nn.Module]]) -> None:
-    owner: dict[nn.Parameter, str] = {}
-    for path, module in synapses:
+    owner: dict[nn.Parameter, int] = {}
+    for index, (path, module) in enumerate(synapses):
         for parameter in module.parameters():
-            other = owner.setdefault(parameter, path)
-            if other != path:
-                what = f"modules '{other}' and '{path}' share a parameter"
+            other = owner.setdefault(parameter, index)
+            if other != index:
+                what = f"modules '{synapses[other][0]}' and '{path}' share a parameter"
                 raise Refused(f"{what}; a layer learns by itself: give each its own")

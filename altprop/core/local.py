@@ -19,11 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.core.layer import Layer, Refused, is_convolution, is_dense
+from altprop.core.layer import Layer, is_convolution, is_dense
 from altprop.core.product import linear, outer
+from altprop.core.refused import Refused
 from altprop.core.steps import Step, accumulate, jvp, run, run_all, vjp
 
 Ready = Callable[[Layer], None]
+PADS = {"zeros": "Zero", "reflect": "Reflection", "replicate": "Replication", "circular": "Circular"}
 CONVOLUTIONS = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}  # by the number of dimensions of the weight
 
 
@@ -34,7 +36,7 @@ class Trace(NamedTuple):
     x: Tensor  # (N, *in)   input of the synapse, prepared by the inlet; padded where the padding is not plain zeros
     a: Tensor | None  # (N, *out)  pre-activation, where ``keep=True`` asked for it
     h: Tensor  # (N, *out)  activity
-    inlet: list[Step]
+    inlet: list[Step]  # the padding that a convolution cannot do by itself is its last
     synapse: Step
     activation: list[Step]
 
@@ -45,22 +47,33 @@ def refuse_autocast(x: Tensor) -> None:
         raise Refused("credit() ran under torch.autocast, but it keeps one dtype: leave autocast, or .to(dtype)")
 
 
-def forward(
-    layer: Layer, x: Tensor, like: Trace | None = None, *, reach: bool = False, keep: bool = False, a: Any = None
-) -> Trace:
+def forward(layer: Layer, x: Tensor, like: Trace | None = None, *, reach: bool = False, keep: bool = False,
+            a: Any = None) -> Trace:  # fmt: skip
     """Run one layer on x.  ``like`` replays the dropout masks of that trace; ``reach`` keeps what ``pull`` and ``push``
     need to reach through the inlet; ``keep`` keeps a; ``a`` spares the synapse's product where the caller knows it."""
     refuse_autocast(x)
-    x, inlet = run_all(layer.inlet, x, like.inlet if like else None, graph=reach)
+    x, inlet = prepare(layer, x, like, reach)
     module: Any = layer.synapse
     if is_dense(module):
-        x, synapse = _pad(module, x, reach)
-        fresh = a is None and not keep
+        synapse, fresh = Step(module, None), a is None and not keep
         a = drive(module, x, module.weight, module.bias) if a is None else a
     else:
         (a, synapse), fresh = run(module, x), False
     h, activation = run_all(layer.activation, a, like.activation if like else None, fresh=fresh)
     return Trace(layer, x, a if keep else None, h, inlet, synapse, activation)
+
+
+def prepare(layer: Layer, x: Tensor, like: Trace | None = None, reach: bool = False) -> tuple[Tensor, list[Step]]:
+    """x as the product takes it: through the inlet, and padded where a convolution cannot do so by itself."""
+    x, steps = run_all(layer.inlet, x, like.inlet if like else None, graph=reach)
+    module: Any = layer.synapse
+    if not (is_dense(module) and is_convolution(module)):
+        return x, steps
+    if pads_itself(module):
+        return (x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x), steps
+    pad = getattr(nn, f"{PADS[module.padding_mode]}Pad{module.weight.dim() - 2}d")
+    x, step = run(pad(module._reversed_padding_repeated_twice), x, graph=reach)
+    return x, [*steps, step]
 
 
 def slope(trace: Trace, signal_h: Tensor) -> Tensor:
@@ -105,7 +118,6 @@ def pull(trace: Trace, signal_a: Tensor, weight: Tensor | None = None) -> Tensor
         weight = module.weight if weight is None else weight
         if is_convolution(module):
             signal = _convolution_backward(module, signal_a, trace.x, weight, (True, False, False))[0]
-            signal = vjp(trace.synapse, signal) if trace.synapse.saved else signal
         else:
             signal = linear(signal_a, weight.T)
     for step in reversed(trace.inlet):
@@ -120,8 +132,6 @@ def push(trace: Trace, tangent_x: Tensor) -> Tensor:
     module: Any = trace.layer.synapse
     if not is_dense(module):
         return jvp(trace.synapse, tangent_x)
-    if trace.synapse.saved:
-        tangent_x = jvp(trace.synapse, tangent_x)
     return drive(module, tangent_x, module.weight)
 
 
@@ -133,26 +143,8 @@ def drive(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
     return convolution(x, weight, bias, module.stride, _zeros(module), module.dilation, module.groups)
 
 
-def _pad(module: Any, x: Tensor, reach: bool) -> tuple[Tensor, Step]:
-    """Padding that a convolution cannot do itself (reflected, circular, uneven) is a step before it."""
-    if not is_convolution(module):
-        return x, Step(module, None)
-    if _pads_itself(module):
-        return (x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x), Step(module, None)
-    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    return run(_Pad(module._reversed_padding_repeated_twice, mode), x, graph=reach)
-
-
-class _Pad(nn.Module):
-    def __init__(self, left_right: list[int], mode: str) -> None:
-        super().__init__()
-        self.left_right, self.mode = left_right, mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x, self.left_right, self.mode)
-
-
-def _pads_itself(module: Any) -> bool:
+def pads_itself(module: Any) -> bool:
+    """Whether a convolution adds its zeros within the product; else a trace holds x padded."""
     left_right = module._reversed_padding_repeated_twice
     return bool(module.padding_mode == "zeros" and left_right[::2] == left_right[1::2])
 
@@ -160,14 +152,13 @@ def _pads_itself(module: Any) -> bool:
 def _zeros(module: Any) -> list[int]:
     """The zeros a convolution adds on either side by itself; what ``_pad`` has added already it does not add again."""
     left_right = module._reversed_padding_repeated_twice
-    return left_right[::-2] if _pads_itself(module) else [0] * (len(left_right) // 2)
+    return left_right[::-2] if pads_itself(module) else [0] * (len(left_right) // 2)
 
 
-def _convolution_backward(
-    module: Any, signal: Tensor, x: Tensor, weight: Tensor, mask: tuple[bool, bool, bool]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _convolution_backward(module: Any, signal: Tensor, x: Tensor, weight: Tensor,
+                          mask: tuple[bool, bool, bool]) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """(at the input, at the weight, at the bias), those that ``mask`` asks for."""
-    geometry = (module.stride, _zeros(module), module.dilation, False, [0] * len(module.stride), module.groups)
+    geometry = (module.stride, _zeros(module), module.dilation, module.transposed, module.output_padding, module.groups)
     return torch.ops.aten.convolution_backward(signal, x, weight, [weight.shape[0]], *geometry, mask)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.core.layer import Refused
+from altprop.core.refused import Refused
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +64,9 @@ class Loss(NamedTuple):
 
 HEADS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid, nn.Softmin)
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(_cross_entropy, HEADS),
-    "binary_cross_entropy": Loss(_binary_cross_entropy, HEADS),
+    "cross_entropy": Loss(_cross_entropy, HEADS), "binary_cross_entropy": Loss(_binary_cross_entropy, HEADS),
     "mse": Loss(_mse, ()),
-}
+}  # fmt: skip
 
 
 def find_loss(name: str, last: nn.Module | None) -> Loss:
@@ -75,10 +74,8 @@ def find_loss(name: str, last: nn.Module | None) -> Loss:
     if name not in LOSSES:
         raise Refused(f"unknown loss '{name}'; there are {', '.join(LOSSES)}")
     if isinstance(last, LOSSES[name].refuses):
-        raise Refused(
-            f"the net ends in {type(last).__name__}, but loss '{name}' takes logits and applies it itself: "
-            f"remove the {type(last).__name__}, or use loss='mse'"
-        )
+        what = f"the net ends in {type(last).__name__}, but loss '{name}' takes logits and applies it itself"
+        raise Refused(f"{what}: remove the {type(last).__name__}, or use loss='mse'")
     return LOSSES[name]
 
 

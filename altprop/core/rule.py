@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from altprop.core.chain import modes_kept
 from altprop.core.feedback import Feedback
-from altprop.core.layer import Layer, Refused, is_dense, layers
+from altprop.core.layer import Layer, is_dense, is_sequence, layers, parts
 from altprop.core.local import Ready
 from altprop.core.loss import Weighted, bare, find_loss, targets
+from altprop.core.refused import Refused
 from altprop.core.steps import DROPOUTS, bends
 
 
@@ -34,7 +37,8 @@ class Claims:
 class Rule(nn.Module, ABC):
     """A net together with the rule that assigns credit in it.
 
-    net: an ``nn.Sequential``, or any module with ``cuts``, the layers it is made of; it stays the user's.
+    net: an ``nn.Sequential``, a module whose forward is a chain, or any with ``cuts``, the layers it is made of; it
+    stays the user's.
     example: one input or a batch, (N, *in), for the shapes.  loss: ``cross_entropy`` and ``binary_cross_entropy`` on
     logits, or ``mse``.  Raises ``Refused`` where net, example, loss and rule do not fit, naming the layer."""
 
@@ -48,16 +52,18 @@ class Rule(nn.Module, ABC):
     feedback: Any  # Feedback, or an nn.ParameterList where it learns; feedback[l] brings the signal to layer l
     enters: int = 1  # feedback[0] of a direct projection reaches the activity h_enters; h_0 is the input
 
-    def __init__(
-        self, net: nn.Module, *, example: Tensor, loss: str = "cross_entropy", cuts: Sequence[Layer] | None = None
-    ) -> None:
+    def __init__(self, net: nn.Module, *, example: Tensor, loss: str = "cross_entropy",
+                 cuts: Sequence[Layer] | None = None) -> None:  # fmt: skip
         super().__init__()
         self.net = net
-        self.layers = layers(net) if cuts is None else _checked(net, list(cuts))
+        self.layers = _checked(net, layers(net) if cuts is None else list(cuts))
         self.loss = find_loss(loss, self.layers[-1].last)
         x = example[:1].clone().to(self.like if example.dtype != torch.int64 else self.like.device)
         self.integer_input = not x.is_floating_point()
-        self.shapes = _dry_run(self, x, handmade=cuts is not None)
+        self.shapes = _dry_run(self, x, compare=cuts is not None or not is_sequence(net))
+        own, sides = set(net.modules()), [side for layer in self.layers for side in (layer.inlet, layer.activation)]
+        loose = (part for side in sides for part in parts(side) if own.isdisjoint(part.modules()))
+        self.beside = nn.ModuleList(dict.fromkeys(loose))  # modules of cuts that are not the net's follow its mode
         self.feedback = Feedback()
         for index, layer in enumerate(self.layers):
             self._check(layer, first=index == 0)
@@ -68,6 +74,11 @@ class Rule(nn.Module, ABC):
 
         x (N, *in); y labels (N,) or targets (N, C), perhaps ``Weighted``.
         ``ready(layer)`` is called as soon as a layer's gradient is complete."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "credit" in vars(cls):
+            cls.credit = _checking(cls.credit)  # type: ignore[method-assign]
 
     def forward(self, x: Tensor) -> Any:
         return self.net(x)
@@ -141,12 +152,37 @@ class Rule(nn.Module, ABC):
                 if part in self.claims.trains:
                     continue
                 if learns:
-                    advice = (
-                        "build it without them (affine=False or elementwise_affine=False), freeze them, or use 'bp'"
-                    )
-                    raise Refused(f"{what}: its parameters get no gradient there; {advice}")
+                    what = f"{what}: its parameters get no gradient there; build it without them"
+                    raise Refused(f"{what} (affine=False or elementwise_affine=False), freeze them, or use 'bp'")
                 if part == "inlet" and not first and bends(module):
                     raise Refused(f"{what}: put it before the pooling, so that its layer learns by its slope")
+
+
+def _checking(credit: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``credit`` behind a check of its batch, so that every rule has it and none must remember it."""
+
+    @wraps(credit)
+    def checked(rule: Rule, x: Tensor, *arguments: Any, **named: Any) -> Tensor:
+        _check_batch(rule, x, arguments[0] if arguments else named.get("y"))
+        return credit(rule, x, *arguments, **named)
+
+    return checked
+
+
+def _check_batch(rule: Rule, x: Any, y: Any) -> None:
+    """Raises ``Refused`` for inputs that are not as the example was, and for labels that are not as many."""
+    shape, wanted = rule.shapes[0].x, "integers" if rule.integer_input else rule.like.dtype
+    if not isinstance(x, Tensor) or (x.is_floating_point() if rule.integer_input else x.dtype != wanted):
+        kind = getattr(x, "dtype", type(x).__name__)
+        raise Refused(f"inputs of {kind} came, but the net takes a torch.Tensor of {wanted}: convert them")
+    if not x.dim() or x.shape[1:] != shape:
+        advice = "add the axis of the batch, x[None]" if x.shape == shape else "give such samples, or another example"
+        raise Refused(f"inputs of shape {tuple(x.shape)} came, but the example's samples are {tuple(shape)}: {advice}")
+    if not len(x):
+        raise Refused("a batch without samples came: leave it out, there is nothing to learn from it")
+    if (y is not None or rule.claims.labels) and (not isinstance(y, Tensor) or y.shape[:1] != x.shape[:1]):
+        what = f"of shape {tuple(y.shape)}" if isinstance(y, Tensor) else f"as {type(y).__name__}"
+        raise Refused(f"labels or targets {what} came for {len(x)} samples: give one each, in a torch.Tensor")
 
 
 class Shapes(NamedTuple):
@@ -163,36 +199,39 @@ def _checked(net: nn.Module, cuts: list[Layer]) -> list[Layer]:
         raise Refused("cuts is empty: give the net's layers, in their order, or leave it out for an nn.Sequential")
     own, held = set(net.parameters()), {parameter for layer in cuts for parameter in layer.parameters()}
     if own != held:
-        what = "hold parameters that are not the net's" if held - own else "leave out parameters of the net"
-        raise Refused(f"the cuts {what}: build them from the net's own modules, all of them")
+        left = [name for name, parameter in net.named_parameters() if parameter not in held]
+        what = "hold parameters that are not the net's" if held - own else f"leave out parameters of the net, {left[0]}"
+        raise Refused(f"the cuts {what}: they need all that the net has, and the net no more than it uses")
     return cuts
 
 
-def _dry_run(rule: Rule, x: Tensor, handmade: bool) -> list[Shapes]:
-    """The shapes of every layer, found in eval mode so that no statistics move."""
-    modes = {module: module.training for module in rule.net.modules()}
-    rule.net.eval()
-    shapes, h = [], x
-    try:
-        with torch.no_grad():
-            for layer in rule.layers:
-                before, (a, h) = h.shape[1:], _run(layer, h)
-                shapes.append(Shapes(before, a.shape[1:], h.shape[1:]))
-            if handmade and not torch.allclose(rule.net(x), h, rtol=1e-4, atol=1e-5):
-                raise Refused("the cuts do not compute what the net does: give all of its layers, in their order")
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+def _dry_run(rule: Rule, x: Tensor, compare: bool) -> list[Shapes]:
+    """The shapes of every layer, found in eval mode so that no statistics move; ``compare``: with the net's forward."""
+    shapes, x = [], torch.cat([x, x]) if compare else x  # two samples show what mixes them up
+    with torch.no_grad(), modes_kept(rule.net):
+        rule.net.eval()
+        h = x
+        for layer in rule.layers:
+            before, (a, h) = h.shape[1:], _run(layer, h)
+            shapes.append(Shapes(before, a.shape[1:], h.shape[1:]))
+        output = _run(Layer(nn.Identity(), rule.net, nn.Identity(), "net"), x)[1] if compare else h
+        if output.shape != h.shape or not torch.allclose(output, h, 1e-4, 1e-5):
+            raise Refused("the cuts do not compute what the net does: give all of its layers, in their order")
     if h.dim() != 2:
         what = f"the net puts out shape {tuple(h.shape[1:])} a sample, but a loss takes one row of classes"
         raise Refused(f"{what}: end the net in an nn.Linear")
     return shapes
 
 
-def _run(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
+def _run(layer: Layer, x: Any) -> tuple[Tensor, Tensor]:
+    shape, a = tuple(x.shape[1:]), x
     try:
-        a = layer.synapse(layer.inlet(x))
-        return a, layer.activation(a)
+        for module in (*parts(layer.inlet), layer.synapse, *parts(layer.activation)):
+            x = module(x)
+            if not isinstance(x, Tensor):
+                raise ValueError(f"{type(module).__name__} returns a {type(x).__name__}, where one tensor is wanted")
+            a = x if module is layer.synapse else a
+        return a, x
     except (RuntimeError, ValueError, IndexError) as error:
-        what = f"{layer} does not take its input of shape {tuple(x.shape[1:])} a sample"
+        what = f"{layer} does not take its input of shape {shape} a sample"
         raise Refused(f"{what}: make net and data fit ({str(error).splitlines()[0]})") from error

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from altprop.core.chain import DROPS
 from altprop.core.layer import parts
 
 aten = torch.ops.aten
@@ -56,7 +57,8 @@ POINTWISE: dict[type[nn.Module], Pointwise] = {  # m: module, s: signal at h, th
 # fmt: on
 
 # Whether whole channels fall out.
-DROPOUTS = {nn.Dropout: False, nn.Dropout1d: True, nn.Dropout2d: True, nn.Dropout3d: True}
+DROPOUTS: dict[type[nn.Module], bool] = {nn.Dropout: False, nn.Dropout1d: True, nn.Dropout2d: True, nn.Dropout3d: True}
+DROPOUTS |= {function: name != "dropout" for name, function in DROPS.items()}
 
 
 def kind_of(module: nn.Module) -> type[nn.Module]:
@@ -76,9 +78,8 @@ class Step(NamedTuple):
     saved: Any
 
 
-def run(
-    module: nn.Module, x: Tensor, like: Step | None = None, graph: bool = True, fresh: bool = False
-) -> tuple[Tensor, Step]:
+def run(module: nn.Module, x: Tensor, like: Step | None = None, graph: bool = True,
+        fresh: bool = False) -> tuple[Tensor, Step]:  # fmt: skip
     """One module forward.  ``like`` replays that step's dropout mask; ``graph=False``: no signal will pass it;
     ``fresh``: nobody else needs x, which may be overwritten."""
     kind = kind_of(module)
@@ -128,9 +129,8 @@ def jvp(step: Step, tangent: Tensor) -> Tensor:
     return at_output
 
 
-def run_all(
-    modules: nn.Module, x: Tensor, like: list[Step] | None = None, graph: bool = True, fresh: bool = False
-) -> tuple[Tensor, list[Step]]:
+def run_all(modules: nn.Module, x: Tensor, like: list[Step] | None = None, graph: bool = True,
+            fresh: bool = False) -> tuple[Tensor, list[Step]]:  # fmt: skip
     """The modules of an inlet or an activation, one after the other."""
     steps: list[Step] = []
     for index, module in enumerate(parts(modules)):
@@ -151,8 +151,7 @@ def _mask(module: Any, x: Tensor) -> Tensor | None:
     """Inverted dropout, 0 or 1 / (1 - p), drawn as torch draws it; None where nothing falls out."""
     if not module.training or module.p == 0:
         return None
-    channels = 1 if x.dim() == 2 else 2  # torch takes the rows of (N, C) for channels
-    shared = channels if DROPOUTS[type(module)] else x.dim()
+    shared = min(2, x.dim() - 1) if DROPOUTS[type(module)] else x.dim()  # torch takes the rows of (N, C) for channels
     shape = (*x.shape[:shared], *(1 for _ in x.shape[shared:]))
     keep = 1 - module.p
     mask = x.new_empty(shape).bernoulli_(keep)

@@ -4,7 +4,7 @@ from altprop.measure.alignment import angle, angles_to_bp, feedback_angles
 from altprop.measure.competition import Winners, winners
 from altprop.measure.curves import Plateau, plateau
 from altprop.measure.embedding import activity, tsne
-from altprop.measure.fields import receptive_fields
+from altprop.measure.fields import has_pictures, receptive_fields
 from altprop.measure.linear import FITS, fit_ridge, fit_svc
 from altprop.measure.memory import peak_activation_bytes
 from altprop.measure.readout import READOUTS, by_depth, nearest, ridge, svc
@@ -16,6 +16,7 @@ from altprop.measure.whitening import Whitening, fit_whitening
 __all__ = [
     "ATTACKS", "FITS", "KINDS", "READOUTS", "Distribution", "Fit", "Plateau", "Whitening", "Winners", "accuracy_under",
     "activity", "angle", "angles_to_bp", "by_depth", "feedback_angles", "fgsm", "fit_ridge", "fit_svc",
-    "fit_whitening", "gaussian", "nearest", "norms", "peak_activation_bytes", "pgd", "plateau", "receptive_fields",
-    "ridge", "shares", "square_attack", "svc", "tsne", "unit_kinds", "unit_norms", "weight_distribution", "winners",
+    "fit_whitening", "gaussian", "has_pictures", "nearest", "norms", "peak_activation_bytes", "pgd", "plateau",
+    "receptive_fields", "ridge", "shares", "square_attack", "svc", "tsne", "unit_kinds", "unit_norms",
+    "weight_distribution", "winners",
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +20,9 @@ def receptive_fields(
     """The fields of the first ``count`` units of a layer, fewer where it has fewer.
 
     First layer: its weights, one row of a Linear in the shape of the input, (count, *in), or one kernel of a
-    convolution, (count, C, *kernel).  Any other: the input (count, *in) of norm at most ``radius`` on which the unit's
-    activity, averaged over positions, is largest, by projected gradient ascent of ``steps`` steps from noise drawn by
-    ``seed``; a unit that is silent there climbs by its pre-activation.
+    convolution, (count, C, *kernel).  Any other, and a transposed convolution: the input (count, *in) of norm at most
+    ``radius`` on which the unit's activity, averaged over positions, is largest, by projected gradient ascent of
+    ``steps`` steps from noise drawn by ``seed``; a unit that is silent there climbs by its pre-activation.
     ``.grad``, modes and random state are left as they were.  Raises ``Refused`` for a layer that is not there, a count,
     steps or radius that is not positive, an input of integers, and a layer that no gradient leaves."""
     if min(count, steps, radius) <= 0:
@@ -28,7 +30,7 @@ def receptive_fields(
     index = position(rule.layers, layer)
     cut = rule.layers[index]
     flat = is_flat_linear(cut, rule.shapes[index].a)
-    if index == 0 and (flat or is_convolution(cut.synapse)):
+    if index == 0 and has_pictures(cut, rule.shapes[index].a):
         weight: Tensor = cut.synapse.get_parameter("weight").detach()[:count].clone()
         return weight.view(-1, *rule.shapes[0].x) if flat else weight
     if rule.integer_input:
@@ -44,6 +46,12 @@ def receptive_fields(
             x = x + STEP * radius * _scaled(_uphill(exact[: index + 1], x), 1.0)
             x = x * (radius / _norms(x)).clamp(max=1.0)
     return x
+
+
+def has_pictures(layer: Layer, a: torch.Size) -> bool:
+    """Whether a row of the weight is what its unit looks for: in the whole input, or in a patch of it."""
+    synapse: Any = layer.synapse
+    return is_flat_linear(layer, a) or (is_convolution(synapse) and not synapse.transposed)
 
 
 def _uphill(layers: list[Layer], x: Tensor) -> Tensor:

@@ -41,14 +41,13 @@ def norms(rule: nn.Module) -> dict[str, float]:
 
 
 def unit_norms(rule: nn.Module) -> dict[str, float]:
-    """The Euclidean norm of a unit's weights, averaged over units, by layer name; of layers with a weight (units, ...).
+    """The Euclidean norm of a unit's weights, averaged over units, by layer name; of layers with a weight (units, ...),
+    and of transposed convolutions, whose units are the channels that come out.
 
     Oja's rule, SoftHebb and their like lead it to 1."""
-    weights = {layer.name: getattr(layer.synapse, "weight", None) for layer in layers_of(rule)}
-    known = {
-        name: weight.detach() for name, weight in weights.items() if isinstance(weight, Tensor) and weight.dim() > 1
-    }
-    return {name: float(weight.flatten(1).norm(dim=1).mean()) for name, weight in known.items()}
+    weights = {layer.name: _by_unit(layer.synapse) for layer in layers_of(rule)}
+    known = {name: weight for name, weight in weights.items() if isinstance(weight, Tensor) and weight.dim() > 1}
+    return {name: float(weight.detach().flatten(1).norm(dim=1).mean()) for name, weight in known.items()}
 
 
 def weight_distribution(weight: Tensor) -> Distribution:
@@ -76,6 +75,14 @@ def weight_distribution(weight: Tensor) -> Distribution:
         _fit(stats.t, (float(degrees), float(location * spread + mean), float(scale * spread)), sample, values),
         len(sample),
     )
+
+
+def _by_unit(synapse: nn.Module) -> Tensor | None:
+    """Its weight, a row a unit."""
+    weight, groups = getattr(synapse, "weight", None), getattr(synapse, "groups", 1)
+    if weight is None or not getattr(synapse, "transposed", False):
+        return weight
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)  # of (in, out / groups, *kernel)
 
 
 def _norm(synapse: nn.Module) -> float:

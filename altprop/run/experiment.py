@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Rule
+from altprop.core import Layer, Rule
 from altprop.data import Dataset, advice, as_float, batches, from_torch, read_samples
 from altprop.run.inputs import example_of, suited, suited_data, whitened
 from altprop.run.isolated import borrowed, isolated
@@ -81,6 +81,7 @@ def fit(
     net: str | nn.Module | None = None,
     data: Any = "digits",
     *,
+    cuts: Sequence[Layer] | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
@@ -90,15 +91,18 @@ def fit(
     """Train one net by one rule, as ``altprop train`` does.  The net comes back in eval mode; random state and threads
     are as they were, and ``progress`` and ``report`` run in the caller's own.
 
-    net: a spec string or an ``nn.Sequential``.  data: a name, a path, a ``Dataset``, or what ``data.from_torch`` takes:
-    a pair (x, y) of arrays, lists or frames, a dict of x and y, a frame with a column ``label``, a torch Dataset or
-    DataLoader, or two of these as {"train": ..., "test": ...}.  out: the run directory, if one is wanted.
+    net: a spec string, an ``nn.Sequential``, a module whose forward is a chain, or any other with ``cuts``, its layers.
+    data: a name, a path, a ``Dataset``, or what ``data.from_torch`` takes: a pair (x, y) of arrays, lists or frames, a
+    dict of x and y, a frame with a column ``label``, a torch Dataset or DataLoader, or two of these as
+    {"train": ..., "test": ...}.  out: the run directory, if one is wanted.
     sample_weight (N,): what each sample counts, all of the training part that was given.  settings: the other keys of
     ``Recipe``, such as class_weight ("balanced", one number a class, or {class: number}).
     Raises one-line errors as ``prepare`` does, and ``Interrupted``."""
     beside = sorted({"act", "dropout", "bias", "init"} & settings.keys())
     if isinstance(net, nn.Module) and beside:
         raise RunError(f"{beside[0]} came beside a net that is built already: build it so, or give a spec string")
+    if cuts is not None and not isinstance(net, nn.Module):
+        raise RunError("cuts came without the net that they are made of: give it beside them, as net=module")
     named = isinstance(data, str | Path)
     spec, module = (net, None) if isinstance(net, str) else (None, net)
     recipe = make_recipe(rule=rule, net=spec, data=str(data) if named else "custom", **settings)
@@ -106,7 +110,7 @@ def fit(
         raise RunError(f"sample_weight came for data that '{data}' names: give arrays, or class_weight instead")
     with isolated() as lend:
         dataset = None if named else _dataset(data, recipe, sample_weight)
-        return run_recipe(recipe, dataset, module, out=out, progress=lend(progress), report=lend(report))
+        return run_recipe(recipe, dataset, module, cuts=cuts, out=out, progress=lend(progress), report=lend(report))
 
 
 @within_memory()
@@ -116,15 +120,16 @@ def run_recipe(
     data: Dataset | None = None,
     net: nn.Module | None = None,
     *,
+    cuts: Sequence[Layer] | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
 ) -> Result:
-    """``fit`` for a recipe; ``data`` and ``net`` stand in for those that it names."""
+    """``fit`` for a recipe; ``data`` and ``net``, cut as ``cuts`` say, stand in for those that it names."""
     if out is not None:
         check_free(Path(out))
     with borrowed(net):
-        learner = prepare(recipe, data, net)
+        learner = prepare(recipe, data, net, cuts=cuts)
         run = None if out is None else RunDirectory.create(Path(out), learner.recipe, learner.data)
         return _train(learner, Position(), run, progress, report)
 
@@ -137,15 +142,16 @@ def resume_run(
     net: nn.Module | None = None,
     data: Any = None,
     sample_weight: Any = None,
+    cuts: Sequence[Layer] | None = None,
 ) -> Result:
     """Go on with a run that was stopped, to the bit; one that has ended is only read.
 
-    net, data, sample_weight: those of a run that was given them from Python."""
+    net, data, sample_weight, cuts: those of a run that was given them from Python."""
     run = RunDirectory.open(Path(path))
     run.restore()  # a damaged checkpoint is told before the data are loaded
     recipe = run.recipe()
     dataset = _given(recipe, data, run.data(), sample_weight) or load_data(recipe, run.table())
-    return resume_recipe(run.path, dataset, net, progress, report)
+    return resume_recipe(run.path, dataset, net, progress, report, cuts)
 
 
 @within_memory()
@@ -156,11 +162,12 @@ def resume_recipe(
     net: nn.Module | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
+    cuts: Sequence[Layer] | None = None,
 ) -> Result:
     """``resume_run`` with data that are split and scaled already."""
     run = RunDirectory.open(path)
     with borrowed(net):
-        learner = prepare(run.recipe(), data, net)
+        learner = prepare(run.recipe(), data, net, cuts=cuts)
         check_same_data(run, learner.data)
         weighted = learner.data.weights is not None
         if run.data().get("weighted", False) != weighted:
@@ -202,8 +209,9 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
 
 @within_memory()
 @isolated()
-def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
-    """(net, rule) of a run directory, on the CPU in eval mode.  ``net``: an untrained copy of a net given from Python.
+def load(run: str | Path, net: nn.Module | None = None, cuts: Sequence[Layer] | None = None) -> Loaded:
+    """(net, rule) of a run directory, on the CPU in eval mode.  ``net``: an untrained copy of a net given from Python,
+    and ``cuts`` its layers, where they were given too.
 
     Raises ``RunError`` for a path that is no run, or a damaged one."""
     directory = RunDirectory.open(Path(run))
@@ -211,7 +219,7 @@ def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
     tensors = directory.finished()
     try:
         net = build_net(recipe, tuple(data["shape"]), data["outputs"]) if net is None else net
-        rule = build_rule(recipe, net, example_of(data["shape"], net))
+        rule = build_rule(recipe, net, example_of(data["shape"], net), cuts)
         fill(rule, tensors, directory.path)
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(

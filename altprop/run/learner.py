@@ -125,10 +125,12 @@ class Learner:
 
 
 def prepare(
-    recipe: Recipe, data: Dataset | None = None, net: nn.Module | None = None, resident: bool = True
-) -> Learner:
+    recipe: Recipe, data: Dataset | None = None, net: nn.Module | None = None, resident: bool = True,
+    cuts: Sequence[Layer] | None = None,
+) -> Learner:  # fmt: skip
     """Build what the recipe names; ``data`` and ``net`` stand in for those of the recipe.
 
+    cuts: the layers of a net that is no chain.
     resident: whether the data are moved to the device at once; else batch by batch, and nothing is measured on them.
 
     Raises ``RunError``, ``DataError``, ``NetError`` or ``Refused``, each one line that says what to do."""
@@ -145,7 +147,7 @@ def prepare(
         check_square(recipe, data)
         net = build_net(recipe, data.shape, data.outputs)
     net, data = net.to(device), suited_data(data, net)
-    rule = build_rule(recipe, net, as_input(data.x_train[:1].to(device)))
+    rule = build_rule(recipe, net, as_input(data.x_train[:1].to(device)), cuts)
     if rule.classes != data.outputs:
         raise RunError(f"the net has {rule.classes} outputs, but the data has {data.outputs}: end it in {data.outputs}")
     schedule = find_schedule(recipe.schedule, recipe.epochs or 1)
@@ -225,23 +227,23 @@ def build_net(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Module
     return build(recipe.net, shape, outputs, act=recipe.act or "relu", **options)  # type: ignore[arg-type]
 
 
-def build_rule(recipe: Recipe, net: nn.Module, example: Tensor) -> Rule:
+def build_rule(recipe: Recipe, net: nn.Module, example: Tensor, cuts: Sequence[Layer] | None = None) -> Rule:
     """The rule on that net; its feedback is drawn from the recipe's seed unless the arguments give another."""
     arguments = as_signature(recipe.rule, recipe.arguments)
     if "seed" in rule_arguments(recipe.rule):
         arguments.setdefault("seed", recipe.seed)
-    loss = recipe.loss or "cross_entropy"
+    given: dict[str, Any] = {"example": example, "loss": recipe.loss or "cross_entropy", "cuts": cuts}
     try:
-        if recipe.rule in ALIGNMENTS and has_blocks(net):
-            return Aligned(net, align=recipe.rule, example=example, loss=loss, **arguments)
-        return RULES[recipe.rule](net, example=example, loss=loss, **arguments)
+        if recipe.rule in ALIGNMENTS and has_blocks(layers(net) if cuts is None else cuts):
+            return Aligned(net, align=recipe.rule, **given, **arguments)
+        return RULES[recipe.rule](net, **given, **arguments)
     except TypeError as error:
         raise Refused(f"rule '{recipe.rule}' does not take {recipe.arguments}: {error}") from error
 
 
-def has_blocks(net: nn.Module) -> bool:
+def has_blocks(cuts: Sequence[Layer]) -> bool:
     """Whether a layer above the first is neither Linear nor a convolution, so that feedback has to reach into it."""
-    return any(not is_dense(layer.synapse) for layer in layers(net)[1:])
+    return any(not is_dense(layer.synapse) for layer in cuts[1:])
 
 
 def _freeze(recipe: Recipe, rule: Rule) -> None:

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from altprop.core import Refused, Rule
-from altprop.core.layer import is_convolution, is_flat_linear, is_linear
+from altprop.core.layer import is_linear
 from altprop.data import Dataset, as_input
 from altprop.measure import (
     ATTACKS,
     accuracy_under,
     by_depth,
+    has_pictures,
     plateau,
     receptive_fields,
     shares,
@@ -93,7 +94,7 @@ def _rounded(values: Tensor) -> list[float]:
 
 def _units(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     first = rule.layers[0]
-    if not (is_flat_linear(first, rule.shapes[0].a) or is_convolution(first.synapse)):
+    if not has_pictures(first, rule.shapes[0].a):
         raise Refused(f"{first} has no weights that are pictures: kinds are told of a Linear or a convolution")
     kinds = unit_kinds(_pictures(rule, data, UNITS))
     return {"units": len(kinds), "shares": _plain(shares(kinds))}

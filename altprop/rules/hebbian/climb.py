@@ -11,6 +11,7 @@ the highest that does is computed: freezing is how layers are trained one after 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 
 from altprop.core import Layer, Ready, Refused, Trace, accumulate, ascend, correlate, descend, drive, forward
 from altprop.core.layer import is_convolution, is_dense
-from altprop.core.local import refuse_autocast
+from altprop.core.local import pads_itself, refuse_autocast
 from altprop.core.product import linear, outer
 from altprop.core.steps import Step, run_all
 
@@ -55,8 +56,6 @@ def climb(
 
     of_activity: the gradient finds h in its trace, where otherwise a stands twice.  respond: from what a gradient gets
     it makes a, in place of W x + b.  read_out: what teaches the last layer, in place of the delta rule."""
-    if not len(x):
-        raise Refused("a batch without samples came: leave it out, there is nothing to learn from it")
     layers = hidden(rule)
     reads = rule.readout and y is not None and any(p.requires_grad for p in rule.layers[-1].parameters())
     learning = [index for index, layer in enumerate(layers) if layer.synapse.get_parameter("weight").requires_grad]
@@ -106,6 +105,27 @@ def driven(trace: Trace, weight: Tensor) -> Tensor:
     if is_convolution(trace.layer.synapse) and trace.x.dim() == 2:  # patches
         return linear(trace.x, weight.flatten(1)).view(rows(trace, trace.a).shape)
     return rows(trace, drive(trace.layer.synapse, trace.x, weight))
+
+
+def centred(trace: Trace) -> tuple[Trace, Tensor]:
+    """(The trace on x - c, W - c): differences x - w are the same, but do not cancel where inputs and weights lie far
+    from zero.  c, the mean weight, is one number an input, or a channel of a convolution, whose padding is shifted too,
+    and so written out."""
+    layer, module, x = trace.layer, trace.layer.synapse, trace.x  # type: Layer, Any, Tensor
+    if not is_convolution(module):
+        c = module.weight.mean(0)
+        return trace._replace(x=x - c), module.weight - c
+    W = module.weight.unflatten(0, (module.groups, -1))  # (groups, units, in, *kernel)
+    c = W.flatten(3).mean((1, 3))  # (groups, in)
+    shifted = (W - c.view(len(c), 1, -1, *(1 for _ in W.shape[3:]))).flatten(0, 1)
+    if x.dim() == 2:  # patches
+        return trace._replace(x=x - c.flatten().repeat_interleave(W[0, 0, 0].numel())), shifted
+    if pads_itself(module):
+        x = F.pad(x, module._reversed_padding_repeated_twice)
+        module = copy.copy(module)
+        module._reversed_padding_repeated_twice = [0 for _ in module._reversed_padding_repeated_twice]
+    x = x - c.view(-1, *(1 for _ in x.shape[2:]))
+    return trace._replace(x=x, layer=Layer(layer.inlet, module, layer.activation, layer.name)), shifted
 
 
 def along(column: Tensor, W: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from torch import Tensor
 from altprop.core import Claims, Feedback, Ready, Refused, Rule, Trace
 from altprop.rules.hebbian.climb import (
     along,
+    centred,
     climb,
     correlated,
     driven,
@@ -93,4 +94,5 @@ class HardWTA(Rule):
         share = y.flatten(0, -2).mean(0)  # (units,)
         if self.training:
             self.theta[index].add_(share - self.k / len(share), alpha=self.rate)
+        trace, W = centred(trace)
         return correlated(trace, y).div_(-(y.numel() // len(share))).addcmul_(along(share, W), W)

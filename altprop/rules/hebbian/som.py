@@ -12,6 +12,7 @@ With masks=True every unit looks at the input through a mask v_i of its own, and
     r_m = x_m - sum_k (x_m * v_k) * v_k                          k: every unit of the map that holds c_m
     v_i += (mask_lr / M) sum_{m: c_m = i} (x_m * v_i) * r_m      in training, after use                  (*W)
 
+Both are found from x - c and w - c with c the mean weight, since far from zero |w|^2 and u drown their difference.
 ``maps`` parts the units into as many grids, one after the other.  x is a sample, or a patch of a convolution; M their
 number; * entry by entry.  The last layer reads out by the delta rule: see ``climb``.
 
@@ -32,7 +33,18 @@ import torch
 from torch import Tensor
 
 from altprop.core import Claims, Ready, Refused, Rule, Trace, draw_feedback
-from altprop.rules.hebbian.climb import along, climb, correlated, driven, equip, hidden, rows, unbiased, weight_of
+from altprop.rules.hebbian.climb import (
+    along,
+    centred,
+    climb,
+    correlated,
+    driven,
+    equip,
+    hidden,
+    rows,
+    unbiased,
+    weight_of,
+)
 from altprop.rules.hebbian.maps import COLUMNS, Masked, neighbourhood
 
 
@@ -83,15 +95,20 @@ class SOM(Rule):
         return trace.a
 
     def _gradient(self, index: int, trace: Trace) -> Tensor:
-        W, v, u = weight_of(trace), self.masks[index] if len(self.masks) else None, unbiased(trace)
-        c = (u - W.flatten(1).square().sum(1) / 2 if v is None else u).argmax(-1, keepdim=True)
-        n = neighbourhood(c, len(W), self.maps, self.grid, self.sigma, like=u)  # (N, *positions, units)
+        W, v = weight_of(trace), self.masks[index] if len(self.masks) else None
+        if v is None:
+            trace, W = centred(trace)
+            match = driven(trace, W) - W.flatten(1).square().sum(1) / 2
+        else:
+            match = unbiased(trace)
+        c = match.argmax(-1, keepdim=True)
+        n = neighbourhood(c, len(W), self.maps, self.grid, self.sigma, like=match)  # (N, *positions, units)
         G, decay = correlated(trace, n) / c.numel(), along(n.flatten(0, -2).mean(0), W) * W
         if v is None:
             return decay - G
         gradient = decay - G * v
         if self.training:
-            won = correlated(trace._replace(x=trace.x.square()), torch.zeros_like(u).scatter_(-1, c, 1.0))
+            won = correlated(trace._replace(x=trace.x.square()), torch.zeros_like(match).scatter_(-1, c, 1.0))
             seen = v.square().unflatten(0, (self.maps, -1)).sum(1)  # (maps, ...): r = (1 - seen) * x
             v += self.mask_lr / c.numel() * v * (1 - seen).repeat_interleave(len(v) // self.maps, 0) * won
         return gradient

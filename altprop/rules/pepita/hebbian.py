@@ -4,6 +4,7 @@
     W_l.grad += (h_l^T h_{l-1} - h_l^mT h_{l-1}^m) / M
     W_L.grad += (y_hat^T h_{L-1} - t^T h_{L-1}^m) / N
 
+Two large products that nearly cancel are computed as (h_l - h_l^m)^T h_{l-1} + h_l^mT (h_{l-1} - h_{l-1}^m).
 For a ReLU the hidden update is half the gradient of |h|^2 - |h^m|^2: the form of Forward-Forward, without its logistic.
 ``PEPITALocal`` is local in time as well: each half is an update of its own, made during its pass, and the second pass
 runs with the weights that the first has left.
@@ -25,7 +26,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from altprop.core import Claims, Ready, Rule, learn, slope, weighed
-from altprop.rules.pepita.modulation import equip, first_pass, infer, modulate, present, products
+from altprop.rules.pepita.modulation import equip, first_pass, follow, infer, learn_apart, modulate, present, products
 
 
 class PEPITAHebbian(Rule):
@@ -48,19 +49,7 @@ class PEPITAHebbian(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        first = first_pass(self, x)
-        t = self.targets(y, len(x))
-        loss, e = self.output_error(first[-1].h, t)
-        h, t = modulate(self, x, first, e)[0], weighed(t)  # (N, *in), x^m
-        for index, clean in enumerate(first):
-            modulated = present(self, index, h, like=clean)
-            last = index == len(first) - 1
-            up = slope(clean, (e + t) / len(x)) if last else clean.h / products(clean)
-            down = slope(modulated, t / len(x)) if last else modulated.h / products(clean)
-            learn(clean, up)
-            learn(modulated, -down, ready)
-            h = modulated.h
-        return loss
+        return _contrast(self, x, y, ready)
 
 
 class PEPITALocal(Rule):
@@ -85,6 +74,8 @@ class PEPITALocal(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        if ready is None:
+            return _contrast(self, x, y, ready)
         first = []
         h, t = x, self.targets(y, len(x))
         for index in range(len(self.layers)):
@@ -102,3 +93,23 @@ class PEPITALocal(Rule):
             down = slope(trace, t / len(x)) if index == len(first) - 1 else h / products(trace)
             learn(trace, -down, ready)
         return loss
+
+
+def _contrast(rule: Any, x: Tensor, y: Tensor, ready: Ready | None) -> Tensor:
+    first, N = first_pass(rule, x), len(x)
+    t = rule.targets(y, N)
+    loss, e = rule.output_error(first[-1].h, t)
+    h, d = modulate(rule, x, first, e)  # (N, *in): x^m, x^m - x
+    t = weighed(t)
+    for clean in first:
+        modulated, d_x, d = follow(rule, clean, h, d)  # d is h^m - h
+        if clean is first[-1]:
+            down = slope(modulated, t / N)
+            risen = slope(clean, e / N) + (slope(clean, t / N) - down)
+        else:
+            down, risen = modulated.h / products(clean), d / -products(clean)
+        learn_apart(clean, modulated, d_x, risen, down)
+        if ready is not None:
+            ready(clean.layer)
+        h = modulated.h
+    return loss

@@ -4,7 +4,9 @@
     x^m = x                   "none"      the control F = 0: hidden layers stay as they are
     x^m = x + r u             "random"    u uniform in [0, 1), a number for each input
 
-in = the input of layer ``at``, so that with at=0 it is the image that is modulated.
+in = the input of layer ``at``, so that with at=0 it is the image that is modulated.  The second pass is followed by
+what it differs from the first, h^m - h = f(a + W d) - f(a) with d = h^m - h below: a number of its own in every layer,
+since the difference of two activities far from zero would be the rounding of both.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from altprop.core import Refused, Rule, Trace, draw_feedback, forward, project, push
-from altprop.core.layer import is_linear
+from altprop.core import Refused, Rule, Trace, accumulate, correlate, draw_feedback, drive, forward, learn, project
+from altprop.core.layer import is_convolution, is_dense, is_linear
+from altprop.core.local import prepare
+from altprop.core.steps import DROPOUTS, Step, jvp, kind_of, run_all
 
 CHOICES: dict[str, tuple[object, ...]] = {
     "sign": (1, -1),
@@ -32,6 +36,9 @@ NORMALISE: dict[str | None, Callable[[Tensor], Tensor]] = {  # an activity of le
     "sample": lambda h: h / _or_one(h.flatten(1).norm(dim=1)).view(-1, *(1 for _ in h.shape[1:])),
     "batch": lambda h: h / _or_one(h.norm()),
 }
+
+ROUNDING = 4  # of an activity, in units of its last place
+PROPORTIONAL = (nn.Identity, nn.Flatten, *DROPOUTS)  # modules of which d is the whole difference
 
 PERTURB: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {  # (rule, h, e) -> what is added to h
     "error": lambda rule, h, e: project(rule.s * e, rule.feedback[0]),
@@ -72,21 +79,64 @@ def present(rule: Any, index: int, h: Tensor, like: Trace | None = None, **known
     return trace if last else trace._replace(h=NORMALISE[rule.normalise](trace.h))
 
 
-def first_pass(rule: Any, x: Tensor, keep: bool = False) -> list[Trace]:
-    """Every layer's trace on x; with ``keep`` the first one's pre-activation too."""
+def first_pass(rule: Any, x: Tensor) -> list[Trace]:
+    """Every layer's trace on x, with its pre-activation."""
     traces: list[Trace] = []
     for index in range(len(rule.layers)):
-        traces.append(present(rule, index, x, keep=keep and not traces))
+        traces.append(present(rule, index, x, keep=True))
         x = traces[-1].h
     return traces
 
 
-def modulate(rule: Any, x: Tensor, first: list[Trace], e: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(x^m (N, *in), and where the first pass kept it the pre-activation W x^m = W x + s e (F W^T) (N, n_1))."""
+def modulate(rule: Any, x: Tensor, first: list[Trace], e: Tensor) -> tuple[Tensor, Tensor]:
+    """(x^m (N, *in), d = x^m - x) at the layer that the error enters."""
     h = first[rule.enters - 1].h if rule.enters else x
-    a = first[0].a
-    known = None if a is None else a + project(rule.s * e, push(first[0], rule.feedback[0]))
-    return h + PERTURB[rule.perturb](rule, h, e), known
+    d = PERTURB[rule.perturb](rule, h, e)
+    return h + d, d
+
+
+def follow(rule: Any, clean: Trace, h: Tensor, d: Tensor, d_a: Tensor | None = None) -> tuple[Trace, Tensor, Tensor]:
+    """A layer's second pass, on h (N, *in) that differs by d from what its first pass had: (its trace, the same
+    difference at the input of its synapse, and that of its activity).  d_a: W d, where the caller knows it."""
+    layer, index = clean.layer, rule.layers.index(clean.layer)
+    module, a = layer.synapse, clean.a  # type: Any, Any
+    if not is_dense(module):
+        again = present(rule, index, h, like=clean)
+        return again, again.x - clean.x, again.h - clean.h
+    x, inlet = prepare(layer, h, clean, reach=True)
+    d_x = _apart(inlet, x, clean.x, d)
+    d_a = drive(module, d_x, module.weight) if d_a is None else d_a
+    h, activation = run_all(layer.activation, a + d_a, clean.activation, fresh=True)
+    again = Trace(layer, x, None, h, inlet, clean.synapse, activation)
+    if rule.normalise is None or index == len(rule.layers) - 1:
+        return again, d_x, _apart(activation, h, clean.h, d_a)
+    h = NORMALISE[rule.normalise](h)
+    return again._replace(h=h), d_x, h - clean.h
+
+
+def _apart(steps: list[Step], y: Tensor, clean: Tensor, d: Tensor) -> Tensor:
+    """y - clean behind modules whose inputs differ by d.  Where the tangent agrees with it to the rounding of y the two
+    are the same, and the tangent, which subtracts nothing, is the one without that rounding."""
+    if not all(type(step.module).__module__.startswith(("torch.nn.", "altprop.")) for step in steps):
+        return y - clean  # a module of the user's may have no second derivative
+    for step in steps:
+        d = jvp(step, d)
+    if all(kind_of(step.module) in PROPORTIONAL for step in steps):
+        return d
+    apart = y - clean
+    return torch.where((apart - d).abs_() <= ROUNDING * torch.finfo(y.dtype).eps * y.abs(), d, apart)
+
+
+def learn_apart(clean: Trace, modulated: Trace, d_x: Tensor, risen: Tensor, down: Tensor) -> None:
+    """W.grad += up^T x - down^T x^m, with risen = up - down and d_x = x^m - x:  risen^T x - down^T d_x."""
+    module: Any = clean.layer.synapse
+    if not is_dense(module):
+        learn(clean, risen + down)
+        learn(modulated, -down)
+        return
+    learn(clean, risen)  # the bias, whose input is 1 in both passes, has all of it
+    if module.weight.requires_grad:
+        accumulate(module.weight, correlate(module, d_x, -down))
 
 
 def infer(rule: Any, x: Tensor) -> Tensor:
@@ -100,9 +150,17 @@ def infer(rule: Any, x: Tensor) -> Tensor:
 
 
 def products(trace: Trace) -> int:
-    """M: how many products of pre- and postsynaptic activity each weight sums: N, times the positions that share it."""
+    """M: how many products of pre- and postsynaptic activity each weight sums: N, times the positions that share it.
+
+    A transposed convolution lays its kernel out from every position of its input, others take it to every one of their
+    output."""
     module: Any = trace.layer.synapse
-    return trace.h.numel() // int(module.weight.shape[0]) if is_linear(module) else len(trace.h)
+    if not is_linear(module):
+        return len(trace.h)
+    if not is_convolution(module):
+        return trace.h.numel() // trace.h.shape[-1]
+    side = trace.x if module.transposed else trace.h
+    return side.numel() // side.shape[1]
 
 
 def _or_one(length: Tensor) -> Tensor:

@@ -5,7 +5,8 @@
     W_l.grad += (h_l - h_l^m)^T p_{l-1} / M          p = h^m (modulated) or h (standard)
     W_L.grad += e^T p_{L-1} / N                      e, or e^m of the second pass
 
-M is the number of products that the weight sums: N in a linear layer, N times the map's positions in a convolution.
+M is the number of products that the weight sums: N in a linear layer, N times the map's positions in a convolution, at
+its output, and in a transposed one, at its input.
 Both passes share their dropout masks.  No signal travels backwards and no derivative is taken.
 
 References: Dellaferrera and Kreiman, ICML 2022, algorithm 1, appendices A and D; Srinivasan et al., ICLR 2024
@@ -29,10 +30,10 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Feedback, Ready, Refused, Rule, draw_feedback, learn, slope
+from altprop.core import Claims, Feedback, Ready, Refused, Rule, draw_feedback, learn, project, push, slope
 from altprop.core.layer import is_flat_linear
 from altprop.rules.pepita.mirror import draw_factors, draw_noise, mirror, product
-from altprop.rules.pepita.modulation import check, first_pass, infer, modulate, present, products
+from altprop.rules.pepita.modulation import check, first_pass, follow, infer, modulate, present, products
 
 
 class PEPITA(Rule):
@@ -73,14 +74,15 @@ class PEPITA(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        first = first_pass(self, x, keep=self._low_rank(len(x)))
+        first = first_pass(self, x)
         t = self.targets(y, len(x))
         loss, e = self.output_error(first[-1].h, t)
-        h, a = modulate(self, x, first, e)  # (N, *in), x^m
-        for index in range(self.enters, len(first) - 1):
-            clean, modulated = first[index], present(self, index, h, like=first[index], a=a)
-            learn(modulated if self.modulated_x else clean, (clean.h - modulated.h).div_(products(clean)), ready)
-            h, a = modulated.h, None
+        h, d = modulate(self, x, first, e)  # (N, *in): x^m, x^m - x
+        d_a = project(self.s * e, push(first[0], self.feedback[0])) if self._low_rank(len(x)) else None
+        for clean in first[self.enters : -1]:
+            modulated, _, d = follow(self, clean, h, d, d_a)  # d is h^m - h
+            learn(modulated if self.modulated_x else clean, d / -products(clean), ready)
+            h, d_a = modulated.h, None
         clean, modulated = first[-1], present(self, len(first) - 1, h, like=first[-1])
         if self.modulated_e:
             e = self.output_error(modulated.h, t)[1]
@@ -92,6 +94,6 @@ class PEPITA(Rule):
         return loss
 
     def _low_rank(self, n: int) -> bool:
-        """Whether W x^m = W x + s e (F W^T) is cheaper: a column a class, not a product of the batch."""
+        """Whether W x^m - W x = s e (F W^T) is cheaper: a column a class, not a product of the batch."""
         plain = self.perturb == "error" and self.enters == 0
         return plain and is_flat_linear(self.layers[0], self.shapes[0].a) and self.classes < n
