@@ -11,10 +11,13 @@ from .augment import AUGMENTATIONS
 from .catalogue import DATASETS, Entry, fetch, load
 from .convert import from_torch
 from .dataset import Dataset, as_float, batches
-from .errors import DataError
+from .errors import DataError, DataWarning
 from .features import read_features
+from .labelled import Labelled, align, find_columns, read_labelled
+from .scaling import Raw, far
+from .shapes import check_shape
 
 __all__ = [
-    "AUGMENTATIONS", "DATASETS", "DataError", "Dataset", "Entry", "as_float", "batches", "fetch", "from_torch", "load",
-    "read_features",
+    "AUGMENTATIONS", "DATASETS", "DataError", "DataWarning", "Dataset", "Entry", "Labelled", "Raw", "align", "as_float",
+    "batches", "check_shape", "far", "fetch", "find_columns", "from_torch", "load", "read_features", "read_labelled",
 ]  # fmt: skip

@@ -19,6 +19,10 @@ class DataError(ValueError):
         super().__init__(" ".join(message.splitlines()))
 
 
+class DataWarning(UserWarning):
+    """Data that can be used, but perhaps not as meant."""
+
+
 # What the standard library, numpy and pillow are known to raise on damaged bytes; pickle alone documents half of it.
 _DAMAGE = (OSError, EOFError, ValueError, TypeError, AttributeError, ImportError, LookupError, SyntaxError,
            OverflowError, NotImplementedError, struct.error, zlib.error, zipfile.BadZipFile, tarfile.TarError,

@@ -4,7 +4,9 @@ import csv
 import stat
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,10 +17,13 @@ from .errors import DataError, reading, suggest
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _MODES = ("L", "RGB")
+Build = Callable[..., Any]  # of name, train and test part: a `Dataset` as by `assemble`, or `Labelled` samples
 
 
-def read_file(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
+def read_file(path: Path, *, label: str = "label", seed: int = 0, build: Build = assemble) -> Dataset:
     """The data set in an .npz or .csv file, or in a folder of images by class; without a test part a fifth is held out.
+
+    `build` makes it of what was read, here and in the readers: by default `assemble`.
 
     Raises `DataError` for a path that does not exist, an unknown suffix, and what the reader refuses.
     """
@@ -26,14 +31,14 @@ def read_file(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
     with reading(path, kinds):
         folder = stat.S_ISDIR(path.stat().st_mode)
     if folder:
-        return read_folder(path, seed=seed)
+        return read_folder(path, seed=seed, build=build)
     if path.suffix.lower() not in READERS:
         came = f"the suffix {path.suffix!r} is unknown"
         raise DataError(f"{path}: {came}; expected {kinds}; convert it, or give tensors to from_torch")
-    return READERS[path.suffix.lower()](path, label=label, seed=seed)
+    return READERS[path.suffix.lower()](path, label=label, seed=seed, build=build)
 
 
-def read_npz(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
+def read_npz(path: Path, *, label: str = "label", seed: int = 0, build: Build = assemble) -> Dataset:
     """x_train, y_train, x_test, y_test, or the first two, or x, y, from an archive of arrays; nothing is unpickled.
 
     x (N, ...) uint8 or real; y (N,) whole numbers from 0 are labels, else targets (N,) or (N, K). `label` is not used.
@@ -47,7 +52,7 @@ def read_npz(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
             f"{path}: holds {sorted(arrays)}; expected x_train, y_train, x_test, y_test, or x, y; rename them"
         )
     test = (arrays["x_test"], arrays["y_test"]) if tested else None
-    return assemble(path.name, (arrays[train[0]], arrays[train[1]]), test, seed=seed)
+    return build(path.name, (arrays[train[0]], arrays[train[1]]), test, seed=seed)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -61,7 +66,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def read_csv(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
+def read_csv(path: Path, *, label: str = "label", seed: int = 0, build: Build = assemble) -> Dataset:
     """Numeric columns (N, features) float32 and the column `label`, from a comma-separated table with a header.
 
     Labels are whole numbers ("3.0" too) or text, both sorted into classes; numbers with a fraction are a regression
@@ -86,7 +91,8 @@ def read_csv(path: Path, *, label: str = "label", seed: int = 0) -> Dataset:
     if not x:
         raise DataError(f"{path}: has a header but no rows; expected at least one; add samples")
     y, classes = _classes(labels)
-    return assemble(path.name, (np.stack(x), y), None, seed=seed, classes=classes)
+    data = build(path.name, (np.stack(x), y), None, seed=seed, classes=classes)
+    return replace(data, features=tuple(names))
 
 
 def _header(path: Path, cells: list[str], label: str) -> list[str]:
@@ -141,7 +147,7 @@ def _classes(labels: list[str]) -> tuple[np.ndarray, tuple[str, ...] | None]:
     return y, tuple(str(int(number)) for number in numbers)
 
 
-def read_folder(path: Path, *, seed: int = 0) -> Dataset:
+def read_folder(path: Path, *, seed: int = 0, build: Build = assemble) -> Dataset:
     """uint8 (N, C, H, W) from PNG and JPEG files in one folder a class, or such folders below train/ and perhaps test/.
 
     All images must have one size and one mode, L (C = 1) or RGB (C = 3); files of other kinds are left alone.
@@ -153,7 +159,7 @@ def read_folder(path: Path, *, seed: int = 0) -> Dataset:
     classes = tuple(class_folders(train))
     pair = _read_classes(train, classes)
     test = _read_classes(path / "test", classes) if tested else None
-    return assemble(path.name, pair, test, seed=seed, classes=classes)
+    return build(path.name, pair, test, seed=seed, classes=classes)
 
 
 def class_folders(path: Path) -> list[str]:

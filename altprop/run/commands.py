@@ -155,7 +155,8 @@ def predict(run: Path, file: Path) -> tuple[list[str], list[list[Any]]]:
     """(header, rows): label, probability and one column a class; for a regression one column an output."""
     directory = RunDirectory.open(run)
     description = directory.data()
-    x = read_features(file, tuple(description["shape"]), label=directory.recipe().label)
+    shape = tuple((description.get("raw") or description)["shape"])
+    x = read_features(file, shape, label=directory.recipe().label)
     y_hat, classes = experiment.predict(run, x)
     if not classes:
         return [f"y{index}" for index in range(y_hat.shape[1])], [[f"{v:.6g}" for v in row] for row in y_hat.tolist()]

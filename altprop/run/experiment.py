@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from altprop.core import Rule
-from altprop.data import Dataset, as_float, batches, from_torch
-from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare, whitened
+from altprop.data import Dataset, from_torch
+from altprop.run.inputs import preprocessed
+from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
+from altprop.run.model import Model
 from altprop.run.phases import read_out
 from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
 from altprop.run.store import RunDirectory, check_free, describe, write_atomically
-from altprop.run.train import EVALUATION_BATCH, Position, Progress, evaluate, resume, train
+from altprop.run.train import Position, Progress, evaluate, resume, test_scores, train, units_of
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
-
-
-def _shares(y_hat: Tensor) -> Tensor:
-    """Rows that sum to one and are largest where y_hat is."""
-    positive = y_hat - y_hat.amin(1, keepdim=True).clamp(max=0) + 1e-12
-    return positive / positive.sum(1, keepdim=True)
-
-
-PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "cross_entropy": lambda z: z.softmax(1),
-    "binary_cross_entropy": lambda z: _shares(z.sigmoid()),
-    "mse": _shares,
-}
 
 
 @dataclass(frozen=True)
@@ -47,6 +36,8 @@ class Result:
     metrics: list[dict[str, Any]]  # one row an epoch
     train_accuracy: float | None  # on the whole training part
     path: Path | None
+    model: Model  # from raw samples to outputs
+    scores: dict[str, float | None]  # of a regression: r2, mae and rmse on the test part, in the targets' units
 
     @property
     def test_accuracy(self) -> float | None:
@@ -59,14 +50,23 @@ class Result:
             "rule": self.recipe.rule, "data": self.recipe.data, "net": self.recipe.net, "activation": self.recipe.act,
             "lr": self.recipe.rate_used, "epochs": self.recipe.epochs, "seed": self.recipe.seed,
             "loss": last["loss"], "train_accuracy": self.train_accuracy, "test_accuracy": last["test_accuracy"],
-            "test_loss": last["test_loss"], "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"],
+            "test_loss": last["test_loss"], **{f"test_{key}": value for key, value in self.scores.items()},
+            "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"], "scale": self.recipe.scale,
             "run": None if self.path is None else str(self.path),
         }  # fmt: skip
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True)
+class Loaded:
+    """A run given back: net and rule, which take inputs as they were scaled in training, and the model, which takes raw
+    samples.  ``net, rule = load(run)`` unpacks the first two."""
+
     net: nn.Module
     rule: Rule
+    model: Model
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.net, self.rule))
 
 
 def fit(
@@ -161,26 +161,31 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
     if accuracy is None:
         accuracy = evaluate(learner.rule, learner.data.x_train, learner.data.y_train)[1]
     path = None if run is None else run.path
-    return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path)
+    model = Model(learner.rule, describe(learner.data), learner.recipe.loss or "", learner.data.whitening)
+    scores = test_scores(learner.rule, learner.data)
+    return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path, model, scores)
 
 
 def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
-    """(net, rule) of a run directory, on the CPU in eval mode.  ``net``: an untrained copy of a net given from Python.
+    """Net, rule and model of a run directory, on the CPU in eval mode.
+
+    net: an untrained copy of a net given from Python.
 
     Raises ``RunError`` for a path that is no run, or a damaged one."""
     directory = RunDirectory.open(Path(run))
     recipe, data = directory.recipe(), directory.data()
-    tensors = directory.finished()
+    tensors, whitening = directory.finished(), directory.whitening()
     try:
         net = build_net(recipe, tuple(data["shape"]), data["outputs"]) if net is None else net
         rule = build_rule(recipe, net, torch.zeros(1, *data["shape"]))
         rule.load_state_dict(tensors)
+        model = Model(rule, data, recipe.loss or "", whitening).eval()
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
             f"{directory.path} does not fit its recipe ({str(error).splitlines()[0]}): it is damaged, train it anew"
         ) from error
     rule.eval()
-    return Loaded(net, rule)
+    return Loaded(net, rule, model)
 
 
 def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dict[str, Any]:
@@ -191,36 +196,21 @@ def evaluate_run(path: str | Path, device: str = "cpu", data: Any = None) -> dic
     dataset = _given(recipe, data) or load_data(recipe)
     check_same_data(directory, dataset)
     dataset = dataset.to(device)
-    loss, accuracy = evaluate(rule, dataset.x_test, dataset.y_test)
+    loss, accuracy = evaluate(rule, dataset.x_test, dataset.y_test, units_of(dataset))
+    scores = test_scores(rule, dataset)
     return {
         "run": str(path), "rule": recipe.rule, "data": recipe.data, "net": recipe.net, "samples": len(dataset.x_test),
-        "test_loss": loss, "test_accuracy": accuracy,
+        "test_loss": loss, "test_accuracy": accuracy, **{f"test_{key}": value for key, value in scores.items()},
     }  # fmt: skip
 
 
 def predict(path: str | Path, x: Tensor) -> tuple[Tensor, list[str]]:
-    """What a run's net says of x (N, *shape), scaled as its training data were: (y_hat (N, C), class names).
+    """What a run's model says of raw x (N, *shape): (y_hat (N, C), class names).
 
-    y_hat are probabilities for a classifier (of sigmoid or mse outputs: their shares of the row's sum), and the outputs
-    themselves for a regression."""
-    directory = RunDirectory.open(Path(path))
-    description, recipe = directory.data(), directory.recipe()
-    if recipe.whiten is not None:
-        raise RunError(
-            f"{path} was trained on whitened inputs, which predict cannot make of others: train without whiten"
-        )
-    rule = load(path).rule
-    if list(x.shape[1:]) != description["shape"]:
-        raise RunError(
-            f"samples of shape {tuple(x.shape[1:])} came, but the run's net takes {tuple(description['shape'])}: "
-            "give the same features as in training"
-        )
-    if description["scaling"] is not None:
-        offset, spread = (torch.tensor(part) for part in description["scaling"])
-        x = (as_float(x) - offset) / spread
-    with torch.no_grad():
-        z = torch.cat([rule(inputs) for inputs, _ in batches(x, torch.zeros(len(x)), EVALUATION_BATCH)])
-    return PROBABILITIES[recipe.loss or ""](z) if description["classes"] else z, description["classes"]
+    y_hat are probabilities for a classifier (of sigmoid or mse outputs: their shares of the row's sum), and the values
+    themselves, in their own units, for a regression."""
+    model = load(path).model
+    return model.predict_proba(x) if model.classes else model.outputs(x), list(model.classes)
 
 
 def check_same_data(run: RunDirectory, data: Dataset) -> None:
@@ -246,4 +236,4 @@ def _dataset(data: Any, recipe: Recipe) -> Dataset:
     if not isinstance(data, Dataset):
         train, test = (data["train"], data.get("test")) if isinstance(data, dict) else (data, None)
         data = from_torch(train, test, seed=recipe.seed)
-    return whitened(data.split_validation(recipe.val, recipe.seed).scaled(recipe.scale), recipe.whiten)
+    return preprocessed(data.split_validation(recipe.val, recipe.seed), recipe)

@@ -15,12 +15,12 @@ from torch.nn.modules.batchnorm import _NormBase
 from altprop.core import Layer, Refused, Rule, layers
 from altprop.core.layer import is_dense
 from altprop.data import AUGMENTATIONS, DATASETS, Dataset, as_float, load
-from altprop.measure import fit_whitening
 from altprop.nets import build
 from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
 from altprop.run.defaults import OPTIMIZER_RATES, READOUT_RATE, REGRESSION_FACTOR, default_rate, defaults
+from altprop.run.inputs import preprocessed
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError, nearest, rule_arguments
@@ -145,19 +145,8 @@ def prepare(
 
 def load_data(recipe: Recipe) -> Dataset:
     """The data that the recipe names, split, scaled and whitened as it says."""
-    data = load(
-        recipe.data, data_dir=recipe.data_dir, label=recipe.label, scale=recipe.scale, val=recipe.val, seed=recipe.seed
-    )
-    return whitened(data, recipe.whiten)
-
-
-def whitened(data: Dataset, kind: str | None) -> Dataset:
-    """The data set with every part whitened by the statistics of its training part; None leaves it as it is."""
-    if kind is None:
-        return data
-    whitening = fit_whitening(as_float(data.x_train), kind)
-    parts: dict[str, Any] = {name: whitening.apply(as_float(x)).float() for name, x in data.inputs()}
-    return replace(data, **parts)
+    data = load(recipe.data, data_dir=recipe.data_dir, label=recipe.label, val=recipe.val, seed=recipe.seed)
+    return preprocessed(data, recipe)
 
 
 def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
@@ -172,6 +161,7 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         first, *hidden, last = net.split("-")
         net = "-".join([first, *(f"norm-{part}" for part in hidden), last])
     named = recipe.data in DATASETS or recipe.data == "custom"
+    standardised = data.target_scaling is not None
     absolute = str(Path(recipe.data).expanduser().resolve())  # since a run may be read from elsewhere
     return recipe.with_(
         data=recipe.data if named else absolute,
@@ -180,7 +170,9 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         init=recipe.init or default.init,
         optimizer=optimizer,
         act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
-        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default_rate(recipe.rule, bool(data.classes)),
+        scale=recipe.scale or data.scale,
+        target_scale=recipe.target_scale or (None if data.classes else "standard" if standardised else "none"),
+        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default_rate(recipe.rule, bool(data.classes), standardised),
         readout=_resolved_readout(recipe, bool(data.classes)),
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )

@@ -44,7 +44,8 @@ class Recipe(BaseModel):
     data: str = "digits"
     data_dir: str | None = None
     label: str = "label"
-    scale: str | None = None
+    scale: str | None = None  # of the inputs: none, unit or standard; None: standard for tables, else none
+    target_scale: str | None = None  # of a regression's targets, likewise; None: standard, but none for published data
     val: float = Field(default=0.0, ge=0, lt=1)
     net: str | None = None
     act: str | None = None

@@ -1,6 +1,6 @@
 """The run directory: what is written while a run goes on, so that it can be resumed, read and loaded.
 
-    recipe.toml  environment.json  data.json  metrics.jsonl
+    recipe.toml  environment.json  data.json  metrics.jsonl     and, where inputs are whitened, whitening.safetensors
     checkpoint/state.json + checkpoint/<step>.safetensors       resumable to the bit
     model.safetensors  rule.safetensors                         at the end: plain state dicts of the net and of the rule
 
@@ -86,6 +86,9 @@ class RunDirectory:
             write_atomically(path / "recipe.toml", recipe.toml())
             write_atomically(path / "environment.json", json.dumps(environment(recipe.device), indent=1))
             write_atomically(path / "data.json", json.dumps(describe(data), indent=1))
+            if data.whitening is not None:
+                parts = {"mean": data.whitening[0].contiguous(), "matrix": data.whitening[1].contiguous()}
+                write_atomically(path / "whitening.safetensors", safetensors.torch.save(parts))
         except RunError:
             run.remove()
             raise
@@ -112,10 +115,27 @@ class RunDirectory:
                 folder.rmdir()
 
     def recipe(self) -> Recipe:
-        return read_recipe(self.path / "recipe.toml")
+        """What it was made of; a recipe that says nothing of scales is from before they were decided by the data."""
+        recipe = read_recipe(self.path / "recipe.toml")
+        if recipe.scale is not None:
+            return recipe
+        return recipe.with_(scale="none", target_scale=None if self.data()["classes"] else "none")
+
+    def whitening(self) -> tuple[Tensor, Tensor] | None:
+        """(mean, matrix) that its inputs were whitened by; raises ``RunError`` where they were and it is not there."""
+        path = self.path / "whitening.safetensors"
+        if self.recipe().whiten is None:
+            return None
+        if not path.is_file():
+            raise RunError(f"{self.path} was trained on whitened inputs, but has no {path.name}: train it anew")
+        try:
+            parts = safetensors.torch.load(path.read_bytes())
+            return parts["mean"], parts["matrix"]
+        except (OSError, KeyError, safetensors.SafetensorError) as error:
+            raise _corrupt(path, error) from error
 
     def data(self) -> dict[str, Any]:
-        """Name, shape, outputs and classes of the data, and the scaling of its inputs."""
+        """Name, shape, outputs and classes of the data, what its samples were, and what was done to them."""
         path = self.path / "data.json"
         data = _read_json(path)
         try:
@@ -189,8 +209,17 @@ class RunDirectory:
             raise _corrupt(path, error) from error
 
 
+class Original(BaseModel):
+    """What the samples were before anything was done to them: ``altprop.data.Raw``."""
+
+    shape: list[int]
+    dtype: str
+    low: float
+    high: float
+
+
 class Description(BaseModel):
-    """data.json."""
+    """data.json; what is not demanded is not in that of older runs."""
 
     name: str
     shape: list[int]
@@ -198,22 +227,30 @@ class Description(BaseModel):
     classes: list[str]
     samples: dict[str, int]
     scaling: list[Any] | None
+    target_scaling: list[list[float]] | None = None
+    features: list[str] = []
+    raw: Original | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> Description:
-        if len(self.classes) not in (0, self.outputs) or (self.scaling is not None and len(self.scaling) != 2):
+        pairs = [pair for pair in (self.scaling, self.target_scaling) if pair is not None]
+        if len(self.classes) not in (0, self.outputs) or any(len(pair) != 2 for pair in pairs):
             raise ValueError("classes, outputs and scaling do not agree")
         return self
 
 
 def describe(data: Dataset) -> dict[str, Any]:
     """What must be known of the data to use the net without them."""
-    scaling = [part.squeeze(0).tolist() for part in data.scaling] if data.scaling else None
     counts = {part: len(x) for part, x, _ in data.parts()}
     return {
         "name": data.name, "shape": list(data.shape), "outputs": data.outputs, "classes": list(data.classes),
-        "samples": counts, "scaling": scaling,
+        "samples": counts, "scaling": _plain(data.scaling), "target_scaling": _plain(data.target_scaling),
+        "features": list(data.features), "raw": data.original._asdict() | {"shape": list(data.original.shape)},
     }  # fmt: skip
+
+
+def _plain(scaling: tuple[Tensor, Tensor] | None) -> list[Any] | None:
+    return scaling and [part.squeeze(0).tolist() for part in scaling]
 
 
 def environment(device: str) -> dict[str, Any]:

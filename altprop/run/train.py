@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from altprop.core import Rule
-from altprop.data import as_float, batches
-from altprop.measure import angles_to_bp, feedback_angles, norms, unit_norms
+from altprop.data import Dataset, as_float, batches
+from altprop.measure import angles_to_bp, feedback_angles, norms, regression_scores, unit_norms
 from altprop.run.learner import Learner
 from altprop.run.optimizers import BATCHWISE
 from altprop.run.recipe import RunError
@@ -110,17 +110,42 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
     position.seconds = time.perf_counter() - start
 
 
-def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
-    """(mean loss, accuracy or, for targets instead of labels, None) in eval mode."""
+def evaluate(rule: Rule, x: Tensor, y: Tensor, units: Tensor | None = None) -> tuple[float, float | None]:
+    """(mean loss, accuracy or, for targets instead of labels, None) in eval mode.
+
+    units (K,) of scaled targets: what 1 of each is in its own unit; the loss, half the sum of squares, is told in the
+    square of that."""
     training, loss, correct = rule.training, 0.0, 0
     rule.eval()
     with torch.no_grad():
         for inputs, labels in batches(x, y, EVALUATION_BATCH, dtype=rule.like.dtype, device=rule.like.device):
             output = rule(inputs)
-            loss += float(rule.output_error(output, rule.targets(labels, len(inputs)))[0]) * len(inputs)
+            if units is None:
+                loss += float(rule.output_error(output, rule.targets(labels, len(inputs)))[0]) * len(inputs)
+            else:
+                loss += float(((output - labels).double() * units.to(output.device)).square().sum() / 2)
             correct += int((output.argmax(1) == labels).sum()) if labels.dim() == 1 else 0
     rule.train(training)
     return loss / len(x), correct / len(x) if y.dim() == 1 else None
+
+
+def units_of(data: Dataset) -> Tensor | None:
+    """Of each target (K,), what 1 is in its own unit, where a regression's targets are scaled."""
+    return None if data.target_scaling is None else data.target_scaling[1].flatten().double()
+
+
+def test_scores(rule: Rule, data: Dataset) -> dict[str, float | None]:
+    """r2, mae and rmse of a regression on its test part, the errors in the targets' own units; nothing for classes."""
+    if data.classes:
+        return {}
+    units, training = units_of(data), rule.training
+    parts = batches(data.x_test, data.y_test, EVALUATION_BATCH, dtype=rule.like.dtype, device=rule.like.device)
+    rule.eval()
+    with torch.no_grad():
+        y_hat = torch.cat([rule(x).double().cpu() for x, _ in parts])
+    rule.train(training)
+    units = y_hat.new_ones(()) if units is None else units.cpu()
+    return regression_scores(y_hat * units, data.y_test.double().cpu() * units)
 
 
 def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
@@ -143,16 +168,17 @@ def _accuracies(learner: Learner, position: Position) -> dict[str, Any]:
     data, rule = learner.data, learner.rule
     if learner.hidden:  # the readout has not learned yet
         return dict.fromkeys(("loss", "train_accuracy", "test_loss", "test_accuracy"))
-    few = len(data.x_test)
-    test_loss, test_accuracy = evaluate(rule, data.x_test, data.y_test)
+    few, units = len(data.x_test), units_of(data)
+    test_loss, test_accuracy = evaluate(rule, data.x_test, data.y_test, units)
+    train_loss, train_accuracy = evaluate(rule, data.x_train[:few], data.y_train[:few], units)
     row = {
-        "loss": position.loss_sum / len(data.x_train),
-        "train_accuracy": evaluate(rule, data.x_train[:few], data.y_train[:few])[1],
+        "loss": position.loss_sum / len(data.x_train) if units is None else train_loss,
+        "train_accuracy": train_accuracy,
         "test_loss": test_loss,
         "test_accuracy": test_accuracy,
     }
     if data.x_val is not None and data.y_val is not None:
-        row["val_loss"], row["val_accuracy"] = evaluate(rule, data.x_val, data.y_val)
+        row["val_loss"], row["val_accuracy"] = evaluate(rule, data.x_val, data.y_val, units)
     return row
 
 
