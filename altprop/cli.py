@@ -36,7 +36,9 @@ Net = Annotated[str | None, typer.Option(help="Spec such as 784-1024-10 or conv3
 Data = Annotated[str | None, typer.Option(help="Name, .npz, .csv or folder of images by class [digits].")]
 DataDir = Annotated[str | None, typer.Option(help="Where published sets lie [ALTPROP_DATA, else a cache].")]
 Label = Annotated[str | None, typer.Option(help="Label column of a .csv [label].")]
-Scale = Annotated[str | None, typer.Option(help="Rescale inputs: unit or standard.")]
+Scale = Annotated[
+    str | None, typer.Option(help="Rescale inputs: none, unit, standard [standard for tables, else none].")
+]
 Val = Annotated[float | None, typer.Option(help="Fraction of the training part to hold out for tuning [0].")]
 Act = Annotated[str | None, typer.Option(help="Activation, or auto: that of the rule's source [auto].")]
 Dropout = Annotated[float | None, typer.Option(help="After every hidden linear layer [0].")]
@@ -155,9 +157,14 @@ def compare(
 
 
 @app.command("eval")
-def evaluate(run: Path, device: Annotated[str, typer.Option()] = "cpu", as_json: Json = False) -> None:
-    """Loss and accuracy of a run on the test part of its data."""
-    _print(commands.evaluate_run(run, device), as_json, show.summary)
+def evaluate(
+    run: Path,
+    data: Annotated[str | None, typer.Option(help="New labelled samples, in place of its data's test part.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label column of a new .csv [that of training].")] = None,
+    device: Annotated[str, typer.Option()] = "cpu", as_json: Json = False,
+) -> None:  # fmt: skip
+    """Loss and accuracy of a run, or the errors of a regression, on the test part of its data or on new samples."""
+    _print(commands.evaluate(run, data, label, device), as_json, show.summary)
 
 
 @app.command()
@@ -172,6 +179,16 @@ def predict(
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
     else:
         commands.write_csv(out, header, rows)
+
+
+@app.command()
+def export(
+    run: Path,
+    to: Annotated[str, typer.Option(help="pt2, onnx (needs altprop[onnx]), torchscript or state_dict.")],
+    out: Annotated[Path | None, typer.Option(help="[RUN/model.pt2, .onnx, .ts or .pt]")] = None,
+) -> None:
+    """Write the model, raw samples to outputs, for use without altprop, check it, and print its path."""
+    print(commands.export(run, to, out))
 
 
 @app.command("list")

@@ -29,7 +29,7 @@ FULL = {
     "act": "tanh", "dropout": 0.5, "bias": False, "init": "he_normal", "epochs": 7, "batch": 12, "optimizer": "sgd",
     "lr": 3e-05, "momentum": 0.5, "weight_decay": 1e-10, "schedule": "step@2,4", "seed": 2**62, "device": "cpu",
     "threads": 2, "stream": True, "measure": False, "nesterov": True, "eps": 0.5, "freeze": 1, "whiten": "pca",
-    "augment": "flip", "probe": True,
+    "augment": "flip", "probe": True, "target_scale": "none",
 }  # fmt: skip
 
 

@@ -56,8 +56,9 @@ def read_labelled(
 
 def align(where: str, x: Tensor, names: Sequence[str], wanted: Sequence[str]) -> Tensor:
     """The columns of x (N, features), called `names`, in the order of `wanted`; see `find_columns`."""
-    order = find_columns(where, names, wanted)
-    return x if order == list(range(x.shape[1])) else x.index_select(1, torch.tensor(order, device=x.device))
+    if not names or not wanted or tuple(names) == tuple(wanted):
+        return x
+    return x.index_select(1, torch.tensor(find_columns(where, names, wanted), device=x.device))
 
 
 def find_columns(where: str, names: Sequence[str], wanted: Sequence[str]) -> list[int]:
@@ -73,7 +74,9 @@ def find_columns(where: str, names: Sequence[str], wanted: Sequence[str]) -> lis
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         came = f"has no column {lacking[0]!r}{more}"
-        raise DataError(f"{where}: {came}; expected the columns of training, in any order; {suggest(lacking[0], names)}")
+        raise DataError(
+            f"{where}: {came}; expected the columns of training, in any order; {suggest(lacking[0], names)}"
+        )
     twice = next((name for name in wanted if list(names).count(name) > 1), None) if len(place) < len(names) else None
     if twice is not None:
         raise DataError(f"{where}: column {twice!r} stands twice; expected different names; rename one")

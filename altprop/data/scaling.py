@@ -66,9 +66,10 @@ def far(x: Tensor) -> str | None:
     axes = (0, *range(2, x.dim()))
     deviation, mean = torch.std_mean(x.double(), axes, correction=0)
     largest = float((deviation.square() + mean.square()).sqrt().max())
-    varied = deviation[deviation > 0]
     if largest and not USUAL[0] <= largest <= USUAL[1]:
         return f"their largest feature is of size {largest:.2g} (root mean square)"
-    if len(varied) and float(varied.max()) > APART * float(varied.median()):
-        return f"one feature deviates by {float(varied.max()):.2g}, half of them by less than {float(varied.median()):.2g}"
+    varied = deviation[deviation > 0]
+    widest, middle = (float(varied.max()), float(varied.median())) if len(varied) else (0.0, 0.0)
+    if widest > APART * middle:
+        return f"one feature deviates by {widest:.2g}, half of them by less than {middle:.2g}"
     return None

@@ -18,5 +18,6 @@ __all__ = [
     "ATTACKS", "FITS", "KINDS", "READOUTS", "Distribution", "Fit", "Plateau", "Whitening", "Winners", "accuracy_under",
     "activity", "angle", "angles_to_bp", "by_depth", "feedback_angles", "fgsm", "fit_ridge", "fit_svc",
     "fit_whitening", "gaussian", "nearest", "norms", "peak_activation_bytes", "pgd", "plateau", "receptive_fields",
-    "regression_scores", "ridge", "shares", "square_attack", "svc", "tsne", "unit_kinds", "unit_norms", "weight_distribution", "winners",
+    "regression_scores", "ridge", "shares", "square_attack", "svc", "tsne", "unit_kinds", "unit_norms",
+    "weight_distribution", "winners",
 ]  # fmt: skip

@@ -23,7 +23,9 @@ from altprop.rules import REFERENCES, RULES
 from altprop.run import experiment
 from altprop.run.compare import compare as run_comparison
 from altprop.run.defaults import default_rate, defaults
+from altprop.run.evaluation import evaluate_new
 from altprop.run.experiment import evaluate_run
+from altprop.run.export import export
 from altprop.run.published import rows
 from altprop.run.published import status as row_status
 from altprop.run.recipe import (
@@ -43,7 +45,7 @@ from altprop.run.store import RunDirectory, failed_write, write_atomically
 from altprop.run.train import Interrupted
 
 __all__ = [
-    "BAD_INPUT", "compare", "data_info", "evaluate_run", "explain", "fetch", "list_data", "list_rules", "predict",
+    "BAD_INPUT", "compare", "data_info", "evaluate", "explain", "export", "fetch", "list_data", "list_rules", "predict",
     "reproduce", "train", "write_csv", "write_report",
 ]  # fmt: skip
 
@@ -164,6 +166,13 @@ def predict(run: Path, file: Path) -> tuple[list[str], list[list[Any]]]:
     each = [[f"{value:.6f}" for value in row] for row in y_hat.tolist()]
     header = ["label", "probability", *(f"p_{name}" for name in classes)]
     return header, [left + right for left, right in zip(rows, each, strict=True)]
+
+
+def evaluate(run: Path, data: str | None, label: str | None, device: str) -> dict[str, Any]:
+    """Of a run, on the test part of its data, or on new ones."""
+    if data is None and label is not None:
+        raise RunError(f"--label {label} came without --data: it names the labels of new samples; leave it out")
+    return evaluate_run(run, device) if data is None else evaluate_new(run, data, label=label, device=device)
 
 
 def write_csv(path: Path, header: list[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -58,7 +58,7 @@ def compare(
     ratios = step_ratios(timed, data)
     last = results[rules[0]][0].recipe
     comparison = {
-        "data": first.data, "net": last.net, "epochs": last.epochs, "seeds": list(seeds),
+        "data": first.data, "net": last.net, "epochs": last.epochs, "seeds": list(seeds), "scale": last.scale,
         "report": str(out / "report.html"),
         "rows": [_row(rule, results[rule], results.get("bp"), ratios[rule], data) for rule in rules],
     }  # fmt: skip
@@ -90,6 +90,7 @@ def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, d
         "test_accuracy_mean": mean(accuracies) if accuracies else None,
         "test_accuracy_std": stdev(accuracies) if len(accuracies) > 1 else None,
         "test_loss_mean": mean(run.metrics[-1]["test_loss"] for run in runs),
+        "test_r2_mean": _mean_of(runs, "r2"),
         "n": len(runs),
         "difference_to_bp": difference,
         "difference_low": low,
@@ -101,6 +102,12 @@ def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, d
         "net": recipe.net,
         "readout": readout_of(runs[0]),
     }
+
+
+def _mean_of(runs: list[Result], score: str) -> float | None:
+    """Of a regression's score over the seeds; None for classes, and where one run has none."""
+    values = [run.scores.get(score) for run in runs]
+    return mean(value for value in values if value is not None) if all(v is not None for v in values) else None
 
 
 def readout_of(run: Result) -> str | None:

@@ -34,7 +34,12 @@ PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Inputs(nn.Module):
-    """Raw samples (N, *raw.shape) -> what the net was trained on: pixels in [0, 1], scaled, whitened, as the run did."""
+    """Raw samples (N, *raw.shape) -> what the net was trained on: pixels in [0, 1], scaled, whitened."""
+
+    offset: Tensor
+    spread: Tensor
+    mean: Tensor
+    matrix: Tensor
 
     def __init__(
         self, raw: Raw, shape: tuple[int, ...], scaling: Sequence[Any] | None, whitening: tuple[Tensor, Tensor] | None
@@ -141,7 +146,7 @@ class Model(nn.Module):
             return x.long()
         if self.raw.dtype == "uint8" and x.dtype != torch.uint8:
             low, high = (float(value) for value in x.aminmax())
-            if x.dtype == torch.int64 and 0 <= low and high <= 255:
+            if x.dtype == torch.int64 and low >= 0 and high <= 255:
                 return x.to(torch.uint8)
             if x.dtype == torch.int64 or high > PIXELS:
                 came = f"x is {x.dtype} up to {high:g}"

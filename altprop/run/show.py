@@ -123,7 +123,8 @@ RUNS: list[Column] = [
 
 def comparison(console: Console, result: dict[str, Any]) -> None:
     seeds = ", ".join(map(str, result["seeds"]))
-    title = f"{result['data']}, {result['net']}, {result['epochs']} epochs, seeds {seeds}"
+    scale = f", scale {result['scale']}" if result["scale"] != "none" else ""
+    title = f"{result['data']}{scale}, {result['net']}, {result['epochs']} epochs, seeds {seeds}"
     _table(console, COMPARISON, result["rows"], title)
     console.print(f"report: {result['report']}", soft_wrap=True)
 
@@ -160,7 +161,8 @@ def _table(console: Console, columns: list[Column], rows: list[dict[str, Any]], 
 
 def _accuracy(row: dict[str, Any]) -> str:
     if row["test_accuracy_mean"] is None:
-        return f"loss {row['test_loss_mean']:.4g} ({row['n']})"
+        r2 = "" if row["test_r2_mean"] is None else f"R2 {row['test_r2_mean']:.3f}, "
+        return f"{r2}loss {row['test_loss_mean']:.4g} ({row['n']})"
     deviation = "" if row["test_accuracy_std"] is None else f" ± {percent(row['test_accuracy_std'])}"
     return f"{percent(row['test_accuracy_mean'])}{deviation} ({row['n']})"
 
