@@ -64,7 +64,7 @@ def far(x: Tensor) -> str | None:
     """What about x (N, features) or (N, C, ...), floats, is far from inputs in [0, 1] and from standardised ones; None
     where nothing is."""
     axes = (0, *range(2, x.dim()))
-    deviation, mean = torch.std_mean(x.double(), axes, correction=0)
+    deviation, mean = (part.double() for part in torch.std_mean(x.float(), axes, correction=0))
     largest = float((deviation.square() + mean.square()).sqrt().max())
     if largest and not USUAL[0] <= largest <= USUAL[1]:
         return f"their largest feature is of size {largest:.2g} (root mean square)"
