@@ -43,7 +43,9 @@ Task = Annotated[str | None, typer.Option(help="classification or regression [to
 Encoding = Annotated[str | None, typer.Option(help="Of the letters of a .csv [told from the file].")]
 Categories = Annotated[str | None, typer.Option(help="Text columns of a .csv to be one-hot, comma-separated [none].")]
 Missing = Annotated[str | None, typer.Option(help="Cells of a .csv without a value: drop (the row) or mean [refused].")]
-Scale = Annotated[str | None, typer.Option(help="Rescale inputs: unit or standard.")]
+Scale = Annotated[
+    str | None, typer.Option(help="Rescale inputs: none, unit, standard [standard for tables, else none].")
+]
 ClassWeight = Annotated[
     str | None, typer.Option(help="What classes count: balanced, numbers such as 1,5, or cat=1,dog=5 [all alike].")
 ]
@@ -220,9 +222,14 @@ def compare(
 
 
 @app.command("eval")
-def evaluate(run: Path, device: Annotated[str, typer.Option()] = "cpu", as_json: Json = False) -> None:
-    """Loss and accuracy of a run on the test part of its data."""
-    _print(commands.evaluate_run(run, device), as_json, show.summary)
+def evaluate(
+    run: Path,
+    data: Annotated[str | None, typer.Option(help="New labelled samples, in place of its data's test part.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label column of a new .csv [that of training].")] = None,
+    device: Annotated[str, typer.Option()] = "cpu", as_json: Json = False,
+) -> None:  # fmt: skip
+    """Loss and accuracy of a run, or the errors of a regression, on the test part of its data or on new samples."""
+    _print(commands.evaluate(run, data, label, device), as_json, show.summary)
 
 
 @app.command()
@@ -238,6 +245,16 @@ def predict(
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
     else:
         commands.write_csv(out, header, rows)
+
+
+@app.command()
+def export(
+    run: Path,
+    to: Annotated[str, typer.Option(help="pt2, onnx (needs altprop[onnx]), torchscript or state_dict.")],
+    out: Annotated[Path | None, typer.Option(help="[RUN/model.pt2, .onnx, .ts or .pt]")] = None,
+) -> None:
+    """Write the model, raw samples to outputs, for use without altprop, check it, and print its path."""
+    print(commands.export(run, to, out))
 
 
 @app.command("list")

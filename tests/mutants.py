@@ -11,6 +11,7 @@ PICTURES, BOUNDS = "test_data_pictures.py", "test_data_limits.py"
 KINDS = "test_bad_input_kinds.py"
 WEIGHTS, SHAPES, FRAMES, TOKENS = "test_weights.py", "test_shapes.py", "test_data_frames.py", "test_tokens.py"
 NETS = "test_nets.py"
+SCALE, MODEL, EXPORT = "test_scale.py", "test_model.py", "test_export.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
 VERDICT = "test_verdict.py"
 TABLES, TABLE_RUNS = "test_data_table.py", "test_table_runs.py"
@@ -483,4 +484,45 @@ TABLE = [
     Mutant("run/experiment.py", "return z.sigmoid() if", "return z if", f"{TOKENS} probabilities"),
     # convolutions of one and three dimensions
     Mutant("nets/spec.py", "NORMS[max(len(shape) - 2, 0)]", "NORMS[min(len(shape) - 1, 1)]", NETS),
+    # scales, the model of a run, and its export
+    Mutant("data/scaling.py", "return offset, spread.masked_fill(constant, 1.0)", "return offset, spread", DATA),
+    Mutant("data/scaling.py", "(part.float() for part in SCALES[scale](x.double(), axes))", "SCALES[scale](x, axes)",
+           f"{SCALE} statistics"),
+    Mutant("data/scaling.py", "not USUAL[0] <= largest <= USUAL[1]", "largest > USUAL[1]", f"{SCALE} far"),
+    Mutant("data/scaling.py", "if widest > APART * middle:", "if False:", f"{SCALE} far"),
+    Mutant("data/scaling.py", "(deviation.square() + mean.square())", "deviation.square()", f"{SCALE} far"),
+    Mutant("data/dataset.py", "self.scaling[0] + offset * self.scaling[1], self.scaling[1] * spread",
+           "offset, spread", f"{SCALE} upon"),
+    Mutant("run/inputs.py", '("standard" if standard else "none")', '"none"', f"{SCALE} table"),
+    Mutant("run/inputs.py", '"none" if published or _binary(data) else', '"none" if _binary(data) else',
+           f"{SCALE} published"),
+    Mutant("run/inputs.py", "published or _binary(data)", "published", f"{SCALE} bits"),
+    Mutant("run/inputs.py", "if recipe.scale is None and recipe.whiten", "if recipe.whiten", f"{SCALE} far"),
+    Mutant("run/train.py", ".square().sum() / 2)", ".square().sum())", f"{SCALE} unit"),
+    Mutant("run/train.py", "(output - labels).double() * units.to(output.device)", "(output - labels).double()",
+           f"{SCALE} unit"),
+    Mutant("run/train.py", "y_hat * units, data.y_test.double().cpu() * units",
+           "y_hat, data.y_test.double().cpu()", f"{SCALE} unit"),
+    Mutant("run/train.py", "if units is None else train_loss", "", f"{SCALE} unit"),
+    Mutant("run/store.py", 'recipe.with_(scale="none", target_scale=', "recipe.with_(target_scale=", f"{SCALE} before"),
+    Mutant("measure/regression.py", "y.double()\n    e, around = y_hat.double() - y, y - y.mean(0)",
+           "y.double()\n    e, around = y_hat.double() - y, y", f"{MODEL} numpy"),
+    Mutant("measure/regression.py", "(1 - power / variance).mean()", "1 - power.mean() / variance.mean()",
+           f"{MODEL} numpy"),
+    Mutant("run/model.py", "return z * self.target_spread + self.target_offset", "return z * self.target_spread",
+           f"{MODEL} units"),
+    Mutant("run/model.py", "rule if type(rule).forward is not Rule.forward else rule.net", "rule.net",
+           f"{MODEL} through"),
+    Mutant("run/model.py", "            x = (x - self.offset) / self.spread\n", "            pass\n", f"{MODEL} through"),
+    Mutant("run/model.py", "            module.training = mode\n", "            pass\n", f"{MODEL} modes"),
+    Mutant("run/model.py", "fractions = len(self.raw.shape) == 3, self.raw.high <= PIXELS",
+           "fractions = len(self.raw.shape) == 3, True", f"{MODEL} bytes"),
+    Mutant("data/labelled.py", "x, y = train if test is None else test", "x, y = train", f"{MODEL} arrays"),
+    Mutant("data/labelled.py", "return [place[name] for name in wanted]", "return sorted(place[name] for name in wanted)",
+           f"{MODEL} names"),
+    Mutant("data/labelled.py", "list(known).index(name) for name in names", "index for index, _ in enumerate(names)",
+           f"{MODEL} table"),
+    Mutant("run/export.py", "        if apart > TOLERANCE:", "        if False:", f"{EXPORT} disagrees"),
+    Mutant("run/export.py", "share.nan_to_num(nan=torch.inf)", "share", f"{EXPORT} disagrees"),
+    Mutant("run/export.py", ", optimize=False", "", f"{EXPORT} ff-onnx"),
 ]  # fmt: skip

@@ -14,11 +14,13 @@ from .convert import from_torch
 from .dataset import Dataset, as_float, as_input, batches
 from .errors import DataError, DataWarning, printable
 from .features import image_names, read_features, read_samples
+from .labelled import Labelled, read_labelled
+from .scaling import Raw, far
 from .shapes import advice
 from .weights import combined, spell_weights
 
 __all__ = [
-    "AUGMENTATIONS", "DATASETS", "DataError", "DataWarning", "Dataset", "Entry", "TableEncoding", "advice", "as_float",
-    "as_input", "batches", "combined", "encode", "fetch", "from_torch", "image_names", "load", "printable",
-    "read_features", "read_samples", "spell_weights",
+    "AUGMENTATIONS", "DATASETS", "DataError", "DataWarning", "Dataset", "Entry", "Labelled", "Raw", "TableEncoding",
+    "advice", "as_float", "as_input", "batches", "combined", "encode", "far", "fetch", "from_torch", "image_names",
+    "load", "printable", "read_features", "read_labelled", "read_samples", "spell_weights",
 ]  # fmt: skip

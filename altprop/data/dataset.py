@@ -3,7 +3,7 @@
 Tensors that already lie on the device make a loader superfluous: a shuffled batch is one gather and one scaling.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .columns import TableEncoding, tell_more
 from .errors import DataError, suggest
+from .scaling import SCALES, Raw, statistics
 from .shapes import advice
 from .weights import as_weights
 
@@ -44,6 +45,9 @@ class Dataset:
     target_scaling: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # (offset, spread) applied to y
     table: TableEncoding | None = field(default=None, repr=False)  # how the columns of a table became features
     weights: Tensor | None = field(default=None, repr=False)
+    scale: str = field(default="none", repr=False)  # which of `SCALES` was applied to x last
+    raw: Raw | None = field(default=None, repr=False)  # what x was before; None where nothing was done to it
+    whitening: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # (mean, matrix) applied to the scaled x
 
     def __post_init__(self) -> None:
         if (self.x_val is None) != (self.y_val is None):
@@ -128,25 +132,41 @@ class Dataset:
         table = None if self.table is None else self.table.ordered(features)
         return replace(self, features=tuple(features), table=table, **moved)
 
+    @property
+    def original(self) -> Raw:
+        """What the samples were before anything was done to them."""
+        return self.raw or Raw.of(self.x_train)
+
     def scaled(self, scale: str | None) -> "Dataset":
         """Inputs rescaled by statistics of the training part: "unit" to [0, 1], "standard" to mean 0, deviation 1.
 
-        Per feature, or per channel of (C, H, W); a constant one is only shifted. None leaves all as it is.
+        Per feature, or per channel of (C, H, W); a constant one is only shifted. None and "none" leave all as it is,
+        and so does the scale that was applied already.
         Everything is float32 then, x_unlabelled too: 4 bytes a pixel of memory, even where it was a view of a file.
         Raises `DataError` for an unknown `scale`.
         """
-        if scale is None:
+        if scale in (None, "none", self.scale):
             return self
         if scale not in SCALES:
-            raise DataError(f"scale {scale!r} is unknown; use None or one of these: {suggest(scale, SCALES)}")
-        x = as_float(self.x_train)
-        axes = (0, *range(2, x.dim()))
-        offset, spread = SCALES[scale](x, axes)
-        # Rounding gives a constant feature a tiny deviation, and dividing by that would turn it into noise.
-        constant = x.amax(axes, keepdim=True) == x.amin(axes, keepdim=True)
-        spread = spread.masked_fill(constant, 1.0)
+            raise DataError(f"scale {scale!r} is unknown; use one of these: {suggest(str(scale), ('none', *SCALES))}")
+        offset, spread = statistics(as_float(self.x_train), scale)
         rescaled: dict[str, Any] = {name: _rescale(x, offset, spread) for name, x in self.inputs()}
-        return replace(self, scaling=(offset, spread), **rescaled)
+        if self.scaling is not None:  # of one scale upon another `scaling` is both
+            offset, spread = self.scaling[0] + offset * self.scaling[1], self.scaling[1] * spread
+        return replace(self, scaling=(offset, spread), scale=scale, raw=self.original, **rescaled)
+
+    def targets_scaled(self, scale: str | None) -> "Dataset":
+        """Targets of a regression rescaled by statistics of the training part, each by itself: "standard" to mean 0,
+        deviation 1, "unit" to [0, 1]; a constant one is only shifted. None and "none" leave all as it is, and what was
+        rescaled already is not again. Raises `DataError` for an unknown `scale`, and for classes."""
+        if scale in (None, "none") or self.target_scaling is not None:
+            return self
+        if scale not in SCALES or self.classes:
+            came = f"target scale {scale!r} came for {self.task}"
+            raise DataError(f"{came}; expected, for a regression: {suggest(str(scale), ('none', *SCALES))}")
+        offset, spread = statistics(self.y_train, scale)
+        moved: dict[str, Any] = {f"y_{part}": _rescale(y, offset, spread) for part, _, y in self.parts()}
+        return replace(self, target_scaling=(offset, spread), **moved)
 
     def split_validation(self, fraction: float, seed: int) -> "Dataset":
         """Holds a stratified `fraction` of the training part out as x_val, y_val; 0 holds out nothing.
@@ -168,22 +188,6 @@ def _rescale(x: Tensor, offset: Tensor, spread: Tensor) -> Tensor:
     floats = as_float(x)
     shifted = floats - offset if floats is x else floats.sub_(offset)  # in place, as floats may be 11 GB
     return shifted.div_(spread)
-
-
-def _unit(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    low = x.amin(axes, keepdim=True)
-    return low, x.amax(axes, keepdim=True) - low
-
-
-def _standard(x: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    deviation, mean = torch.std_mean(x, axes, correction=0, keepdim=True)
-    return mean, deviation
-
-
-SCALES: dict[str, Callable[[Tensor, tuple[int, ...]], tuple[Tensor, Tensor]]] = {
-    "unit": _unit,
-    "standard": _standard,
-}
 
 
 def holdout(y: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -12,13 +12,17 @@ from .errors import DataError, check_room, printable, reading
 from .folders import read_folder
 from .table import read_csv
 
+Build = Callable[..., Any]  # of name, train and test part: a `Dataset` as by `assemble`, or `Labelled` samples
+
 
 def read_file(
-    path: Path, *, label: str = "label", seed: int = 0, val: float = 0.0, task: str | None = None, **table: Any
-) -> Dataset:
+    path: Path, *, label: str = "label", seed: int = 0, val: float = 0.0, task: str | None = None,
+    build: Build = assemble, **table: Any,
+) -> Dataset:  # fmt: skip
     """The data set in an .npz or .csv file, or in a folder of images by class; without a test part a fifth is held out.
 
-    `table` are the keywords of `read_csv` alone, None or empty elsewhere.
+    `table` are the keywords of `read_csv` alone, None or empty elsewhere; `build` makes the set of what was read of
+    anything else.
     Raises `DataError` for a path that does not exist, an unknown suffix, and what the reader refuses.
     """
     kinds = f"a {' or '.join(READERS)} file or a folder of images by class"
@@ -28,14 +32,14 @@ def read_file(
     if path.suffix.lower() not in TABLES or folder:
         refuse_table_options(str(path), table)
     if folder:
-        return read_folder(path, seed=seed)
+        return read_folder(path, seed=seed, build=build)
     if path.suffix.lower() not in READERS:
         came = f"the suffix {path.suffix!r} is unknown"
         raise DataError(f"{path}: {came}; expected {kinds}; convert it, or give tensors to from_torch")
     if path.suffix.lower() in TABLES:
         check_room(path, "the table takes", status.st_size, "give fewer rows or columns")
         return read_csv(path, label=label, seed=seed, val=val, task=task, **table)
-    return READERS[path.suffix.lower()](path, label=label, seed=seed, task=task)
+    return READERS[path.suffix.lower()](path, label=label, seed=seed, task=task, build=build)
 
 
 def refuse_table_options(name: str, options: dict[str, Any]) -> None:
@@ -45,7 +49,9 @@ def refuse_table_options(name: str, options: dict[str, Any]) -> None:
             raise DataError(f"{key} came with {name}, which is no .csv table; leave it out")
 
 
-def read_npz(path: Path, *, label: str = "label", seed: int = 0, task: str | None = None) -> Dataset:
+def read_npz(
+    path: Path, *, label: str = "label", seed: int = 0, task: str | None = None, build: Build = assemble
+) -> Dataset:
     """x_train, y_train, x_test, y_test, or the first two, or x, y, from an archive of arrays; nothing is unpickled.
 
     x (N, ...) uint8 or real; y (N,) whole numbers from 0 are labels, else targets (N,) or (N, K), unless `task` says
@@ -60,7 +66,7 @@ def read_npz(path: Path, *, label: str = "label", seed: int = 0, task: str | Non
             f"{path}: holds {sorted(arrays)}; expected x_train, y_train, x_test, y_test, or x, y; rename them"
         )
     test = (arrays["x_test"], arrays["y_test"]) if tested else None
-    return assemble(printable(path.name), (arrays[train[0]], arrays[train[1]]), test, seed=seed, task=task)
+    return build(printable(path.name), (arrays[train[0]], arrays[train[1]]), test, seed=seed, task=task)
 
 
 TABLES = (".csv", ".tsv")

@@ -8,6 +8,7 @@ from altprop.measure.fields import has_pictures, receptive_fields
 from altprop.measure.linear import FITS, fit_ridge, fit_svc
 from altprop.measure.memory import peak_activation_bytes
 from altprop.measure.readout import READOUTS, by_depth, nearest, ridge, svc
+from altprop.measure.regression import regression_scores
 from altprop.measure.robustness import ATTACKS, accuracy_under, fgsm, gaussian, pgd, square_attack
 from altprop.measure.units import KINDS, shares, unit_kinds
 from altprop.measure.weights import Distribution, Fit, norms, unit_norms, weight_distribution
@@ -17,6 +18,7 @@ __all__ = [
     "ATTACKS", "FITS", "KINDS", "READOUTS", "Distribution", "Fit", "Plateau", "Whitening", "Winners", "accuracy_under",
     "activity", "angle", "angles_to_bp", "by_depth", "feedback_angles", "fgsm", "fit_ridge", "fit_svc",
     "fit_whitening", "gaussian", "has_pictures", "nearest", "norms", "peak_activation_bytes", "pgd", "plateau",
-    "receptive_fields", "ridge", "shares", "square_attack", "svc", "tsne", "unit_kinds", "unit_norms",
+    "receptive_fields", "regression_scores", "ridge", "shares", "square_attack", "svc", "tsne", "unit_kinds",
+    "unit_norms",
     "weight_distribution", "winners",
 ]  # fmt: skip

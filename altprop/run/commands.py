@@ -25,7 +25,9 @@ from altprop.rules import REFERENCES, RULES
 from altprop.run import experiment
 from altprop.run.compare import compare as run_comparison
 from altprop.run.defaults import default_rate, defaults
+from altprop.run.evaluation import evaluate_new
 from altprop.run.experiment import evaluate_run
+from altprop.run.export import export
 from altprop.run.published import rows
 from altprop.run.published import status as row_status
 from altprop.run.recipe import (
@@ -45,8 +47,8 @@ from altprop.run.store import RunDirectory, failed_write, write_atomically
 from altprop.run.train import Interrupted
 
 __all__ = [
-    "BAD_INPUT", "WARNINGS", "compare", "data_info", "evaluate_run", "explain", "fetch", "list_data", "list_rules",
-    "predict", "reproduce", "train", "write_csv", "write_report",
+    "BAD_INPUT", "WARNINGS", "compare", "data_info", "evaluate", "explain", "export", "fetch", "list_data",
+    "list_rules", "predict", "reproduce", "train", "write_csv", "write_report",
 ]  # fmt: skip
 
 BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
@@ -159,7 +161,8 @@ def predict(run: Path, file: Path, encoding: str | None = None) -> tuple[list[st
     """(header, rows): label, probability and one column a class; for a regression one column an output.  Images come
     with their file, below the folder that is given."""
     directory = RunDirectory.open(run)
-    recipe, shape = directory.recipe(), tuple(directory.data()["shape"])
+    description, recipe = directory.data(), directory.recipe()
+    shape = tuple((description.get("raw") or description)["shape"])
     x = read_features(
         file, shape, label=recipe.label, table=directory.table(), encoding=encoding, fallback=recipe.encoding
     )
@@ -177,6 +180,13 @@ def _answers(y_hat: Tensor, classes: list[str]) -> tuple[list[str], list[list[An
     each = [[f"{value:.6f}" for value in row] for row in y_hat.tolist()]
     header = ["label", "probability", *(f"p_{name}" for name in classes)]
     return header, [left + right for left, right in zip(rows, each, strict=True)]
+
+
+def evaluate(run: Path, data: str | None, label: str | None, device: str) -> dict[str, Any]:
+    """Of a run, on the test part of its data, or on new ones."""
+    if data is None and label is not None:
+        raise RunError(f"--label {label} came without --data: it names the labels of new samples; leave it out")
+    return evaluate_run(run, device) if data is None else evaluate_new(run, data, label=label, device=device)
 
 
 def write_csv(path: Path, header: list[str], rows: Sequence[Sequence[Any]]) -> None:

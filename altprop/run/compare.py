@@ -81,7 +81,7 @@ def compare(
     ratios = step_ratios({rule: recipe for rule, recipe in timed.items() if rule in learners}, data)
     last = next(learners[rule].recipe for rule in rules if rule in learners)
     comparison = {
-        "data": first.data, "net": last.net, "epochs": last.epochs, "seeds": list(seeds),
+        "data": first.data, "net": last.net, "epochs": last.epochs, "seeds": list(seeds), "scale": last.scale,
         "report": str(out / "report.html"), "majority": majority(data.y_test),
         "rows": [_row(rule, runs[rule], runs.get("bp"), timed[rule], learners.get(rule), ratios) for rule in rules],
     }  # fmt: skip
@@ -148,6 +148,7 @@ def _row(
         "test_balanced_accuracy_mean": mean(balanced) if balanced and None not in balanced else None,
         "one_class": bool(ended) and all(run.standard.one_class for run in ended),
         "test_loss_mean": mean(run.metrics[-1]["test_loss"] for run in ended) if ended else None,
+        "test_r2_mean": _mean_of(ended, "r2"),
         "n": len(ended),
         "failed": [{"seed": run.seed, "reason": run.reason} for run in failed],
         "difference_to_bp": difference,
@@ -183,6 +184,12 @@ def _peak(one: Result | Learner | None, learner: Learner | None) -> int | None:
     except Exception as error:  # as in measured_row: hours of training stand behind a measure
         tell(f"peak_activation_bytes of {learner.recipe.rule}", reason(error))
         return None
+
+
+def _mean_of(runs: list[Result], score: str) -> float | None:
+    """Of a regression's score over the seeds; None for classes, and where one run has none."""
+    values = [value for run in runs if (value := run.scores.get(score)) is not None]
+    return mean(values) if values and len(values) == len(runs) else None
 
 
 def readout_of(run: Result) -> str | None:

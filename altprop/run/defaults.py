@@ -46,6 +46,7 @@ DEFAULTS: dict[str, Default] = {
 OPTIMIZER_RATES = {"sgd": None, "norm_sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's
 READOUT_RATE = 0.05  # of the last layer where those below learn without labels
 REGRESSION_FACTOR = 0.03  # of these rates and the rules' for regression, whose error is not bounded as a class's is
+STANDARDISED_FACTOR = 0.1  # of them where the targets are standardised, so that most errors are small
 
 
 def defaults(rule: str) -> Default:
@@ -53,6 +54,8 @@ def defaults(rule: str) -> Default:
     return DEFAULTS.get(rule, Default(0.01, "relu"))
 
 
-def default_rate(rule: str, classes: bool) -> float:
-    """Of classes or of regression; a rule whose layers see no error has one rate for both."""
-    return defaults(rule).lr * (1 if classes or not RULES[rule].claims.labels else REGRESSION_FACTOR)
+def default_rate(rule: str, classes: bool, standardised: bool = False) -> float:
+    """Of classes, or of regression on targets that are standardised or not; a rule whose layers see no error has one
+    rate for all."""
+    factor = STANDARDISED_FACTOR if standardised else REGRESSION_FACTOR
+    return defaults(rule).lr * (1 if classes or not RULES[rule].claims.labels else factor)

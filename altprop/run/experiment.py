@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from altprop.core import Layer, Rule
-from altprop.data import Dataset, advice, as_float, batches, from_torch, read_samples
-from altprop.run.inputs import example_of, suited, suited_data, whitened
+from altprop.data import Dataset, advice, from_torch
+from altprop.run.inputs import example_of, preprocessed, suited_data
 from altprop.run.isolated import borrowed, isolated
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
 from altprop.run.machine import within_memory
-from altprop.run.metrics import EVALUATION_BATCH, UNKNOWN, Standard, evaluate, judge, standard
+from altprop.run.metrics import UNKNOWN, Standard, evaluate, judge, standard, test_scores, units_of
+from altprop.run.model import Model
 from altprop.run.phases import read_out
 from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
@@ -27,19 +27,6 @@ from altprop.run.tensors import fill
 from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
-
-
-def _shares(y_hat: Tensor) -> Tensor:
-    """Rows that sum to one and are largest where y_hat is."""
-    positive = y_hat - y_hat.amin(1, keepdim=True).clamp(max=0) + 1e-12
-    return positive / positive.sum(1, keepdim=True)
-
-
-PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "cross_entropy": lambda z: z.softmax(1),
-    "binary_cross_entropy": lambda z: _shares(z.sigmoid()),
-    "mse": _shares,
-}
 
 
 @dataclass(frozen=True)
@@ -52,6 +39,8 @@ class Result:
     metrics: list[dict[str, Any]]  # one row an epoch
     train_accuracy: float | None  # on the whole training part
     path: Path | None
+    model: Model  # from raw samples to outputs
+    scores: dict[str, float | None]  # of a regression: r2, mae and rmse on the test part, in the targets' units
     standard: Standard = UNKNOWN  # what the test accuracy is held against
 
     @property
@@ -65,15 +54,24 @@ class Result:
             "rule": self.recipe.rule, "data": self.recipe.data, "net": self.recipe.net, "activation": self.recipe.act,
             "lr": self.recipe.rate_used, "epochs": self.recipe.epochs, "seed": self.recipe.seed,
             "loss": last["loss"], "train_accuracy": self.train_accuracy, "test_accuracy": last["test_accuracy"],
-            "test_loss": last["test_loss"], "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"],
+            "test_loss": last["test_loss"], **{f"test_{key}": value for key, value in self.scores.items()},
+            "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"], "scale": self.recipe.scale,
             "test_balanced_accuracy": last.get("test_balanced_accuracy"), **self.standard._asdict(),
             "run": None if self.path is None else str(self.path),
         }  # fmt: skip
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True)
+class Loaded:
+    """A run given back: net and rule, which take inputs as they were scaled in training, and the model, which takes raw
+    samples.  ``net, rule = load(run)`` unpacks the first two."""
+
     net: nn.Module
     rule: Rule
+    model: Model
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.net, self.rule))
 
 
 def fit(
@@ -204,29 +202,32 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
     learner.hand_back()
     path, last = (None if run is None else run.path), position.rows[-1]
     held_against = standard(last["test_accuracy"], learner.data.y_test)
-    return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path, held_against)
+    model = Model(learner.rule, describe(learner.data), learner.recipe.loss or "", learner.data.whitening).eval()
+    scores = test_scores(learner.rule, learner.data)
+    return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path, model, scores, held_against)
 
 
 @within_memory()
 @isolated()
 def load(run: str | Path, net: nn.Module | None = None, cuts: Sequence[Layer] | None = None) -> Loaded:
-    """(net, rule) of a run directory, on the CPU in eval mode.  ``net``: an untrained copy of a net given from Python,
-    and ``cuts`` its layers, where they were given too.
+    """Net, rule and model of a run directory, on the CPU in eval mode.  ``net``: an untrained copy of a net given from
+    Python, and ``cuts`` its layers, where they were given too.
 
     Raises ``RunError`` for a path that is no run, or a damaged one."""
     directory = RunDirectory.open(Path(run))
     recipe, data = directory.recipe(), directory.data()
-    tensors = directory.finished()
+    tensors, whitening = directory.finished(), directory.whitening()
     try:
         net = build_net(recipe, tuple(data["shape"]), data["outputs"]) if net is None else net
         rule = build_rule(recipe, net, example_of(data["shape"], net), cuts)
         fill(rule, tensors, directory.path)
+        model = Model(rule, data, recipe.loss or "", whitening).eval()
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
             f"{directory.path} does not fit its recipe ({str(error).splitlines()[0]}): it is damaged, train it anew"
         ) from error
     rule.eval()
-    return Loaded(net, rule)
+    return Loaded(net, rule, model)
 
 
 @within_memory()
@@ -241,10 +242,11 @@ def evaluate_run(
     dataset = _given(recipe, data, directory.data()) or load_data(recipe, directory.table())
     check_same_data(directory, dataset)
     dataset = suited_data(dataset, rule.net).to(device)
-    reached = judge(rule, dataset.x_test, dataset.y_test)
+    reached = judge(rule, dataset.x_test, dataset.y_test, units_of(dataset))
     return {
         "run": str(path), "rule": recipe.rule, "data": recipe.data, "net": recipe.net, "samples": len(dataset.x_test),
         **{f"test_{name}": value for name, value in reached._asdict().items()},
+        **{f"test_{key}": value for key, value in test_scores(rule, dataset).items()},
         **standard(reached.accuracy, dataset.y_test)._asdict(),
     }  # fmt: skip
 
@@ -252,29 +254,14 @@ def evaluate_run(
 @within_memory()
 @isolated()
 def predict(path: str | Path, x: Any, net: nn.Module | None = None) -> tuple[Tensor, list[str]]:
-    """What a run's net says of x (N, *shape), scaled as its training data were: (y_hat (N, C), class names).
+    """What a run's model says of raw x (N, *shape): (y_hat (N, C), class names).
 
     x: an array, tensor, list or frame.  y_hat are probabilities for a classifier (of sigmoid or mse outputs: their
-    shares of the row's sum), the probability of each label for multi-hot ones, and the outputs themselves for a
-    regression.  net: an untrained copy of one given from Python.
+    shares of the row's sum), the probability of each label for multi-hot ones, and the values themselves, in their own
+    units, for a regression.  net: an untrained copy of one given from Python.
     Raises ``DataError`` for samples of another shape than in training, ``RunError`` as ``load`` does."""
-    directory = RunDirectory.open(Path(path))
-    description, recipe = directory.data(), directory.recipe()
-    if recipe.whiten is not None:
-        raise RunError(
-            f"{path} was trained on whitened inputs, which predict cannot make of others: train without whiten"
-        )
-    rule = load(path, net).rule
-    x = read_samples(x, "x", tuple(description["shape"]), description.get("features") or ())
-    if description["scaling"] is not None:
-        offset, spread = (torch.tensor(part) for part in description["scaling"])
-        x = (as_float(x) - offset) / spread
-    x = suited(x, rule.net, "x")
-    with torch.no_grad():
-        z = torch.cat([rule(inputs) for inputs, _ in batches(x, torch.zeros(len(x)), EVALUATION_BATCH)])
-    if not description["classes"]:
-        return z.sigmoid() if recipe.loss == "binary_cross_entropy" else z, []
-    return PROBABILITIES[recipe.loss or ""](z), description["classes"]
+    model = load(path, net).model
+    return model.predict_proba(x) if model.has_labels else model.outputs(x), list(model.classes)
 
 
 def check_same_data(run: RunDirectory, data: Dataset) -> None:
@@ -311,5 +298,4 @@ def _dataset(data: Any, recipe: Recipe, sample_weight: Any = None, features: Seq
         raise RunError(f"{idle} came beside data given from Python: it is for .csv files; leave it out")
     if recipe.task not in (None, data.task):
         raise RunError(f"task '{recipe.task}' came for data of {data.task}: leave it out, or give data that fit")
-    data = data.aligned(features)
-    return whitened(data.split_validation(recipe.val, recipe.seed).scaled(recipe.scale), recipe.whiten)
+    return preprocessed(data.aligned(features).split_validation(recipe.val, recipe.seed), recipe)

@@ -21,7 +21,7 @@ from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
 from altprop.run.defaults import OPTIMIZER_RATES, READOUT_RATE, REGRESSION_FACTOR, default_rate, defaults
-from altprop.run.inputs import check_square, suited_data, weigh, whitened
+from altprop.run.inputs import check_square, preprocessed, suited_data, weigh
 from altprop.run.machine import check_room, check_threads, find_device
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.readout import SOLVED
@@ -168,10 +168,10 @@ def load_data(recipe: Recipe, table: TableEncoding | None = None) -> Dataset:
     """The data that the recipe names, split, scaled and whitened as it says; with the columns of ``table``, if there
     is one, in their order."""
     data = load(
-        recipe.data, data_dir=recipe.data_dir, label=recipe.label, scale=recipe.scale, val=recipe.val, seed=recipe.seed,
-        task=recipe.task, encoding=recipe.encoding, categories=recipe.categories, missing=recipe.missing, table=table,
+        recipe.data, data_dir=recipe.data_dir, label=recipe.label, val=recipe.val, seed=recipe.seed, task=recipe.task,
+        encoding=recipe.encoding, categories=recipe.categories, missing=recipe.missing, table=table,
     )  # fmt: skip
-    return whitened(data, recipe.whiten)
+    return preprocessed(data, recipe)
 
 
 def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
@@ -188,6 +188,7 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         first, *hidden, last = net.split("-")
         net = "-".join([first, *(f"norm-{part}" for part in hidden), last])
     named = recipe.data in DATASETS or recipe.data == "custom"
+    standardised = data.target_scaling is not None
     absolute = recipe.data if named else _absolute(recipe.data)  # since a run may be read from elsewhere
     return recipe.with_(
         data=recipe.data if named else absolute,
@@ -196,7 +197,9 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         init=recipe.init or default.init,
         optimizer=optimizer,
         act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
-        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default_rate(recipe.rule, bounded),
+        scale=recipe.scale or data.scale,
+        target_scale=recipe.target_scale or (None if data.classes else "standard" if standardised else "none"),
+        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default_rate(recipe.rule, bounded, standardised),
         readout=_resolved_readout(recipe, bounded),
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from altprop.core import LOSSES, Rule
-from altprop.data import as_input, batches
-from altprop.measure import angles_to_bp, feedback_angles, norms, unit_norms
+from altprop.data import Dataset, as_input, batches
+from altprop.measure import angles_to_bp, feedback_angles, norms, regression_scores, unit_norms
 from altprop.measure.probe import in_mode
 from altprop.run.learner import Learner
 
@@ -45,14 +45,20 @@ class Standard(NamedTuple):
 UNKNOWN = Standard(None, False)
 
 
-def judge(rule: Rule, x: Tensor, y: Tensor) -> Verdict:
-    """Of x (N, *in) and labels (N,) or targets (N, C), in eval mode; modes are left as they were."""
+def judge(rule: Rule, x: Tensor, y: Tensor, units: Tensor | None = None) -> Verdict:
+    """Of x (N, *in) and labels (N,) or targets (N, C), in eval mode; modes are left as they were.
+
+    units (C,) of scaled targets: what 1 of each is in its own unit; the loss, half the sum of squares, is told in the
+    square of that."""
     loss, right = 0.0, []
     multihot = y.dim() == 2 and rule.loss is LOSSES["binary_cross_entropy"]
     with in_mode(rule, training=False), torch.no_grad():
         for inputs, labels in batches(x, y, EVALUATION_BATCH, dtype=rule.like.dtype, device=rule.like.device):
             output = rule(inputs)
-            loss += float(rule.output_error(output, rule.targets(labels, len(inputs)))[0]) * len(inputs)
+            if units is None:
+                loss += float(rule.output_error(output, rule.targets(labels, len(inputs)))[0]) * len(inputs)
+            else:
+                loss += float(((output - labels).double() * units.to(output.device)).square().sum() / 2)
             if y.dim() == 1:
                 right.append(output.argmax(1) == labels)
             elif multihot:
@@ -67,9 +73,26 @@ def judge(rule: Rule, x: Tensor, y: Tensor) -> Verdict:
     return Verdict(loss / len(x), int(hits.sum()) / len(x), balanced)
 
 
-def evaluate(rule: Rule, x: Tensor, y: Tensor) -> tuple[float, float | None]:
+def evaluate(rule: Rule, x: Tensor, y: Tensor, units: Tensor | None = None) -> tuple[float, float | None]:
     """(mean loss, accuracy or, for targets of a regression, None) in eval mode, every sample counting 1."""
-    return judge(rule, x, y)[:2]
+    return judge(rule, x, y, units)[:2]
+
+
+def units_of(data: Dataset) -> Tensor | None:
+    """Of each target (K,), what 1 is in its own unit, where a regression's targets are scaled."""
+    return None if data.target_scaling is None else data.target_scaling[1].flatten().double()
+
+
+def test_scores(rule: Rule, data: Dataset) -> dict[str, float | None]:
+    """r2, mae and rmse of a regression on its test part, the errors in the targets' own units; nothing for classes."""
+    if data.classes or data.multihot:
+        return {}
+    units = units_of(data)
+    parts = batches(data.x_test, data.y_test, EVALUATION_BATCH, dtype=rule.like.dtype, device=rule.like.device)
+    with in_mode(rule, training=False), torch.no_grad():
+        y_hat = torch.cat([rule(x).double().cpu() for x, _ in parts])
+    units = y_hat.new_ones(()) if units is None else units.cpu()
+    return regression_scores(y_hat * units, data.y_test.double().cpu() * units)
 
 
 def majority(y: Tensor) -> float | None:
@@ -138,15 +161,17 @@ def _accuracies(learner: Learner, position: Position) -> dict[str, Any]:
     data, rule = learner.data, learner.rule
     if learner.hidden:  # the readout has not learned yet
         return dict.fromkeys(("loss", "train_accuracy", "test_loss", "test_accuracy"))
-    few, test = len(data.x_test), judge(rule, data.x_test, data.y_test)
+    few, units = len(data.x_test), units_of(data)
+    test = judge(rule, data.x_test, data.y_test, units)
+    train_loss, train_accuracy = evaluate(rule, data.x_train[:few], data.y_train[:few], units)
     row = {
-        "loss": position.loss_sum / len(data.x_train),
-        "train_accuracy": evaluate(rule, data.x_train[:few], data.y_train[:few])[1],
+        "loss": position.loss_sum / len(data.x_train) if units is None else train_loss,
+        "train_accuracy": train_accuracy,
         "test_loss": test.loss,
         "test_accuracy": test.accuracy,
     }
     if test.balanced_accuracy is not None:
         row["test_balanced_accuracy"] = test.balanced_accuracy
     if data.x_val is not None and data.y_val is not None:
-        row["val_loss"], row["val_accuracy"] = evaluate(rule, data.x_val, data.y_val)
+        row["val_loss"], row["val_accuracy"] = evaluate(rule, data.x_val, data.y_val, units)
     return row

@@ -142,7 +142,8 @@ def _features(learner: Learner, scratch: Path) -> Dataset:
                 raise RunError(f"{what}: give the readout dtype = 'float32', or a bounded activation below")
         assert room is not None
         parts |= {f"x_{part}": room, f"y_{part}": y.to(room.device)}
-    return replace(data, scaling=None, x_unlabelled=None, **parts)
+    plain: dict[str, Any] = {"scaling": None, "scale": "none", "raw": None, "whitening": None, "features": ()}
+    return replace(data, x_unlabelled=None, **plain, **parts)
 
 
 def _reach(learner: Learner, x: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ class Recipe(BaseModel):
     encoding: Text | None = None  # of the letters of a table
     categories: list[Text] = Field(default_factory=list)  # columns of a table that are text
     missing: Literal["drop", "mean"] | None = None  # of cells without a value
-    scale: Text | None = None
+    scale: Text | None = None  # of the inputs: none, unit or standard; None: standard for tables, else none
+    target_scale: Text | None = None  # of a regression's targets; None: standard, but none for published data
     class_weight: Text | list[Amount] | dict[str, Amount] | None = None  # "balanced", one a class, or by name
     val: Fraction = 0.0
     net: Text | None = None

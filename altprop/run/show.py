@@ -134,7 +134,8 @@ RUNS: list[Column] = [
 
 def comparison(console: Console, result: dict[str, Any]) -> None:
     seeds = ", ".join(map(str, result["seeds"]))
-    title = f"{result['data']}, {result['net']}, {result['epochs']} epochs, seeds {seeds}"
+    scale = f", scale {result['scale']}" if result["scale"] != "none" else ""
+    title = f"{result['data']}{scale}, {result['net']}, {result['epochs']} epochs, seeds {seeds}"
     _table(console, COMPARISON, result["rows"], title)
     for line in notes(result):
         console.print(line, soft_wrap=True)
@@ -191,7 +192,8 @@ def _accuracy(row: dict[str, Any]) -> str:
         return failed[0]["reason"].partition(":")[0].partition(" (")[0]
     count = f" ({row['n']}, {len(failed)} failed)" if failed else f" ({row['n']})"
     if row["test_accuracy_mean"] is None:
-        return f"loss {row['test_loss_mean']:.4g}{count}"
+        r2 = "" if row.get("test_r2_mean") is None else f"R2 {row['test_r2_mean']:.3f}, "
+        return f"{r2}loss {row['test_loss_mean']:.4g}{count}"
     deviation = "" if row["test_accuracy_std"] is None else f" ± {percent(row['test_accuracy_std'])}"
     balanced = row.get("test_balanced_accuracy_mean")
     beside = "" if balanced is None else f", balanced {percent(balanced)}"

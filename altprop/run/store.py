@@ -1,6 +1,6 @@
 """The run directory: what is written while a run goes on, so that it can be resumed, read and loaded.
 
-    recipe.toml  environment.json  data.json  metrics.jsonl
+    recipe.toml  environment.json  data.json  metrics.jsonl     and, where inputs are whitened, whitening.safetensors
     checkpoint/state.json + checkpoint/<step>.safetensors       resumable to the bit
     model.safetensors  rule.safetensors                         at the end: plain state dicts of the net and of the rule
 
@@ -37,7 +37,7 @@ from altprop.run.files import (
     write_atomically,
 )
 from altprop.run.recipe import Recipe, read_recipe
-from altprop.run.schemas import Format, FullRow, Loose, State, Whole
+from altprop.run.schemas import Finite, Format, FullRow, Loose, State, Whole
 from altprop.run.tensors import read_tensors
 
 FORMAT = 1  # of the checkpoint
@@ -80,6 +80,9 @@ class RunDirectory:
             write_atomically(path / "recipe.toml", recipe.toml())
             write_atomically(path / "environment.json", json.dumps(environment(recipe.device), indent=1))
             write_atomically(path / "data.json", json.dumps(describe(data), indent=1))
+            if data.whitening is not None:
+                parts = {"mean": data.whitening[0].contiguous(), "matrix": data.whitening[1].contiguous()}
+                write_atomically(path / "whitening.safetensors", safetensors.torch.save(parts))
         except RunError:
             run.remove()
             raise
@@ -105,15 +108,32 @@ class RunDirectory:
                 folder.rmdir()
 
     def recipe(self) -> Recipe:
-        """Its recipe, with everything decided; raises ``RunError``."""
+        """Its recipe, with everything decided; raises ``RunError``.
+
+        One that says nothing of scales is from before they were decided by the data."""
         recipe = read_recipe(self.path / "recipe.toml")
         missing = [key for key in DECIDED if getattr(recipe, key) is None]
         if missing:
             raise unreadable(self.path / "recipe.toml", f"{missing[0]} is missing", "the recipe that the run has left")
-        return recipe
+        if recipe.scale is not None:
+            return recipe
+        return recipe.with_(scale="none", target_scale=None if self.data()["classes"] else "none")
+
+    def whitening(self) -> tuple[Tensor, Tensor] | None:
+        """(mean, matrix) that its inputs were whitened by; raises ``RunError`` where they were and it is not there."""
+        path = self.path / "whitening.safetensors"
+        if self.recipe().whiten is None:
+            return None
+        if not path.is_file():
+            raise RunError(f"{self.path} was trained on whitened inputs, but has no {path.name}: train it anew")
+        parts = read_tensors(path)
+        if parts.keys() != {"mean", "matrix"}:
+            raise unreadable(path, f"it holds {shown(sorted(parts))}", "mean and matrix")
+        return parts["mean"], parts["matrix"]
 
     def data(self) -> dict[str, Any]:
-        """Name, shape, outputs and classes of the data, the scaling of its inputs and the names of its columns."""
+        """Name, shape, outputs and classes of the data, the names of its columns, what its samples were, and what was
+        done to them."""
         return read_json(self.path / "data.json", Description)
 
     def table(self) -> TableEncoding | None:
@@ -178,8 +198,17 @@ class RunDirectory:
         return {key.removeprefix("rule."): t for key, t in tensors.items() if key.startswith("rule.")}
 
 
+class Original(Loose):
+    """What the samples were before anything was done to them: ``altprop.data.Raw``."""
+
+    shape: list[Whole] = Field(min_length=1, max_length=8)
+    dtype: str
+    low: Finite
+    high: Finite
+
+
 class Description(Loose):
-    """data.json."""
+    """data.json; what is not demanded is not in that of older runs."""
 
     name: str
     shape: list[Whole] = Field(min_length=1, max_length=8)
@@ -189,6 +218,8 @@ class Description(Loose):
     scaling: list[Any] | None
     features: list[str] = Field(default_factory=list)
     table: dict[str, Any] | None = None
+    target_scaling: list[Any] | None = None
+    raw: Original | None = None
     weighted: bool = False  # whether the training samples counted differently
 
     @model_validator(mode="after")
@@ -199,6 +230,8 @@ class Description(Loose):
             raise ValueError(f"samples of shape {shown(self.shape)} are empty, or fit into no memory")
         if self.scaling is not None and not _scales(self.scaling, self.shape):
             raise ValueError("its scaling is no pair of an offset and a spread above 0 that fit the shape")
+        if self.target_scaling is not None and not _scales(self.target_scaling, [self.outputs]):
+            raise ValueError("its target_scaling is no pair of an offset and a spread above 0, one for each output")
         if self.features and [len(self.features)] != self.shape:
             raise ValueError("features and shape do not agree")
         if self.table is not None and list(TableEncoding.from_state(self.table).features) != self.features:
@@ -218,13 +251,18 @@ def _scales(scaling: list[Any], shape: list[int]) -> bool:
 
 def describe(data: Dataset) -> dict[str, Any]:
     """What must be known of the data to use the net without them."""
-    scaling = [part.squeeze(0).tolist() for part in data.scaling] if data.scaling else None
     counts = {part: len(x) for part, x, _ in data.parts()}
     return {
         "name": data.name, "shape": list(data.shape), "outputs": data.outputs, "classes": list(data.classes),
-        "samples": counts, "scaling": scaling, "features": list(data.features), "weighted": data.weights is not None,
+        "samples": counts, "scaling": _plain(data.scaling), "target_scaling": _plain(data.target_scaling),
+        "features": list(data.features), "weighted": data.weights is not None,
         "table": None if data.table is None else data.table.state(),
+        "raw": data.original._asdict() | {"shape": list(data.original.shape)},
     }  # fmt: skip
+
+
+def _plain(scaling: tuple[Tensor, Tensor] | None) -> list[Any] | None:
+    return scaling and [part.squeeze(0).tolist() for part in scaling]
 
 
 def environment(device: str) -> dict[str, Any]:

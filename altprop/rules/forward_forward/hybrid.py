@@ -97,7 +97,7 @@ class Samples(NamedTuple):
 def embed(x: Tensor, label: Tensor) -> Tensor:
     """x (N, *in) with ``label`` (N or 1, C) in place of each sample's first C entries; differentiable in x."""
     rest = x.flatten(1)[:, label.shape[1] :]
-    return torch.cat((label.expand(len(x), -1), rest), 1).view(x.shape)
+    return torch.cat((label.expand(x.shape[0], -1), rest), 1).view(x.shape)
 
 
 def wrong(true: Tensor, n: int) -> Tensor:
