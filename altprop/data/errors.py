@@ -29,13 +29,6 @@ class DataError(Problem):
         super().__init__(one_line(message))
 
 
-class DataWarning(UserWarning):
-    """Data that can be used, of which something should be known all the same. The message is one line."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
-
-
 def one_line(message: str) -> str:
     """The message as `shorten` has it; one that is too long first loses the middle of long words, such as a path."""
     line = " ".join(message.split())
@@ -53,6 +46,13 @@ def readable_size(count: int) -> str:
     """A number of bytes in the unit of its size: 8000000000 -> "8 GB"."""
     power = (len(str(count)) - 1) // 3 if count < 10**21 else len(_UNITS)
     return f"{count / 1000**power:.3g} {_UNITS[power]}" if power < len(_UNITS) else "over 1000 EB"
+
+
+class DataWarning(UserWarning):
+    """Data that can be used, of which something should be known all the same. The message is one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 # What the standard library, numpy and pillow are known to raise on damaged bytes; pickle alone documents half of it.
