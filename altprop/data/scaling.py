@@ -53,10 +53,8 @@ def statistics(x: Tensor, scale: str) -> tuple[Tensor, Tensor]:
     # Rounding gives a constant feature a tiny deviation, and dividing by that would turn it into noise.
     constant = x.amax(axes, keepdim=True) == x.amin(axes, keepdim=True)
     if not bool((offset.isfinite() & spread.isfinite() & ((spread > 0) | constant)).all()):
-        offset, spread = (part.float() for part in SCALES[scale](x.double(), axes))  # whose squares leave float32
-        if not bool((spread.isfinite() & ((spread > 0) | constant)).all()):
-            low, high = (f"{float(value):.2g}" for value in x.aminmax())
-            raise DataError(f"values from {low} to {high} differ by what float32 cannot hold; give them in other units")
+        low, high = (f"{float(value):.2g}" for value in x.aminmax())
+        raise DataError(f"values from {low} to {high} differ by what float32 cannot hold; give them in other units")
     return offset, spread.masked_fill(constant, 1.0)
 
 
