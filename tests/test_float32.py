@@ -223,3 +223,39 @@ def test_the_check_of_digits_can_fail():
                 trace = forward(rule.layers[0], h)
                 learn(trace, slope(trace, sign * trace.h))
     assert errors(single, double)["0.weight"] > 1e-3
+
+
+@pytest.mark.parametrize("options", [{}, {"normalise": "sample"}, {"normalise": "batch"}], ids=str)
+def test_the_halves_of_the_local_rule_add_up_to_the_whole(options):
+    """With ready each half is learned by itself, under the same masks; without it both are one difference."""
+    torch.manual_seed(0)
+    x = samples("normal").double()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(108, 9), nn.Tanh(), nn.Dropout(0.5), nn.Linear(9, 7), nn.ReLU(),
+                        nn.Dropout(0.5), nn.Linear(7, CLASSES)).double()  # fmt: skip
+    rule = RULES["pepita_local"](net, example=x[:1], **options)
+    gradients = []
+    for ready in (None, lambda layer: None):
+        rule.zero_grad()
+        torch.manual_seed(1)
+        rule.credit(x, labels(), ready)
+        gradients.append([p.grad.clone() for p in rule.net.parameters()])
+    for whole, halves in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, halves, atol=1e-13, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["pepita_hebbian", "pepita_local"])
+def test_a_net_that_ends_in_a_nonlinearity_learns_through_its_slope_in_either_pass(name):
+    """W_L.grad = (y_hat f'(a))^T h / N - (t f'(a^m))^T h^m / N, as the two products stand in the equation."""
+    torch.manual_seed(0)
+    x, t = torch.randn(6, 5).double(), torch.rand(6, 3).double()
+    net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3), nn.Tanh()).double()
+    rule = RULES[name](net, example=x[:1], loss="mse", scale=2.0)
+    rule.credit(x, t)
+    with torch.no_grad():
+        h, y_hat = net[:2](x), net(x)
+        x_m = x + (y_hat - t) @ rule.feedback[0]
+        h_m, y_m = net[:2](x_m), net(x_m)
+        up, down = y_hat * (1 - y_hat.square()) / 6, t * (1 - y_m.square()) / 6
+    torch.testing.assert_close(net[2].weight.grad, up.T @ h - down.T @ h_m, atol=1e-13, rtol=1e-9)
+    torch.testing.assert_close(net[2].bias.grad, (up - down).sum(0), atol=1e-13, rtol=1e-9)
+    torch.testing.assert_close(net[0].weight.grad, (h.T @ x - h_m.T @ x_m) / 6, atol=1e-13, rtol=1e-9)
