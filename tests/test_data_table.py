@@ -354,7 +354,7 @@ def test_a_data_set_is_turned_to_other_names(tmp_path):
     turned = data.aligned(names)
     assert turned.features == turned.table.features == names and turned.aligned(data.features).table == data.table
     torch.testing.assert_close(turned.x_test[:, [5, 1, 2, 3, 4, 0]], data.x_test)
-    torch.testing.assert_close(turned.scaling[1][:, 5], data.scaling[1][:, 0])
+    torch.testing.assert_close(turned.scaling[0][:, [5, 0]], data.scaling[0][:, [0, 5]])
     assert turned.table.means[0] == data.table.means[5]
     with refused("no feature 'c'", "training"):
         data.aligned((*names[:-1], "c"))
