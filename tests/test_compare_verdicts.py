@@ -90,11 +90,11 @@ def test_a_rule_of_which_one_seed_fails_has_no_difference(capsys, monkeypatch):
     assert "(2, 1 failed)" in compare(capsys, *TOY, "--seeds", 3, "--out", "d").out
 
 
-def test_without_bp_no_rule_has_a_difference(capsys, monkeypatch):
-    """One of its seeds has failed."""
-    fail_at(monkeypatch, ("bp", 0))
-    rows = compare(capsys, *TOY, "--seeds", 2, "--json").json["rows"]
-    assert [row["difference_to_bp"] for row in rows] == [None, None] and rows[1]["n"] == 2
+def test_runs_of_different_seeds_are_no_pairs(capsys, monkeypatch):
+    """bp has lost one seed and fa another: two numbers each, but none of them belong together."""
+    fail_at(monkeypatch, ("bp", 0), ("fa", 1))
+    rows = compare(capsys, *TOY, "--seeds", 3, "--json").json["rows"]
+    assert [(row["n"], row["difference_to_bp"]) for row in rows] == [(2, None), (2, None)]
 
 
 def test_where_every_run_fails_the_first_error_is_the_answer(capsys, monkeypatch):
