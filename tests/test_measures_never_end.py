@@ -195,9 +195,8 @@ WILD = [("bp", {"lr": 1e4, "loss": "mse"}), ("dfa", {"lr": 3e4}), ("drtp", {"lr"
 @pytest.mark.parametrize(("rule", "settings"), WILD)
 def test_a_loss_beyond_all_measure_is_divergence(rule, settings):
     """Finite still, and told as such, with epoch, step and layer."""
-    with pytest.raises(
-        Diverged, match=r"training diverged at epoch \d+, step \d+, in layer '\d' .*: .*; lower --lr"
-    ) as told:
+    where = r"at epoch \d+, step \d+, in layer '\d' .*: it diverged, the loss is .*; lower --lr"
+    with pytest.raises(Diverged, match=f"training stopped {where}") as told:
         altprop.fit(rule, "12-8-3", (100 * FLAT, Y), epochs=60, batch=8, **settings)
     assert len(str(told.value)) <= 300
 
@@ -219,7 +218,7 @@ def test_a_weight_beyond_all_measure_is_divergence(weight, diverged):
 def test_a_test_loss_that_is_no_number_is_divergence(monkeypatch):
     """Of epoch 1, whose training loss is finite."""
     monkeypatch.setattr(metrics, "judge", lambda *_: metrics.Verdict(math.nan, 0.0, None))
-    with pytest.raises(Diverged, match=r"diverged at epoch 1, step 3, in layer .* the test loss is nan"):
+    with pytest.raises(Diverged, match=r"stopped at epoch 1, step 3, in layer .* it diverged, the test loss is nan"):
         altprop.fit("bp", "12-4-3", (FLAT, Y), epochs=2, batch=8)
 
 
