@@ -195,23 +195,30 @@ WILD = [("bp", {"lr": 1e4, "loss": "mse"}), ("dfa", {"lr": 3e4}), ("drtp", {"lr"
 @pytest.mark.parametrize(("rule", "settings"), WILD)
 def test_a_loss_beyond_all_measure_is_divergence(rule, settings):
     """Finite still, and told as such, with epoch, step and layer."""
-    with pytest.raises(
-        Diverged, match=r"training diverged at epoch \d+, step \d+, in layer '\d' .*: .*; lower --lr"
-    ) as told:
+    where = r"at epoch \d+, step \d+, in layer '\d' .*: it diverged, the loss is .*; lower --lr"
+    with pytest.raises(Diverged, match=f"training stopped {where}") as told:
         altprop.fit(rule, "12-8-3", (100 * FLAT, Y), epochs=60, batch=8, **settings)
     assert len(str(told.value)) <= 300
 
 
-def test_weights_beyond_all_measure_are_divergence():
-    """Hebb's rule has no loss that could say so."""
-    with pytest.raises(Diverged, match="a weight is"):
-        altprop.fit("hebb", "12-8-3", (FLAT, Y), epochs=60, batch=8, lr=30.0, readout={"epochs": 1})
+@pytest.mark.parametrize(("weight", "diverged"), [(1e19, True), (1e17, False)])
+def test_a_weight_beyond_all_measure_is_divergence(weight, diverged):
+    """On an input that is always 0, so that no loss could say so."""
+    net, x = nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 3)), FLAT.clone()
+    x[:, 0] = 0
+    net[0].weight.data[1, 0] = weight
+    rows = []
+    try:
+        altprop.fit("bp", net, (x, Y), epochs=1, batch=8, report=rows.append)
+    except Diverged as error:
+        assert error.where.startswith("at epoch 1, step 3, in layer '0'") and "larger than 1e+18" in error.what
+    assert len(rows) == (not diverged)
 
 
 def test_a_test_loss_that_is_no_number_is_divergence(monkeypatch):
     """Of epoch 1, whose training loss is finite."""
     monkeypatch.setattr(metrics, "judge", lambda *_: metrics.Verdict(math.nan, 0.0, None))
-    with pytest.raises(Diverged, match=r"diverged at epoch 1, step 3, in layer .* the test loss is nan"):
+    with pytest.raises(Diverged, match=r"stopped at epoch 1, step 3, in layer .* it diverged, the test loss is nan"):
         altprop.fit("bp", "12-4-3", (FLAT, Y), epochs=2, batch=8)
 
 
@@ -220,5 +227,8 @@ def test_large_targets_and_inputs_are_no_divergence():
     for scale in (250_000.0, 1e-6):
         targets = scale * (1 + 0.2 * torch.randn(24, 1, generator=torch.Generator().manual_seed(1)))
         assert len(altprop.fit("bp", "12-4-1", (FLAT, targets), epochs=2, batch=8, lr=1e-4).metrics) == 2
+    small = (100 * FLAT, 1e-6 * torch.randn(24, 1, generator=torch.Generator().manual_seed(1)))
+    first = altprop.fit("bp", "12-4-1", small, epochs=1, batch=8, lr=1e-9).metrics[0]["loss"]
+    assert first > 1, "a million times the loss of zeros, but that of the first batch"
     raw = altprop.fit("bp", "12-4-3", (4000 * FLAT, Y), epochs=3, batch=8)
     assert len(raw.metrics) == 3

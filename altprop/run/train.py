@@ -37,7 +37,7 @@ class Diverged(RunError):
     """Training that has left the numbers, or is about to; ``where`` says when and in which layer, ``what`` how."""
 
     def __init__(self, where: str, what: str, advice: str) -> None:
-        super().__init__(f"training diverged {where}: {what}; {advice}")
+        super().__init__(f"training stopped {where}: it diverged, {what}; {advice}")
         self.where, self.what = where, what
 
 
