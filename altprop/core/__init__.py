@@ -7,9 +7,10 @@ from altprop.core.loss import LOSSES
 from altprop.core.passes import ascend, descend
 from altprop.core.rule import Claims, Rule
 from altprop.core.steps import accumulate
+from altprop.core.warning import RuleWarning
 
 __all__ = [
-    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "Trace",
+    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "RuleWarning", "Trace",
     "accumulate", "ascend", "correlate", "descend", "draw_feedback", "drive", "forward", "layers", "learn", "project",
     "pull", "push", "slope",
 ]  # fmt: skip

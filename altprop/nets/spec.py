@@ -8,6 +8,7 @@
           | "pool" SIZE ["s" STRIDE] ["p" PADDING]     max pooling, stride = size unless given
           | "avgpool" SIZE ["s" STRIDE] ["p" PADDING]
           | "norm"                                     batch norm without parameters
+          | "centre"                                   the same, but one deviation for all features: see nets/norms.py
 
 Every hidden layer is followed by the activation; every hidden linear layer by dropout as well.  A Flatten stands
 wherever an image meets a linear layer.  ``conv32k5`` has stride 1 and no padding.  The activation is one name, or one a
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.nets.activations import RePU, Softmax, Triangle
+from altprop.nets.norms import Centre1d, Centre2d
 from altprop.nets.residual import Residual, resnet
 
 ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
@@ -66,12 +68,16 @@ RADIUS = re.compile(r"(radius|positive)(\d*\.?\d+)")
 PART = re.compile(
     r"(?P<res>res)?(?P<width>\d+)"
     r"|conv(?P<channels>\d+)k(?P<kernel>\d+)(s(?P<stride>\d+))?(p(?P<padding>\d+)|r(?P<reflected>\d+))?"
-    r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?(p(?P<margin>\d+))?|(?P<norm>norm)"
+    r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?(p(?P<margin>\d+))?|(?P<norm>norm|centre)"
 )
 MAY_BE_ZERO = ("padding", "reflected", "margin")
+NORMS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {  # of flat samples, of images
+    "norm": (partial(nn.BatchNorm1d, affine=False), partial(nn.BatchNorm2d, affine=False)),
+    "centre": (Centre1d, Centre2d),
+}
 POOLS: dict[str, Callable[..., nn.Module]] = {"pool": nn.MaxPool2d, "avgpool": nn.AvgPool2d}
 RESNET = re.compile(r"resnet(\d+)")
-EXAMPLES = "expected widths like 1024, res1024, conv32k5, conv64k3s2p1, pool2, avgpool2 or norm, joined by '-'"
+EXAMPLES = "expected widths like 1024, res1024, conv32k5, conv64k3s2p1, pool2, avgpool2, norm or centre, joined by '-'"
 
 
 class NetError(ValueError):
@@ -210,8 +216,7 @@ def _part(
             raise NetError(f"{what}: write res{prod(shape)}")
         return [*flatten, Residual(linear) if "res" in part else linear], (part["width"],)
     if "norm" in part:
-        norm = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
-        return [norm(shape[0], affine=False)], shape
+        return [NORMS[part["norm"]][len(shape) == 3](shape[0])], shape
     if len(shape) != 3:
         raise NetError(
             f"net '{spec}': '{part['word']}' needs an image (channels, height, width), but gets shape {_by(shape)}: "

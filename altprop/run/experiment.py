@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Rule
+from altprop.core import Rule, RuleWarning
 from altprop.data import Dataset, as_float, batches, from_torch
+from altprop.run.checks import check_units
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare, whitened
 from altprop.run.phases import read_out
 from altprop.run.probes import probe
@@ -60,6 +62,7 @@ class Result:
             "lr": self.recipe.rate_used, "epochs": self.recipe.epochs, "seed": self.recipe.seed,
             "loss": last["loss"], "train_accuracy": self.train_accuracy, "test_accuracy": last["test_accuracy"],
             "test_loss": last["test_loss"], "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"],
+            "never_win": next((row["never_win"] for row in reversed(self.metrics) if "never_win" in row), None),
             "run": None if self.path is None else str(self.path),
         }  # fmt: skip
 
@@ -149,6 +152,9 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
             position.rows = run.metrics()
         else:
             train(learner, position, run, progress, report)
+            position.rows[-1] |= check_units(learner.rule, learner.data.x_train)
+            if run is not None:
+                run.log(position.rows)
             accuracy = read_out(learner, position, run, progress, report) if learner.hidden else None
             if run is not None:
                 run.finish(learner.net.state_dict(), learner.rule.state_dict())
@@ -173,7 +179,9 @@ def load(run: str | Path, net: nn.Module | None = None) -> Loaded:
     tensors = directory.finished()
     try:
         net = build_net(recipe, tuple(data["shape"]), data["outputs"]) if net is None else net
-        rule = build_rule(recipe, net, torch.zeros(1, *data["shape"]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuleWarning)  # said when it was trained
+            rule = build_rule(recipe, net, torch.zeros(1, *data["shape"]))
         rule.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(

@@ -20,7 +20,8 @@ from altprop.nets import build
 from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
-from altprop.run.defaults import OPTIMIZER_RATES, READOUT_RATE, REGRESSION_FACTOR, default_rate, defaults
+from altprop.run.checks import check_domain
+from altprop.run.defaults import OPTIMIZER_RATES, REGRESSION_FACTOR, default_rate, defaults
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError, nearest, rule_arguments
@@ -126,6 +127,7 @@ def prepare(
     if RULES[recipe.rule].claims.labels or not recipe.readout.after:
         data = replace(data, x_unlabelled=None)  # which nobody will look at
     data = data.to(device) if resident else data
+    check_domain(recipe.rule, data)
     net = build_net(recipe, data.shape, data.outputs) if net is None else net
     net = net.to(device)
     rule = build_rule(recipe, net, as_float(data.x_train[:1].to(device)))
@@ -168,9 +170,11 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         raise RunError(f"loss '{loss}' came for targets that are no classes: leave it out, or give --loss mse")
     optimizer = recipe.optimizer or default.optimizer
     net = data.net or f"{prod(data.shape)}-256-{data.outputs}"
-    if default.centred:
+    if default.norm:
         first, *hidden, last = net.split("-")
-        net = "-".join([first, *(f"norm-{part}" for part in hidden), last])
+        # No phase moves the statistics of a norm before a readout that learns after the layers below.
+        top = [default.norm_of_readout] if default.norm_of_readout and not recipe.readout.after else []
+        net = "-".join([first, *(f"{default.norm}-{part}" for part in hidden), *top, last])
     named = recipe.data in DATASETS or recipe.data == "custom"
     absolute = str(Path(recipe.data).expanduser().resolve())  # since a run may be read from elsewhere
     return recipe.with_(
@@ -191,7 +195,7 @@ def _resolved_readout(recipe: Recipe, classes: bool) -> dict[str, Any]:
     head: Any = recipe.readout.model_dump()
     if recipe.readout.by not in SOLVED:
         head["optimizer"] = head["optimizer"] or ("sgd" if classes else "adam")
-        rate = READOUT_RATE * (1 if classes else REGRESSION_FACTOR)
+        rate = defaults(recipe.rule).readout * (1 if classes else REGRESSION_FACTOR)
         head["lr"] = head["lr"] or OPTIMIZER_RATES[head["optimizer"]] or rate
     beside = not RULES[recipe.rule].claims.labels and recipe.arguments.get("readout") is not False
     return head if recipe.readout.after or beside else {}
