@@ -175,7 +175,9 @@ def test_feedback_is_a_parameter_only_where_it_learns(case):
     """An optimizer that saw fixed feedback would decay it."""
     rule, _, _ = case
     own = list(rule.feedback) if isinstance(rule, tuple(RULES[name] for name in LEARNED)) else []
-    assert [id(p) for p in rule.parameters()] == [id(p) for p in [*rule.net.parameters(), *own]]
+    of_net = {id(p) for p in rule.net.parameters()}
+    beside = [p for layer in rule.layers for p in layer.parameters() if id(p) not in of_net]
+    assert [id(p) for p in rule.parameters()] == [id(p) for p in [*rule.net.parameters(), *own, *beside]]
     assert [id(p) for group in rule.param_groups(0.5) for p in group["params"]] == [id(p) for p in rule.parameters()]
     assert rule.param_groups(0.5)[0]["lr"] == 0.5
     assert all(matrix.requires_grad for matrix in own) if own else not any(m.requires_grad for m in rule.feedback)
@@ -240,7 +242,7 @@ def test_ready_is_called_once_a_layer_when_its_gradient_is_complete(case):
     """A layer announced too early would be stepped by half a gradient, one never announced would not learn."""
     rule, x, y = case
     want = credit(rule, x, y)
-    names = {id(p): key for key, p in rule.net.named_parameters()}
+    names = {id(p): key.removeprefix("net.") for key, p in rule.named_parameters()}
     seen, kept = [], {}
 
     def ready(layer):

@@ -39,7 +39,7 @@ NETS = {"relu": relus, "tanh": lambda: mlp(4), "cnn": cnn, "blocks": blocks}
 
 
 def make(net, **options):
-    return ForwardForward(net, example=inputs(net)[:1], **options)
+    return ForwardForward(net, example=inputs(net)[:1], **{"place": "over", **options})
 
 
 @pytest.fixture

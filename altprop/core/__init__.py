@@ -8,9 +8,10 @@ from altprop.core.passes import ascend, descend
 from altprop.core.refused import Refused
 from altprop.core.rule import Claims, Rule
 from altprop.core.steps import accumulate
+from altprop.core.warning import RuleWarning
 
 __all__ = [
-    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "Trace", "Weighted",
-    "accumulate", "ascend", "bare", "correlate", "descend", "draw_feedback", "drive", "forward", "layers", "learn",
-    "project", "pull", "push", "slope", "weighed",
+    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "RuleWarning", "Trace",
+    "Weighted", "accumulate", "ascend", "bare", "correlate", "descend", "draw_feedback", "drive", "forward", "layers",
+    "learn", "project", "pull", "push", "slope", "weighed",
 ]  # fmt: skip

@@ -46,9 +46,9 @@ class Rule(nn.Module, ABC):
     claims: ClassVar[Claims]
     reference: ClassVar[str]  # BibTeX key in altprop.rules.REFERENCES
     refuses: ClassVar[tuple[type[nn.Module], ...]] = ()  # modules that the rule cannot work with
-    weighs: ClassVar[bool] = (
-        True  # whether a sample's weight, which multiplies its error, reaches all that its label does
-    )
+    weighs: ClassVar[bool] = True  # whether a sample's weight, which multiplies its error, reaches all that labels do
+    domain: ClassVar[tuple[float, float] | None] = None  # of the inputs; what lies outside is cut off
+    competes: bool = False  # whether a unit learns from what it wins, by the largest pre-activation of its layer
     feedback: Any  # Feedback, or an nn.ParameterList where it learns; feedback[l] brings the signal to layer l
     enters: int = 1  # feedback[0] of a direct projection reaches the activity h_enters; h_0 is the input
 

@@ -1,7 +1,7 @@
 """Read-only probes of a rule and its net.  Functions, no state."""
 
 from altprop.measure.alignment import angle, angles_to_bp, feedback_angles
-from altprop.measure.competition import Winners, winners
+from altprop.measure.competition import Winners, silent, winners
 from altprop.measure.curves import Plateau, plateau
 from altprop.measure.embedding import activity, tsne
 from altprop.measure.fields import has_pictures, receptive_fields
@@ -18,7 +18,6 @@ __all__ = [
     "ATTACKS", "FITS", "KINDS", "READOUTS", "Distribution", "Fit", "Plateau", "Whitening", "Winners", "accuracy_under",
     "activity", "angle", "angles_to_bp", "by_depth", "feedback_angles", "fgsm", "fit_ridge", "fit_svc",
     "fit_whitening", "gaussian", "has_pictures", "nearest", "norms", "peak_activation_bytes", "pgd", "plateau",
-    "receptive_fields", "regression_scores", "ridge", "shares", "square_attack", "svc", "tsne", "unit_kinds",
-    "unit_norms",
-    "weight_distribution", "winners",
+    "receptive_fields", "regression_scores", "ridge", "shares", "silent", "square_attack", "svc", "tsne", "unit_kinds",
+    "unit_norms", "weight_distribution", "winners",
 ]  # fmt: skip

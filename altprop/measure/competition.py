@@ -1,4 +1,4 @@
-"""Who wins: how evenly the units of a layer share out the samples, and which never get one."""
+"""Who wins: how evenly the units of a layer share out the samples, which never get one, and which say nothing."""
 
 from __future__ import annotations
 
@@ -45,6 +45,31 @@ def winners(rule: nn.Module, x: Tensor) -> dict[str, Winners]:
     if not counts:
         raise Refused("no layer is a Linear or a convolution, whose units could compete: measure another net")
     return {name: _winners(wins.double()) for name, wins in counts.items()}
+
+
+@torch.no_grad()
+def silent(rule: nn.Module, x: Tensor) -> dict[str, int]:
+    """Layer name -> units whose activity is the same for all samples x (N, *in), at each of a convolution's positions.
+
+    rule: as for ``winners``, and left as it was.  Raises ``Refused`` for fewer than 2 samples."""
+    if len(x) < 2:
+        raise Refused(f"{len(x)} samples came, which cannot differ: give at least 2")
+    cuts = layers_of(rule)
+    spans: dict[str, tuple[Tensor, Tensor]] = {}
+    with undisturbed(rule):
+        for part in x.split(CHUNK):
+            h = part.clone()
+            for cut in cuts:
+                h = cut(h)
+                low, high = spans.get(cut.name, (h[0], h[0]))
+                spans[cut.name] = low.minimum(h.amin(0)), high.maximum(h.amax(0))
+    counts = {}
+    for cut in cuts:
+        low, high = spans[cut.name]
+        same = low == high  # (*out)
+        units = 0 if is_convolution(cut.synapse) else -1
+        counts[cut.name] = int(same.movedim(units, 0).flatten(1).all(1).sum() if same.dim() > 1 else same.sum())
+    return counts
 
 
 def _wins(layer: Layer, a: Tensor) -> Tensor:

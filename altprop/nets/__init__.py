@@ -2,10 +2,11 @@
 
 from altprop.nets.activations import RePU, Softmax, Triangle
 from altprop.nets.dropout import BitDropout
+from altprop.nets.norms import Centre1d, Centre2d, Centre3d
 from altprop.nets.residual import Residual, ResidualBlock
 from altprop.nets.spec import ACTIVATIONS, INITIALISERS, NetError, build
 
 __all__ = [
-    "ACTIVATIONS", "INITIALISERS", "BitDropout", "NetError", "RePU", "Residual", "ResidualBlock", "Softmax",
-    "Triangle", "build",
+    "ACTIVATIONS", "INITIALISERS", "BitDropout", "Centre1d", "Centre2d", "Centre3d", "NetError", "RePU", "Residual",
+    "ResidualBlock", "Softmax", "Triangle", "build",
 ]  # fmt: skip

@@ -8,6 +8,7 @@
           | "pool" SIZE ["s" STRIDE] ["p" PADDING]     max pooling, stride = size unless given
           | "avgpool" SIZE ["s" STRIDE] ["p" PADDING]
           | "norm"                                     batch norm without parameters
+          | "centre"                                   the same, but one deviation for all features: see nets/norms.py
 
 Every hidden layer is followed by the activation; every hidden linear layer by dropout as well.  A Flatten stands
 wherever an image meets a linear layer.  ``conv32k5`` has stride 1 and no padding.  Convolutions, pools and norms are of
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 
 from altprop.limits import LARGEST, Problem, gigabytes, memory, shorten
 from altprop.nets.activations import RePU, Softmax, Triangle
+from altprop.nets.norms import Centre1d, Centre2d, Centre3d
 from altprop.nets.residual import Residual, resnet
 
 ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
@@ -68,12 +70,15 @@ RADIUS = re.compile(r"(radius|positive)(\d*\.?\d+)")
 PART = re.compile(
     r"(?P<res>res)?(?P<width>\d+)"
     r"|conv(?P<channels>\d+)k(?P<kernel>\d+)(s(?P<stride>\d+))?(p(?P<padding>\d+)|r(?P<reflected>\d+))?"
-    r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?(p(?P<margin>\d+))?|(?P<norm>norm)",
+    r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?(p(?P<margin>\d+))?|(?P<norm>norm|centre)",
     re.ASCII,
 )
 MAY_BE_ZERO = ("padding", "reflected", "margin")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # by how many sides a sample has beside its channels
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NORMS: dict[str, Sequence[Callable[..., nn.Module]]] = {
+    "norm": tuple(partial(norm, affine=False) for norm in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)),
+    "centre": (Centre1d, Centre2d, Centre3d),
+}
 POOLS: dict[str, Sequence[Callable[..., nn.Module]]] = {
     "pool": (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
     "avgpool": (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
@@ -81,7 +86,7 @@ POOLS: dict[str, Sequence[Callable[..., nn.Module]]] = {
 RESNET = re.compile(r"resnet(\d+)", re.ASCII)
 DIGITS = 9  # of a size; what is larger fits into no memory, and into no 64 bits where sizes are multiplied
 DEEPEST = 2000  # layers; each costs milliseconds a step and a page of memory, whatever its width
-EXAMPLES = "expected widths like 1024, res1024, conv32k5, conv64k3s2p1, pool2, avgpool2 or norm, joined by '-'"
+EXAMPLES = "expected widths like 1024, res1024, conv32k5, conv64k3s2p1, pool2, avgpool2, norm or centre, joined by '-'"
 
 
 class NetError(Problem):
@@ -244,7 +249,7 @@ def _part(
             raise NetError(f"{what}: write res{prod(shape)}")
         return [*flatten, Residual(linear) if "res" in part else linear], (part["width"],)
     if "norm" in part:
-        return [NORMS[max(len(shape) - 2, 0)](shape[0], affine=False)], shape
+        return [NORMS[part["norm"]][max(len(shape) - 2, 0)](shape[0])], shape
     if len(shape) not in (2, 3, 4):
         raise NetError(
             f"net '{spec}': '{part['word']}' needs an image (channels, height, width) or a sequence (channels, "

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from altprop.core import Refused
+from altprop.core import Refused, RuleWarning
 from altprop.data import DATASETS, DataError, DataWarning, fetch, image_names, load, printable, read_features
 from altprop.limits import shorten
 from altprop.nets import NetError
@@ -52,7 +52,7 @@ __all__ = [
 ]  # fmt: skip
 
 BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
-WARNINGS = (DataWarning,)  # each of which is one line that says what to do
+WARNINGS = (DataWarning, RuleWarning)  # each of which is one line that says what to do
 MOST_SEEDS = 1000
 ALL = [name for name, rule in RULES.items() if not getattr(rule, "extra", None)]  # that need no extra of the package
 UPDATE_EVERY = 20  # batches between two movements of the progress bar

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from altprop.rules import RULES
 
@@ -12,8 +12,12 @@ class Default(NamedTuple):
     act: str  # of the rule's source
     optimizer: str = "sgd"
     init: str = "he_uniform"
-    centred: bool = False  # whether a batch norm stands before each hidden layer
+    norm: str = ""  # the part of the spec that stands before each hidden layer
+    norm_of_readout: str = ""
+    readout: float = 0.05  # rate of the last layer where those below learn without labels
 
+
+CENTRED: Any = {"norm": "centre", "norm_of_readout": "centre", "readout": 0.02}
 
 DEFAULTS: dict[str, Default] = {
     "bp": Default(0.01, "relu"),
@@ -34,17 +38,16 @@ DEFAULTS: dict[str, Default] = {
     "pepita_hebbian": Default(0.1, "relu"),
     "pepita_local": Default(0.005, "relu"),
     "ff": Default(0.003, "relu"),
-    "hebb": Default(0.00001, "relu", centred=True),
-    "oja": Default(0.001, "relu", centred=True),
-    "gha": Default(0.001, "relu", centred=True),
-    "hard_wta": Default(0.03, "triangle", "norm_sgd", "radius5", centred=True),
-    "softhebb": Default(0.03, "triangle", "norm_sgd", "radius5", centred=True),
-    "som": Default(0.05, "triangle", centred=True),
+    "hebb": Default(0.00001, "relu", **CENTRED),
+    "oja": Default(0.001, "relu", norm="norm"),
+    "gha": Default(0.001, "relu", norm="norm"),
+    "hard_wta": Default(0.03, "triangle", "norm_sgd", "radius25", **CENTRED),
+    "softhebb": Default(0.1, "triangle", "norm_sgd", "radius25", **CENTRED),
+    "som": Default(0.2, "triangle", **CENTRED),
     "stdp": Default(0.03, "relu"),
 }
 
 OPTIMIZER_RATES = {"sgd": None, "norm_sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: the rule's
-READOUT_RATE = 0.05  # of the last layer where those below learn without labels
 REGRESSION_FACTOR = 0.03  # of these rates and the rules' for regression, whose error is not bounded as a class's is
 STANDARDISED_FACTOR = 0.1  # of them where the targets are standardised, so that most errors are small
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from altprop.core import Layer, Rule
+from altprop.core import Layer, Rule, RuleWarning
 from altprop.data import Dataset, advice, from_torch
+from altprop.run.checks import check_units
 from altprop.run.inputs import example_of, preprocessed, suited_data
 from altprop.run.isolated import borrowed, isolated
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
@@ -57,6 +59,7 @@ class Result:
             "test_loss": last["test_loss"], **{f"test_{key}": value for key, value in self.scores.items()},
             "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"], "scale": self.recipe.scale,
             "test_balanced_accuracy": last.get("test_balanced_accuracy"), **self.standard._asdict(),
+            "never_win": next((row["never_win"] for row in reversed(self.metrics) if "never_win" in row), None),
             "run": None if self.path is None else str(self.path),
         }  # fmt: skip
 
@@ -182,6 +185,9 @@ def _train(learner: Learner, position: Position, run: RunDirectory | None, progr
             position.rows = run.metrics()
         else:
             train(learner, position, run, progress, report)
+            position.rows[-1] |= check_units(learner.rule, learner.data.x_train)
+            if run is not None:
+                run.log(position.rows)
             accuracy = read_out(learner, position, run, progress, report) if learner.hidden else None
             if run is not None:
                 run.finish(learner.net.state_dict(), learner.rule.state_dict())
@@ -219,7 +225,9 @@ def load(run: str | Path, net: nn.Module | None = None, cuts: Sequence[Layer] | 
     tensors, whitening = directory.finished(), directory.whitening()
     try:
         net = build_net(recipe, tuple(data["shape"]), data["outputs"]) if net is None else net
-        rule = build_rule(recipe, net, example_of(data["shape"], net), cuts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuleWarning)  # said when it was trained
+            rule = build_rule(recipe, net, example_of(data["shape"], net), cuts)
         fill(rule, tensors, directory.path)
         model = Model(rule, data, recipe.loss or "", whitening).eval()
     except (KeyError, TypeError, RuntimeError) as error:

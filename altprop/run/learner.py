@@ -20,7 +20,8 @@ from altprop.nets import build
 from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
-from altprop.run.defaults import OPTIMIZER_RATES, READOUT_RATE, REGRESSION_FACTOR, default_rate, defaults
+from altprop.run.checks import check_domain
+from altprop.run.defaults import OPTIMIZER_RATES, REGRESSION_FACTOR, default_rate, defaults
 from altprop.run.inputs import check_square, preprocessed, suited_data, weigh
 from altprop.run.machine import check_room, check_threads, find_device
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
@@ -143,6 +144,7 @@ def prepare(
     if RULES[recipe.rule].claims.labels or not recipe.readout.after:
         data = replace(data, x_unlabelled=None)  # which nobody will look at
     data = data.to(device) if resident else data
+    check_domain(recipe.rule, data)
     if net is None:
         check_square(recipe, data)
         net = build_net(recipe, data.shape, data.outputs)
@@ -184,9 +186,11 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
     bounded = bool(data.classes) or loss == "binary_cross_entropy"  # the error, and with it the rate that fits
     optimizer = recipe.optimizer or default.optimizer
     net = data.net or f"{prod(data.shape)}-256-{data.outputs}"
-    if default.centred:
+    if default.norm:
         first, *hidden, last = net.split("-")
-        net = "-".join([first, *(f"norm-{part}" for part in hidden), last])
+        # No phase moves the statistics of a norm before a readout that learns after the layers below.
+        top = [default.norm_of_readout] if default.norm_of_readout and not recipe.readout.after else []
+        net = "-".join([first, *(f"{default.norm}-{part}" for part in hidden), *top, last])
     named = recipe.data in DATASETS or recipe.data == "custom"
     standardised = data.target_scaling is not None
     absolute = recipe.data if named else _absolute(recipe.data)  # since a run may be read from elsewhere
@@ -217,7 +221,7 @@ def _resolved_readout(recipe: Recipe, classes: bool) -> dict[str, Any]:
     head: Any = recipe.readout.model_dump()
     if recipe.readout.by not in SOLVED:
         head["optimizer"] = head["optimizer"] or ("sgd" if classes else "adam")
-        rate = READOUT_RATE * (1 if classes else REGRESSION_FACTOR)
+        rate = defaults(recipe.rule).readout * (1 if classes else REGRESSION_FACTOR)
         head["lr"] = head["lr"] or OPTIMIZER_RATES[head["optimizer"]] or rate
     beside = not RULES[recipe.rule].claims.labels and recipe.arguments.get("readout") is not False
     return head if recipe.readout.after or beside else {}

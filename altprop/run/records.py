@@ -21,6 +21,7 @@ LAYERWISE = {  # numbers by layer in a line of metrics.jsonl, what the page call
     "feedback_angle": ("angle of feedback to weights", " (°)"),
     "weight_norm": ("norm of weights", ""),
     "unit_norm": ("mean norm of a unit's weights", ""),
+    "never_win": ("units that never win", ""),
 }
 
 

@@ -9,8 +9,9 @@ on its activity divided by its length, so that the next layer cannot read the ve
     z = W_L u_{L-1} + sum_{l=2}^{L-2} R_l u_l                 of neutral samples;  R_l (C, n_l)         (N, C)
     W_L.grad += (e / N)^T u_{L-1},  R_l.grad += (e / N)^T u_l                                           e = y_hat - t
 
-With goodness="mean" u = h / |h|, g = mean_j h_j^2, theta = 2, and delta_l's h / N is h / (N n_l).  The first C entries
-of a sample are its label: the true class in positives, a wrong one in negatives, 0.1 each in neutral samples.  With
+With goodness="mean" u = h / |h|, g = mean_j h_j^2, theta = 2, and delta_l's h / N is h / (N n_l).  The label is C
+entries, over the first of an image; beside a flat sample, divided by its rms, C more inputs, whose weights U (n_1, C)
+are the rule's own.  It is the true class in positives, a wrong one in negatives, 0.1 each in neutral samples.  With
 negatives="images" real images are positive and neutral, patchworks of two negative; labels teach the readout alone.
 The rate that fits falls with the width, and a bounded f such as tanh cannot lift the sum above theta: use ReLU.
 
@@ -23,6 +24,7 @@ Deviations from the paper:
        what it reads is added to that layer's output.
     4. Published code of the mean writes the label as the batch's largest entry, and takes for negatives a permutation
        of the labels, in which some stay true; here it is ``label``, and always wrong.
+    5. The paper has images alone; over the first columns of a table the label would hide what they say.
 Easily confused with: PEPITA, whose second input carries the error; local losses, where each layer has a classifier.
 """
 
@@ -34,19 +36,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Feedback, Ready, Rule, forward, learn, slope
+from altprop.core import Claims, Feedback, Ready, Rule, accumulate, forward, learn, slope
 from altprop.core.product import outer
-from altprop.core.steps import accumulate
-from altprop.rules.forward_forward.hybrid import GOODNESS, Readout, Samples, check, classes_of, embed, peer_signal
+from altprop.rules.forward_forward import hybrid
+from altprop.rules.forward_forward.hybrid import GOODNESS, Readout, Samples, classes_of, peer_signal
 
 
 class ForwardForward(Rule):
     """Forward-Forward (Hinton 2022).
 
-    goodness, negatives, inference: see ``hybrid.CHOICES``.  inference="goodness" takes a pass a class and scores it by
-    its goodness, summed over the hidden layers, for "sum" without the first of several.  peer: weight of the peer
-    term; means[l] (*out_l) is its m.  label: the entry of a class that is told.  blurs: of the masks of "images".
-    R[l] (C, n_l): see above.  Raises ``Refused`` where arguments, net and example do not fit."""
+    goodness, negatives, inference, place: see ``hybrid.CHOICES``.  inference="goodness" takes a pass a class and scores
+    it by its goodness, summed over the hidden layers, for "sum" without the first of several.  peer: weight of the peer
+    term; means[l] (*out_l) is its m.  label: the entry of a class that is told; place: where, "auto" as above.  blurs:
+    of the masks of "images".  R[l] (C, n_l), U[0] (n_1, C): see above.  Raises ``Refused`` for a misfit."""
 
     family = "forward-only"
     claims = Claims(
@@ -59,23 +61,26 @@ class ForwardForward(Rule):
 
     def __init__(
         self, net: Any, *, goodness: str = "sum", negatives: str = "labels", inference: str = "readout",
-        peer: float = 0.03, label: float = 1.0, blurs: int = 6, **arguments: Any,
+        peer: float = 0.03, label: float = 1.0, blurs: int = 6, place: str = "auto", **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
-        check(self, peer, {"label": label, "blurs": blurs}, goodness=goodness, negatives=negatives, inference=inference)
+        words = {"goodness": goodness, "negatives": negatives, "inference": inference, "place": place}
+        table = hybrid.check(self, peer, {"label": label, "blurs": blurs}, **words)
         self.goodness, self.peer, self.by_goodness = GOODNESS[goodness], peer, inference == "goodness"
-        self.samples = Samples(negatives == "images", label, blurs, self.classes)
+        self.samples = Samples(negatives == "images", label, blurs, self.classes, beside=table is not None)
         self.means = Feedback(self.like.new_full(shapes.h, 0.5) for shapes in self.shapes[:-1])
         self.R = nn.ParameterList(self.like.new_zeros(self.classes, s.h.numel()) for s in self.shapes[1:-2])
+        self.U = hybrid.place_beside(self, table)
         last = self.layers[-1]
         self.layers[-1] = Readout(last.inlet, last.synapse, last.activation, last.name, self.R)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        return [{**group, "params": [*group["params"], *self.R]} for group in super().param_groups(lr)]
+        return [{**group, "params": [*group["params"], *self.R, *self.U]} for group in super().param_groups(lr)]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.by_goodness:
-            return torch.stack([self._score(embed(x, label)) for label in self.samples.labels(x).split(1)], 1)
+            told = (self.samples.embed(x, label) for label in self.samples.labels(x).split(1))
+            return torch.stack([self._score(sample) for sample in told], 1)
         u = [self.goodness.unit(self.samples.neutral(x))]
         for layer in self.layers[:-1]:
             u.append(self.goodness.unit(layer(u[-1])))

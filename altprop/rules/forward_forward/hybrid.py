@@ -6,6 +6,7 @@ exactly at the threshold, and its blur runs around the edges, so that both image
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Layer, Refused, Rule
+from altprop.core import Layer, Refused, Rule, draw_feedback
 
 MOMENTUM = 0.9  # of the running mean in the peer term
 NEUTRAL = 0.1  # every label entry of a sample whose class is not told
@@ -44,7 +45,12 @@ class Goodness(NamedTuple):
 
 
 GOODNESS = {"sum": Goodness(False, 1e-8), "mean": Goodness(True, 1e-4)}
-CHOICES = {"goodness": (*GOODNESS,), "negatives": ("labels", "images"), "inference": ("readout", "goodness")}
+CHOICES = {
+    "goodness": (*GOODNESS,),
+    "negatives": ("labels", "images"),
+    "inference": ("readout", "goodness"),
+    "place": ("auto", "over", "beside"),
+}
 
 
 def peer_signal(m: Tensor, h: Tensor, moves: bool) -> Tensor:
@@ -76,6 +82,7 @@ class Samples(NamedTuple):
     label: float  # the entry of the class that is told
     blurs: int
     classes: int
+    beside: bool = False  # the label stands beside the sample; else over its first entries
 
     def pairs(self, x: Tensor, true: Tensor) -> Tensor:
         """(2N, *in): the positives, then the negatives.  true (N,): their classes."""
@@ -83,11 +90,15 @@ class Samples(NamedTuple):
             other = wrong(torch.arange(len(x), device=x.device), len(x))
             return torch.cat((x, torch.where(blobs(x, self.blurs), x, x[other])))
         labels = self.labels(x)
-        return torch.cat((embed(x, labels[true]), embed(x, labels[wrong(true, self.classes)])))
+        return torch.cat((self.embed(x, labels[true]), self.embed(x, labels[wrong(true, self.classes)])))
 
     def neutral(self, x: Tensor) -> Tensor:
         """(N, *in): samples that tell no class."""
-        return x if self.images else embed(x, x.new_full((1, self.classes), NEUTRAL))
+        return x if self.images else self.embed(x, x.new_full((1, self.classes), NEUTRAL))
+
+    def embed(self, x: Tensor, label: Tensor) -> Tensor:
+        """(N, *in) or, beside, (N, in + C): x with ``label`` (N or 1, C)."""
+        return append(x, label) if self.beside else embed(x, label)
 
     def labels(self, x: Tensor) -> Tensor:
         """(C, C): a row a class, what tells it."""
@@ -98,6 +109,51 @@ def embed(x: Tensor, label: Tensor) -> Tensor:
     """x (N, *in) with ``label`` (N or 1, C) in place of each sample's first C entries; differentiable in x."""
     rest = x.flatten(1)[:, label.shape[1] :]
     return torch.cat((label.expand(x.shape[0], -1), rest), 1).view(x.shape)
+
+
+def append(x: Tensor, label: Tensor) -> Tensor:
+    """x (N, in) / rms(x) and ``label`` (N or 1, C) behind it, so that neither drowns in the other."""
+    return torch.cat((GOODNESS["sum"].unit(x), label.expand(len(x), -1)), 1)
+
+
+class Told(nn.Module):
+    """The first synapse and, for the label that stands beside a sample, U (out, C) of the rule's own.
+
+    x (N, in + C), or (N, in) of samples without a label -> linear(x) + label U^T (N, out)."""
+
+    def __init__(self, linear: nn.Linear, U: nn.Parameter) -> None:
+        super().__init__()
+        self.linear, self.U = linear, U
+
+    def forward(self, x: Tensor) -> Any:
+        features = self.linear.in_features
+        a = self.linear(x[:, :features])
+        return a if x.shape[1] == features else a + x[:, features:] @ self.U.T
+
+
+def place_beside(rule: Rule, table: nn.Linear | None) -> nn.ParameterList:
+    """[U], by which the rule's first layer, of the synapse ``table``, hears of labels; [] where there is no table.
+
+    U (out, C) is drawn by a generator of its own, as large as the columns of W are."""
+    if table is None:
+        return nn.ParameterList()
+    (normal,) = draw_feedback([(table.out_features, rule.classes)], init="normal", like=table.weight)
+    U = nn.Parameter(normal * table.weight.detach().square().mean().sqrt())
+    first = rule.layers[0]
+    rule.layers[0] = Layer(first.inlet, Told(table, U), first.activation, first.name)
+    return nn.ParameterList([U])
+
+
+def find_table(rule: Rule, negatives: str, place: str) -> nn.Linear | None:
+    """The first synapse where a label stands beside the samples: as asked, or where they are flat.
+
+    Of an image the first entries lie at the border and say little; of a table they say as much as any."""
+    first, shape = rule.layers[0].synapse, tuple(rule.shapes[0].x)
+    fits = negatives != "images" and len(shape) == 1 and type(first) is nn.Linear
+    if place == "beside" and not fits:
+        what = f"place='beside' came with samples of {shape}, negatives={negatives!r} and {rule.layers[0]}"
+        raise Refused(f"{what}: it is for flat samples with labels, into a Linear")
+    return first if fits and place != "over" else None  # type: ignore[return-value]
 
 
 def wrong(true: Tensor, n: int) -> Tensor:
@@ -124,12 +180,14 @@ def classes_of(y: Tensor, t: Tensor) -> Tensor:
     return t.argmax(1)
 
 
-def check(rule: Rule, peer: float, numbers: dict[str, float], **choices: Any) -> None:
-    """Raises ``Refused`` for one of ``choices`` that is not in ``CHOICES``, or where they, net and input do not fit."""
+def check(rule: Rule, peer: float, numbers: dict[str, float], **choices: Any) -> nn.Linear | None:
+    """What ``find_table`` finds.  Raises ``Refused`` for one of ``choices`` that is not in ``CHOICES``, or where they,
+    net and input do not fit."""
     for name, value in choices.items():
         if value not in CHOICES[name]:
             raise Refused(f"{name}={value!r} came; ForwardForward takes {' or '.join(map(repr, CHOICES[name]))}")
     entries, images = rule.shapes[0].x.numel(), choices["negatives"] == "images"
+    table = find_table(rule, choices["negatives"], choices["place"])
     bent = [str(layer) for layer, s in zip(rule.layers, rule.shapes[:-1], strict=False) if peer and s.a != s.h]
     label, blurs = numbers["label"], numbers["blurs"]
     few = f"{entries} inputs came for {rule.classes} classes, but a label of at least 2 classes stands over the first "
@@ -138,7 +196,9 @@ def check(rule: Rule, peer: float, numbers: dict[str, float], **choices: Any) ->
         f"blurs={blurs} came: give a number of blurs from 0 to 100": not 0 <= blurs <= 100,
         "ForwardForward divides by lengths, but integers came: give the net a real-valued input": rule.integer_input,
         "the net has one layer, which ForwardForward makes the readout: add a hidden layer": len(rule.layers) == 1,
-        few + "inputs: give longer inputs, or negatives='images'": not images and not 1 < rule.classes <= entries,
+        few + "inputs: give longer inputs, or negatives='images'": (
+            not images and not 1 < rule.classes <= (entries if table is None else math.inf)
+        ),
         "inference='goodness' came with negatives='images', which teach no label: use inference='readout'": (
             images and choices["inference"] == "goodness"
         ),
@@ -148,3 +208,4 @@ def check(rule: Rule, peer: float, numbers: dict[str, float], **choices: Any) ->
     for flaw, holds in flaws.items():
         if holds:
             raise Refused(flaw)
+    return table

@@ -42,13 +42,15 @@ from altprop.rules.hebbian.climb import (
     unbiased,
     weight_of,
 )
+from altprop.rules.hebbian.needs import advise
 
 
 class HardWTA(Rule):
     """k winners take all (Krotov and Hopfield 2019; with thresholds Miconi 2021).
 
     k, delta: rank and strength of the anti-Hebbian unit; k=1 has none.  p: of the norm.  thresholds, rate: see above,
-    theta[l] (units,) is a buffer.  readout: see ``climb``.  Raises ``Refused`` for arguments out of range."""
+    theta[l] (units,) is a buffer.  readout: see ``climb``.  Raises ``Refused`` for arguments out of range; without
+    thresholds it warns of what the net lacks: see ``needs``."""
 
     family = "hebbian"
     claims = Claims(
@@ -68,7 +70,9 @@ class HardWTA(Rule):
             raise Refused(f"k={k}, p={p}, rate={rate} came: k is 1 to {fewest}, the units of a layer, p above 1")
         self.k, self.delta, self.p, self.rate = k, delta, p, rate
         self.theta = Feedback(map(self.like.new_zeros, units))
-        self.thresholds = thresholds
+        self.thresholds, self.competes = thresholds, not thresholds
+        if not thresholds:
+            advise(self, arguments["example"], hidden(self))
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:

@@ -30,7 +30,8 @@ from torch import Tensor
 
 from altprop.core import Claims, Ready, Refused, Rule, Trace, accumulate, weighed
 from altprop.core.layer import is_dense
-from altprop.rules.hebbian.climb import along, climb, correlated, equip, largest_entry, present, rows, weight_of
+from altprop.rules.hebbian.climb import along, climb, correlated, equip, hidden, largest_entry, present, rows, weight_of
+from altprop.rules.hebbian.needs import advise
 
 
 class SoftHebb(Rule):
@@ -38,9 +39,9 @@ class SoftHebb(Rule):
 
     inverse_temperature: t, one number or one a layer that learns so.  anti_hebbian: whether losers move away.
     scale: "max" or None, see above.  readout: see ``climb``.  supervised: whether it is Hebbian too.
-    Raises ``Refused`` for arguments out of range."""
+    Raises ``Refused`` for arguments out of range; warns of what the net lacks: see ``needs``."""
 
-    family = "hebbian"
+    family, competes = "hebbian", True
     claims = Claims(weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",))
     reference = "journe2023"
 
@@ -62,6 +63,7 @@ class SoftHebb(Rule):
                 f"supervised came with readout={readout} and {self.layers[-1]}: it is of a Linear that reads out"
             )
         self.anti_hebbian, self.scale, self.supervised = anti_hebbian, scale, supervised
+        advise(self, arguments["example"], hidden(self))
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:

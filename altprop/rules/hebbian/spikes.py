@@ -9,12 +9,13 @@ exponential traces run through them one after the other.
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Refused
+from altprop.core import Refused, RuleWarning
 
 
 def find_leaky() -> Any:
@@ -23,6 +24,14 @@ def find_leaky() -> Any:
         return importlib.import_module("snntorch").Leaky
     except ImportError as error:
         raise Refused("rule 'stdp' needs snntorch for its neurons: pip install 'altprop[spiking]'") from error
+
+
+def warn_outside(example: Tensor) -> None:
+    """Warns where inputs leave [0, 1], since ``Spikes`` cuts them off there."""
+    low, high = example.min().item(), example.max().item()
+    if low < 0 or high > 1:
+        what = f"inputs from {low:g} to {high:g} came to STDP, which takes them for probabilities of a spike"
+        warnings.warn(f"{what} and cuts them to [0, 1]: scale them to that range first", RuleWarning, stacklevel=3)
 
 
 def lowpass(z: Tensor, steps: int, keep: float) -> Tensor:

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from altprop.core import Claims, Layer, Ready, Refused, Rule, Trace
 from altprop.core.layer import RESHAPES, is_convolution, parts
 from altprop.rules.hebbian.climb import along, climb, correlated, equip, hidden, rows, weight_of
-from altprop.rules.hebbian.spikes import Neurons, Rates, Spikes, find_leaky, lowpass
+from altprop.rules.hebbian.spikes import Neurons, Rates, Spikes, find_leaky, lowpass, warn_outside
 
 
 class STDP(Rule):
@@ -43,9 +43,11 @@ class STDP(Rule):
 
     steps: T.  beta, threshold: theta's start.  trace: lambda.  inhibition=False: all that pass theta spike.  The other
     letters: see above.  neurons[l].theta (units,) is its theta.  ``layers`` are those of the spiking net, and
-    calling the rule runs it.  Raises ``Refused`` for arguments out of range, and where snnTorch is missing."""
+    calling the rule runs it.  Raises ``Refused`` for arguments out of range, and where snnTorch is missing; warns where
+    ``example`` leaves [0, 1]."""
 
     family, reference = "hebbian", "diehl2015"
+    domain = (0.0, 1.0)  # of the inputs, which are probabilities of a spike
     extra = "spiking"  # of the package, which brings snnTorch
     claims = Claims(
         weight_transport="none", locking="none", signal="none", labels=False, passes=20,  # the steps, as they stand
@@ -60,6 +62,7 @@ class STDP(Rule):
         leaky = find_leaky()
         super().__init__(net, **arguments)
         equip(self, readout, of_activity=True)
+        warn_outside(arguments["example"])
         amounts = {"a_plus": a_plus, "a_minus": a_minus, "decay": decay, "adapt": adapt}
         wrong = {name: value for name, value in {"beta": beta, "trace": trace}.items() if not 0 <= value < 1}
         wrong |= {name: value for name, value in amounts.items() if not value >= 0}
