@@ -135,7 +135,7 @@ def test_a_run_from_a_frame_is_used_with_frames(tmp_path):
     assert torch.equal(predict(tmp_path / "run", frame[list(NAMES)].to_numpy().tolist())[0], y_hat)
     with refused("no column 'width'"):
         predict(tmp_path / "run", frame.drop(columns="width"))
-    same = altprop.fit("bp", data=(frame[list(NAMES)].to_numpy(), KINDS), epochs=20, lr=0.05)
+    same = altprop.fit("bp", data=(frame[list(NAMES)].to_numpy(), KINDS), epochs=20, lr=0.05, scale="standard")
     assert same_bits(same.net.state_dict(), result.net.state_dict())
 
 

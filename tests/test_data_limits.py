@@ -400,7 +400,7 @@ def test_data_with_a_name_that_is_no_utf8(capsys):
     data = load("caf\udce9.npz")
     assert data.name == "caf\\udce9.npz" and altprop.fit("bp", data=data, **QUICK).path is None
     outcome = run_cli(capsys, "train", "bp", "--data", "caf\udce9.npz", "--epochs", 1)
-    assert_refused(outcome, "caf\\udce9.npz", "no UTF-8", "rename the file")
+    assert_refused(outcome, "caf\\udce9.npz", "no UTF-8", "rename it")
     assert not os.path.exists("runs")
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import altprop
 from altprop import RULES
-from altprop.data import DataError, DataWarning, find_columns, load
+from altprop.data import DataError, DataWarning, load
 from altprop.measure import regression_scores
 from altprop.run.evaluation import evaluate_new
 from altprop.run.experiment import predict
@@ -94,13 +94,6 @@ def test_columns_are_found_by_their_names(tmp_path):
         model.predict(Frame({name: x[:, 0] for name in names if name != "f3"}))
     with pytest.raises(DataError, match=r"column 'f2'.*expected numbers"):
         model.predict(Frame({**turned.content, "f2": ["a"] * len(x)}))
-
-
-def test_find_columns_refuses_a_name_that_stands_twice():
-    assert find_columns("x", ["b", "a"], ["a", "b"]) == [1, 0]
-    assert find_columns("x", [], ["a", "b"]) == find_columns("x", ["c", "d"], []) == [0, 1]
-    with pytest.raises(DataError, match="'a' stands twice"):
-        find_columns("x", ["a", "b", "a"], ["a", "b"])
 
 
 BAD = {

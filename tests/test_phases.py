@@ -264,11 +264,11 @@ def test_a_readout_killed_before_its_first_checkpoint_begins_anew(tmp_path, monk
     whole = run_recipe(recipe, data, out=tmp_path / "whole")
 
     def killed(*a, **k):
-        raise MemoryError
+        raise ArithmeticError
 
     with monkeypatch.context() as patch:
         patch.setattr(phases, "train", killed)
-        with pytest.raises(MemoryError):
+        with pytest.raises(ArithmeticError):
             run_recipe(recipe, data, out=tmp_path / "parts")
     assert (tmp_path / "parts" / "readout").is_dir()
     result = resume_run(tmp_path / "parts", data={"train": toy_tensors(), "test": toy_tensors(30, seed=1)})

@@ -106,7 +106,7 @@ def test_changes_come_before_the_file(tmp_path):
 
 BAD = {
     "unknown key": ({"epoch": 3}, ["unknown recipe key 'epoch'", "'epochs'"]),
-    "unknown key far from all": ({"zzz": 3}, ["unknown recipe key 'zzz'", "epochs"]),
+    "unknown key far from all": ({"zzz": 3}, ["unknown recipe key 'zzz'", "there is rule, arguments"]),
     "unknown rule": ({"rule": "pepitta"}, ["unknown rule 'pepitta'", "'pepita'"]),
     "unknown rule far from all": ({"rule": "zzz"}, ["unknown rule 'zzz'", "drtp"]),
     "rule of another type": ({"rule": 3}, ["rule = 3"]),

@@ -171,6 +171,7 @@ def _checking(credit: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def _check_batch(rule: Rule, x: Any, y: Any) -> None:
     """Raises ``Refused`` for inputs that are not as the example was, and for labels that are not as many."""
+    y = bare(y)
     shape, wanted = rule.shapes[0].x, "integers" if rule.integer_input else rule.like.dtype
     if not isinstance(x, Tensor) or (x.is_floating_point() if rule.integer_input else x.dtype != wanted):
         kind = getattr(x, "dtype", type(x).__name__)
