@@ -11,18 +11,47 @@ import io
 import json
 import os
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from altprop.limits import WIDTH, shorten
+from altprop.options import (
+    Act,
+    Batch,
+    Bias,
+    Categories,
+    ClassWeight,
+    Config,
+    Data,
+    DataDir,
+    Decay,
+    Device,
+    Dropout,
+    Encoding,
+    Epochs,
+    Init,
+    Json,
+    Label,
+    Loss,
+    Missing,
+    Momentum,
+    Net,
+    Optimizer,
+    Out,
+    Rate,
+    Scale,
+    Schedule,
+    Settings,
+    Task,
+    Threads,
+    Val,
+)  # fmt: skip
 from altprop.run import commands, show
 from altprop.run.train import Interrupted
+from altprop.telling import say, warnings_as_lines
 
 app = typer.Typer(
     help="Train and compare neural networks without backpropagation.",
@@ -34,61 +63,14 @@ app.add_typer(data_app, name="data")
 
 ClickException = typer.BadParameter.__mro__[2]  # typer carries its own copy of click in some versions
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
-Net = Annotated[str | None, typer.Option(help="Spec such as 784-1024-10 or conv32k5-pool2-10; default: the data's.")]
-Data = Annotated[str | None, typer.Option(help="Name, .npz, .csv or folder of images by class [digits].")]
-DataDir = Annotated[str | None, typer.Option(help="Where published sets lie [ALTPROP_DATA, else a cache].")]
-Label = Annotated[str | None, typer.Option(help="Label column of a .csv [label].")]
-Task = Annotated[str | None, typer.Option(help="classification or regression [told from the labels].")]
-Encoding = Annotated[str | None, typer.Option(help="Of the letters of a .csv [told from the file].")]
-Categories = Annotated[str | None, typer.Option(help="Text columns of a .csv to be one-hot, comma-separated [none].")]
-Missing = Annotated[str | None, typer.Option(help="Cells of a .csv without a value: drop (the row) or mean [refused].")]
-Scale = Annotated[
-    str | None, typer.Option(help="Rescale inputs: none, unit, standard [standard for tables, else none].")
-]
-ClassWeight = Annotated[
-    str | None, typer.Option(help="What classes count: balanced, numbers such as 1,5, or cat=1,dog=5 [all alike].")
-]
-Val = Annotated[float | None, typer.Option(help="Fraction of the training part to hold out for tuning [0].")]
-Act = Annotated[str | None, typer.Option(help="Activation, or auto: that of the rule's source [auto].")]
-Dropout = Annotated[float | None, typer.Option(help="After every hidden linear layer [0].")]
-Bias = Annotated[bool | None, typer.Option("--bias/--no-bias", help="Biases in the net [bias].")]
-Init = Annotated[str | None, typer.Option(help="Initialiser of the weights [the rule's, mostly he_uniform].")]
-Loss = Annotated[str | None, typer.Option(help="cross_entropy, binary_cross_entropy or mse [by the data].")]
-Epochs = Annotated[int | None, typer.Option(help="[10, or 60 where the data are few]")]
-Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate [the rule's, see altprop list].")]
-Momentum = Annotated[float | None, typer.Option(help="Of sgd and rmsprop [0.9].")]
-Batch = Annotated[int | None, typer.Option(help="[64]")]
-Schedule = Annotated[
-    str | None, typer.Option(help="constant, linear, ramp, cosine, step@60,90 or halve@50% [constant].")
-]
-Decay = Annotated[float | None, typer.Option(help="Weight decay [0].")]
-Optimizer = Annotated[str | None, typer.Option(help="sgd, adam, adamw, rmsprop or norm_sgd [the rule's, mostly sgd].")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... [cpu].")]
-Threads = Annotated[int | None, typer.Option(help="Of the processor [torch's choice].")]
-Out = Annotated[Path | None, typer.Option(help="Run directory [runs/...].")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="An argument of the rule, key=value; repeatable.")]
-Config = Annotated[Path | None, typer.Option(help="A recipe in TOML; options given beside it come first.")]
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
-    with warnings.catch_warnings():
-        warnings.showwarning = _warn
-        _main(arguments)
-
-
-def _warn(message: Warning | str, *where: Any, **more: Any) -> None:
-    """One line, as everything else on standard error."""
-    print("altprop: " + " ".join(str(message).split()), file=sys.stderr)
-
-
-def _main(arguments: Sequence[str] | None) -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal without these letters shows others, and loses no result
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        with _warnings_as_lines():
+        with warnings_as_lines(commands.WARNINGS):
             status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         if status == 130:
             _fail("stopped", 130)
@@ -119,26 +101,6 @@ def version(
         print(context.get_help())
 
 
-@contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """What altprop warns of as one line each, and once; other warnings as Python shows them."""
-    told: set[str] = set()
-    with warnings.catch_warnings():
-        usual = warnings.showwarning
-        for kind in commands.WARNINGS:
-            warnings.simplefilter("always", kind)
-
-        def tell(message: Warning | str, category: type[Warning], *place: Any) -> None:
-            if not issubclass(category, commands.WARNINGS):
-                usual(message, category, *place)
-            elif str(message) not in told:
-                told.add(str(message))
-                _say(str(message))
-
-        warnings.showwarning = tell  # type: ignore[assignment]
-        yield
-
-
 @data_app.callback(invoke_without_command=True)
 def data_sets(context: typer.Context) -> None:
     """Data sets: what there is, and fetching it."""
@@ -146,13 +108,9 @@ def data_sets(context: typer.Context) -> None:
         print(context.get_help())
 
 
-def _say(message: str, advice: str = "") -> None:
-    print("altprop: " + shorten(message, WIDTH - len(advice)) + advice, file=sys.stderr)
-
-
 def _fail(message: str, status: int, advice: str = "") -> None:
     if message:
-        _say(message, advice)
+        say(message, advice)
     sys.exit(status)
 
 

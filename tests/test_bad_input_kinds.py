@@ -33,8 +33,9 @@ from altprop.run.machine import check_room, check_threads, find_device, within_m
 from altprop.run.optimizers import find_schedule
 from altprop.run.published import rows as published_rows
 from altprop.run.readout import Readout
-from altprop.run.recipe import Recipe, check_arguments, make_recipe, parse_settings, read_recipe, rule_arguments
+from altprop.run.recipe import Recipe, check_arguments, make_recipe, read_recipe, rule_arguments
 from altprop.run.report import write_report
+from altprop.run.settings import parse_settings
 
 HUGE = 10**5000  # of more digits than Python writes
 SMALL = ["--data", "toy.npz", "--net", "6-5-3", "--epochs", "1", "--batch", "16"]
@@ -314,7 +315,7 @@ def test_memory_counts_weights_feedback_and_batches(monkeypatch):
         monkeypatch.setattr("altprop.core.feedback.memory", lambda room=room: room)
         assert (told(draw_feedback, [(3, 5)], like=torch.zeros(1)) is None) == fits
     monkeypatch.setattr("altprop.core.feedback.memory", lambda: 10**9)
-    for room, fits in ((16 * 36, True), (16 * 36 - 1, False)):
+    for room, fits in ((5 * 8 * 36, True), (5 * 8 * 36 - 1, False)):  # five matrices of float64
         monkeypatch.setattr("altprop.measure.whitening.memory", lambda room=room: room)
         assert (told(fit_whitening, torch.rand(9, 6)) is None) == fits
     rule = RULES["dfa"](nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), example=torch.zeros(1, 6))

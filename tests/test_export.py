@@ -38,7 +38,7 @@ RUNS = {  # rule, what it is trained on, and settings
     "masks": lambda folder: ("som", {"data": raw_toy(), "net": "6-5-3", "arguments": {"masks": True}}),
     "blocks": lambda folder: ("kp", {"data": raw_toy(), "net": "6-5-res5-3", "scale": "standard"}),
     "regression": lambda folder: ("dfa", price(folder)),
-    "spikes": lambda folder: ("stdp", {"data": raw_toy(), "net": "6-5-3"}),
+    "spikes": lambda folder: ("stdp", {"data": raw_toy(), "net": "6-5-3", "scale": "unit"}),
 }
 
 

@@ -226,9 +226,12 @@ def test_large_targets_and_inputs_are_no_divergence():
     """A regression of 250000 +- 45000 from raw inputs begins at a loss of 3e10, one of 1e-6 at 1."""
     for scale in (250_000.0, 1e-6):
         targets = scale * (1 + 0.2 * torch.randn(24, 1, generator=torch.Generator().manual_seed(1)))
-        assert len(altprop.fit("bp", "12-4-1", (FLAT, targets), epochs=2, batch=8, lr=1e-4).metrics) == 2
+        assert (
+            len(altprop.fit("bp", "12-4-1", (FLAT, targets), epochs=2, batch=8, lr=1e-4, target_scale="none").metrics)
+            == 2
+        )
     small = (100 * FLAT, 1e-6 * torch.randn(24, 1, generator=torch.Generator().manual_seed(1)))
-    first = altprop.fit("bp", "12-4-1", small, epochs=1, batch=8, lr=1e-9).metrics[0]["loss"]
+    first = altprop.fit("bp", "12-4-1", small, epochs=1, batch=8, lr=1e-9, target_scale="none").metrics[0]["loss"]
     assert first > 1, "a million times the loss of zeros, but that of the first batch"
     raw = altprop.fit("bp", "12-4-3", (4000 * FLAT, Y), epochs=3, batch=8)
     assert len(raw.metrics) == 3

@@ -13,10 +13,10 @@ from altprop.run.recipe import (
     RunError,
     make_recipe,
     nearest,
-    parse_settings,
     read_recipe,
     rule_arguments,
 )
+from altprop.run.settings import parse_settings
 
 if sys.version_info >= (3, 11):
     import tomllib

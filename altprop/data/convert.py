@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from .dataset import Dataset, check_finite, check_samples, holdout
+from .checks import check_finite, check_samples
+from .dataset import Dataset, holdout
 from .errors import DataError
 from .frames import Columns, as_tensor, check_order, is_array, is_frame, read_frame, split_label
 from .labels import encode

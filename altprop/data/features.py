@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from .archives import read_arrays
+from .checks import check_finite
 from .columns import TableEncoding, check_columns, encode_cells
-from .dataset import check_finite
 from .dialect import read_sheet
 from .errors import DataError, DataWarning, check_room, reading, user_path
 from .files import TABLES

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from .catalogue import DATASETS, load
 from .cells import labels
+from .checks import check_finite, check_samples
 from .columns import TableEncoding
 from .convert import Pair
-from .dataset import Dataset, check_finite, check_samples
+from .dataset import Dataset
 from .dialect import read_sheet
 from .errors import DataError, suggest, user_path
 from .features import read_features

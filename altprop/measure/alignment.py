@@ -72,7 +72,7 @@ def _products(rule: Rule) -> dict[int, Tensor]:
 def _angle_of(
     synapse: nn.Module, own: dict[nn.Parameter, Tensor | None], exact: dict[nn.Parameter, Tensor]
 ) -> float | None:
-    both = [(own[p], exact.get(p)) for p in synapse.parameters()]
+    both = [(own[p], exact.get(p)) for p in synapse.parameters() if p in own]  # not those of the rule itself
     pairs = [(g, h) for g, h in both if g is not None and h is not None]
     if not pairs:
         return None

@@ -7,7 +7,6 @@ zca   X' = (X - mean) U diag(S + epsilon)^(-1/2) U^T      of all whitenings the 
 
 from __future__ import annotations
 
-from math import prod
 from typing import NamedTuple
 
 import torch
@@ -55,10 +54,6 @@ def fit_whitening(x: Tensor, kind: str = "pca", epsilon: float | None = None) ->
         raise Refused(f"{len(x)} samples came; a covariance needs at least 2: give the training part")
     _check_room(x[0].numel())
     epsilon = EPSILONS[kind] if epsilon is None else epsilon
-    size = 16 * prod(x.shape[1:]) ** 2  # of the covariance and its directions, in float64
-    if size > memory():
-        what = f"{prod(x.shape[1:])} features came, whose covariance takes {gigabytes(size)}: more than the memory"
-        raise Refused(f"{what}: leave whiten out, or give smaller images")
     flat = x.flatten(1).double()  # (N, D)
     mean = flat.mean(0)
     S, U = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(x))  # (D,), (D, D)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import warnings
 from math import prod
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from altprop.core import Refused, Rule, RuleWarning
 from altprop.core.layer import is_convolution
 from altprop.data import Dataset, as_input
 from altprop.measure import silent, winners
 from altprop.rules import RULES
-from altprop.run.recipe import RunError
+from altprop.run.inputs import augmentation
+from altprop.run.optimizers import find_schedule
+from altprop.run.readout import SOLVED
+from altprop.run.recipe import Recipe, RunError
 
 FEWEST, MOST = 1000, 10000  # training samples that units are shown
 EACH = 8  # samples for each unit, since of fewer many a unit gets none by chance
@@ -56,3 +60,40 @@ def check_units(rule: Rule, x: Tensor) -> dict[str, dict[str, int]]:
 def _tell(what: str) -> None:
     needs = "a norm before each layer ('centre' in the spec), longer weights from the start (init 'radius25')"
     warnings.warn(f"the run has collapsed: {what}; give the net {needs}, or a lower --lr", RuleWarning, stacklevel=3)
+
+
+def check_readout(recipe: Recipe, rule: Rule, data: Dataset) -> None:
+    """What would only show when the layers below have learned."""
+    last, by = rule.layers[-1], recipe.readout.by
+    if by in SOLVED and not (type(last.synapse) is nn.Linear and last.synapse.bias is not None and data.classes):
+        what = f"{last} and {'labels' if data.classes else 'targets that are no classes'}"
+        raise RunError(f"readout by '{by}' came for {what}: it is for classes, into a Linear with a bias")
+    if (by == "hebbian" or recipe.arguments.get("supervised")) and not data.classes:
+        raise RunError("a Hebbian readout came for targets that are no classes: leave out by = 'hebbian' or supervised")
+    if not recipe.readout.after:
+        return
+    if len(rule.layers) < 2:
+        raise RunError(f"a readout after the layers below came, but {last} is all there is: put one below, or use bp")
+    if by not in SOLVED:
+        find_schedule(recipe.readout.schedule, recipe.readout.epochs or 1)
+        augmentation(recipe.with_(augment=recipe.readout.augment), data)
+    if recipe.readout.augment is None and type(last.synapse) is not nn.Linear:
+        raise RunError(f"{last} cannot read out features that were computed once: end the net in a Linear")
+    if rule.claims.labels:
+        return
+    below = rule.layers[:-1]
+    learning = [layer.synapse.get_parameter("weight").requires_grad for layer in below]
+    top = max((index for index, learns in enumerate(learning) if learns), default=-1)
+    passed = [*(below[top].activation.modules() if top >= 0 else ()), *last.inlet.modules()]
+    idle = [part for layer in below[top + 1 :] for part in (layer.inlet, layer.activation)]
+    passed += [module for part in idle for module in part.modules()]
+    for module in passed:
+        if isinstance(module, _NormBase):
+            what = f"{type(module).__name__} stands above all layers that learn, so that no phase moves its statistics"
+            raise RunError(f"{what}: take it out of the net, freeze less, or let the readout learn beside the layers")
+
+
+def check_batch(recipe: Recipe, net: nn.Module) -> None:
+    if recipe.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in net.modules()):
+        what = "batch = 1 came, but BatchNorm1d has no statistics of one sample"
+        raise RunError(f"{what}: give a larger batch, or a net without norm and --scale standard")

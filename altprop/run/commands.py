@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import io
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from altprop.core import Refused, RuleWarning
-from altprop.data import DATASETS, DataError, DataWarning, fetch, image_names, load, printable, read_features
+from altprop.data import DataError, DataWarning, fetch, image_names, printable, read_features
 from altprop.limits import shorten
 from altprop.nets import NetError
-from altprop.rules import REFERENCES, RULES
+from altprop.rules import RULES
 from altprop.run import experiment
 from altprop.run.compare import compare as run_comparison
-from altprop.run.defaults import default_rate, defaults
 from altprop.run.evaluation import evaluate_new
 from altprop.run.experiment import evaluate_run
 from altprop.run.export import export
+from altprop.run.listing import data_info, explain, list_data, list_rules, version
 from altprop.run.published import rows
 from altprop.run.published import status as row_status
 from altprop.run.recipe import (
@@ -36,19 +34,18 @@ from altprop.run.recipe import (
     check_arguments,
     check_rule,
     make_recipe,
-    parse_settings,
     read_recipe,
-    rule_arguments,
 )  # fmt: skip
 from altprop.run.report import ReportError, write_report
 from altprop.run.reproduce import Places, missing, plan
 from altprop.run.reproduce import reproduce as run_missing
+from altprop.run.settings import parse_settings
 from altprop.run.store import RunDirectory, failed_write, write_atomically
 from altprop.run.train import Interrupted
 
 __all__ = [
     "BAD_INPUT", "WARNINGS", "compare", "data_info", "evaluate", "explain", "export", "fetch", "list_data",
-    "list_rules", "predict", "reproduce", "train", "write_csv", "write_report",
+    "list_rules", "predict", "reproduce", "train", "version", "write_csv", "write_report",
 ]  # fmt: skip
 
 BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
@@ -193,53 +190,6 @@ def write_csv(path: Path, header: list[str], rows: Sequence[Sequence[Any]]) -> N
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     write_atomically(path, text.getvalue())
-
-
-def list_rules() -> list[dict[str, Any]]:
-    """name, family, claims, reference, and the defaults, of every rule."""
-    return [
-        {
-            "name": name, "family": rule.family, "claims": asdict(rule.claims), "reference": rule.reference,
-            "lr": defaults(name).lr, "lr_regression": default_rate(name, classes=False),
-            "activation": defaults(name).act,
-        }
-        for name, rule in RULES.items()
-    ]  # fmt: skip
-
-
-def explain(rule: str) -> str:
-    """The rule's own documentation, its arguments, claims and reference."""
-    check_rule(rule)
-    kind = RULES[rule]
-    arguments = ", ".join(f"{key}={value!r}" for key, value in rule_arguments(rule).items()) or "none"
-    claims = "\n".join(f"    {key}: {value}" for key, value in asdict(kind.claims).items())
-    reference = REFERENCES.get(kind.reference, kind.reference)
-    parts = [inspect.getdoc(sys.modules[kind.__module__]), f"{kind.__name__}: {inspect.getdoc(kind)}",
-             f"Arguments (--set key=value): {arguments}", f"Claims:\n{claims}", reference]  # fmt: skip
-    return "\n\n".join(part for part in parts if part)
-
-
-def version() -> str:
-    import altprop
-
-    return altprop.__version__
-
-
-def list_data() -> list[dict[str, Any]]:
-    keys = ("about", "shape", "classes", "outputs", "n_train", "n_test", "net", "task", "source", "downloadable")
-    return [{"name": name, **{key: getattr(entry, key) for key in keys}} for name, entry in DATASETS.items()]
-
-
-def data_info(source: str, **options: Any) -> dict[str, Any]:
-    """Shape, classes and sizes, from the files themselves."""
-    data = load(source, **options)
-    entry = DATASETS.get(source)
-    return {
-        "name": data.name, "about": entry.about if entry else None, "task": data.task, "shape": list(data.shape),
-        "dtype": str(data.x_train.dtype).removeprefix("torch."), "train": len(data.x_train), "test": len(data.x_test),
-        "outputs": data.outputs, "classes": list(data.classes), "net": data.net or None,
-        "source": entry.source if entry else None,
-    }  # fmt: skip
 
 
 def _recipe(options: dict[str, Any], arguments: dict[str, Any], config: Path | None) -> Recipe:

@@ -5,76 +5,30 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from altprop.core import Layer, Rule, RuleWarning
+from altprop.core import Layer, RuleWarning
 from altprop.data import Dataset, advice, from_torch
 from altprop.run.checks import check_units
 from altprop.run.inputs import example_of, preprocessed, suited_data
 from altprop.run.isolated import borrowed, isolated
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
 from altprop.run.machine import within_memory
-from altprop.run.metrics import UNKNOWN, Standard, evaluate, judge, standard, test_scores, units_of
+from altprop.run.metrics import evaluate, judge, standard, test_scores, units_of
 from altprop.run.model import Model
 from altprop.run.phases import read_out
 from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
+from altprop.run.result import Loaded, Result
 from altprop.run.store import RunDirectory, check_free, describe, write_atomically
 from altprop.run.tensors import fill
 from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run."""
-
-    recipe: Recipe
-    net: nn.Module
-    rule: Rule
-    metrics: list[dict[str, Any]]  # one row an epoch
-    train_accuracy: float | None  # on the whole training part
-    path: Path | None
-    model: Model  # from raw samples to outputs
-    scores: dict[str, float | None]  # of a regression: r2, mae and rmse on the test part, in the targets' units
-    standard: Standard = UNKNOWN  # what the test accuracy is held against
-
-    @property
-    def test_accuracy(self) -> float | None:
-        return self.metrics[-1]["test_accuracy"]
-
-    def summary(self) -> dict[str, Any]:
-        """What ``altprop train --json`` prints; accuracies are fractions, the loss is the last epoch's mean."""
-        last = self.metrics[-1]
-        return {
-            "rule": self.recipe.rule, "data": self.recipe.data, "net": self.recipe.net, "activation": self.recipe.act,
-            "lr": self.recipe.rate_used, "epochs": self.recipe.epochs, "seed": self.recipe.seed,
-            "loss": last["loss"], "train_accuracy": self.train_accuracy, "test_accuracy": last["test_accuracy"],
-            "test_loss": last["test_loss"], **{f"test_{key}": value for key, value in self.scores.items()},
-            "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"], "scale": self.recipe.scale,
-            "test_balanced_accuracy": last.get("test_balanced_accuracy"), **self.standard._asdict(),
-            "never_win": next((row["never_win"] for row in reversed(self.metrics) if "never_win" in row), None),
-            "run": None if self.path is None else str(self.path),
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A run given back: net and rule, which take inputs as they were scaled in training, and the model, which takes raw
-    samples.  ``net, rule = load(run)`` unpacks the first two."""
-
-    net: nn.Module
-    rule: Rule
-    model: Model
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.net, self.rule))
 
 
 def fit(

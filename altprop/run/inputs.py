@@ -4,6 +4,7 @@ them, and what each training sample counts."""
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Rule
-from altprop.data import DATASETS, DataError, Dataset, DataWarning, as_float, combined, far
+from altprop.data import AUGMENTATIONS, DATASETS, DataError, Dataset, DataWarning, as_float, combined, far
 from altprop.measure import fit_whitening
-from altprop.run.recipe import Recipe, RunError
+from altprop.run.recipe import Recipe, RunError, nearest
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 SQUARE = 8  # sequences of as many channels as positions, from this many on, are probably images
@@ -116,3 +117,13 @@ def weigh(data: Dataset, recipe: Recipe, rule: Rule) -> Dataset:
         what = f"weights came for rule '{recipe.rule}'" + (" without a readout by descent" if silent else "")
         raise RunError(f"{what}, which has no error that they could multiply: leave them out, or use 'dfa' or 'bp'")
     return replace(data, weights=combined(data.weights, recipe.class_weight, data.classes, data.y_train))
+
+
+def augmentation(recipe: Recipe, data: Dataset) -> Callable[[Tensor, torch.Generator], Tensor]:
+    if recipe.augment is None:
+        return lambda x, generator: x
+    if recipe.augment not in AUGMENTATIONS:
+        raise RunError(f"unknown augmentation '{recipe.augment}'{nearest(recipe.augment, AUGMENTATIONS)}")
+    if len(data.shape) != 3:
+        raise RunError(f"augment = '{recipe.augment}' came for samples of shape {data.shape}: it takes images")
+    return AUGMENTATIONS[recipe.augment]

@@ -10,23 +10,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from altprop.core import Layer, Refused, Rule, layers
 from altprop.core.layer import is_dense
-from altprop.data import AUGMENTATIONS, DATASETS, Dataset, TableEncoding, as_input, load
+from altprop.data import DATASETS, Dataset, TableEncoding, as_input, load
 from altprop.limits import shorten
 from altprop.nets import build
 from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
-from altprop.run.checks import check_domain
+from altprop.run.checks import check_batch, check_domain, check_readout
 from altprop.run.defaults import OPTIMIZER_RATES, REGRESSION_FACTOR, default_rate, defaults
-from altprop.run.inputs import check_square, preprocessed, suited_data, weigh
+from altprop.run.inputs import augmentation, check_square, preprocessed, suited_data, weigh
 from altprop.run.machine import check_room, check_threads, find_device
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.readout import SOLVED
-from altprop.run.recipe import Recipe, RunError, as_signature, nearest, rule_arguments
+from altprop.run.recipe import Recipe, RunError, as_signature, rule_arguments
 
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
 
@@ -155,12 +154,12 @@ def prepare(
     schedule = find_schedule(recipe.schedule, recipe.epochs or 1)
     data = weigh(data, recipe, rule)
     _freeze(recipe, rule)
-    _check_readout(recipe, rule, data)
-    _check_batch(recipe, net)
+    check_readout(recipe, rule, data)
+    check_batch(recipe, net)
     check_room(rule, min(recipe.batch, len(data.x_train)))
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
-    augment = _augmentation(recipe, data)
+    augment = augmentation(recipe, data)
     plastic = frozenset(parameter for parameter in net.parameters() if parameter.requires_grad)
     optimizers = make_optimizers(recipe, rule)
     return Learner(recipe, data, net, rule, optimizers, schedule, order, augment, plastic=plastic)
@@ -259,50 +258,3 @@ def _freeze(recipe: Recipe, rule: Rule) -> None:
     for layer in rule.layers[: recipe.freeze]:
         for parameter in layer.parameters():
             parameter.requires_grad_(False)
-
-
-def _check_readout(recipe: Recipe, rule: Rule, data: Dataset) -> None:
-    """What would only show when the layers below have learned."""
-    last, by = rule.layers[-1], recipe.readout.by
-    if by in SOLVED and not (type(last.synapse) is nn.Linear and last.synapse.bias is not None and data.classes):
-        what = f"{last} and {'labels' if data.classes else 'targets that are no classes'}"
-        raise RunError(f"readout by '{by}' came for {what}: it is for classes, into a Linear with a bias")
-    if (by == "hebbian" or recipe.arguments.get("supervised")) and not data.classes:
-        raise RunError("a Hebbian readout came for targets that are no classes: leave out by = 'hebbian' or supervised")
-    if not recipe.readout.after:
-        return
-    if len(rule.layers) < 2:
-        raise RunError(f"a readout after the layers below came, but {last} is all there is: put one below, or use bp")
-    if by not in SOLVED:
-        find_schedule(recipe.readout.schedule, recipe.readout.epochs or 1)
-        _augmentation(recipe.with_(augment=recipe.readout.augment), data)
-    if recipe.readout.augment is None and type(last.synapse) is not nn.Linear:
-        raise RunError(f"{last} cannot read out features that were computed once: end the net in a Linear")
-    if rule.claims.labels:
-        return
-    below = rule.layers[:-1]
-    learning = [layer.synapse.get_parameter("weight").requires_grad for layer in below]
-    top = max((index for index, learns in enumerate(learning) if learns), default=-1)
-    passed = [*(below[top].activation.modules() if top >= 0 else ()), *last.inlet.modules()]
-    idle = [part for layer in below[top + 1 :] for part in (layer.inlet, layer.activation)]
-    passed += [module for part in idle for module in part.modules()]
-    for module in passed:
-        if isinstance(module, _NormBase):
-            what = f"{type(module).__name__} stands above all layers that learn, so that no phase moves its statistics"
-            raise RunError(f"{what}: take it out of the net, freeze less, or let the readout learn beside the layers")
-
-
-def _check_batch(recipe: Recipe, net: nn.Module) -> None:
-    if recipe.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in net.modules()):
-        what = "batch = 1 came, but BatchNorm1d has no statistics of one sample"
-        raise RunError(f"{what}: give a larger batch, or a net without norm and --scale standard")
-
-
-def _augmentation(recipe: Recipe, data: Dataset) -> Callable[[Tensor, torch.Generator], Tensor]:
-    if recipe.augment is None:
-        return lambda x, generator: x
-    if recipe.augment not in AUGMENTATIONS:
-        raise RunError(f"unknown augmentation '{recipe.augment}'{nearest(recipe.augment, AUGMENTATIONS)}")
-    if len(data.shape) != 3:
-        raise RunError(f"augment = '{recipe.augment}' came for samples of shape {data.shape}: it takes images")
-    return AUGMENTATIONS[recipe.augment]

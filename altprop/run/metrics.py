@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from altprop.core import LOSSES, Rule
+from altprop.core import LOSSES, Rule, RuleWarning
 from altprop.data import Dataset, as_input, batches
 from altprop.measure import angles_to_bp, feedback_angles, norms, regression_scores, unit_norms
 from altprop.measure.probe import in_mode
@@ -147,7 +147,7 @@ def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, An
 def tell(name: str, why: str) -> None:
     """A warning that a measure is missing, which ends no run even where warnings are errors."""
     with suppress(UserWarning):
-        warnings.warn(f"{name} cannot be measured: {why}", stacklevel=2)
+        warnings.warn(f"{name} cannot be measured: {why}", RuleWarning, stacklevel=2)
 
 
 def reason(error: Exception) -> str:

@@ -140,7 +140,7 @@ class Model(nn.Module):
 
     def samples(self, x: Any) -> Tensor:
         """x as a tensor (N, *raw.shape) of the kind that ``forward`` takes."""
-        if self.table is not None and is_frame(x):
+        if self.table is not None and (self.table.categories or self.table.means) and is_frame(x):
             return encode(self.table, x)
         return self._as_trained(read_samples(x, "x", self.raw.shape, self.feature_names))
 

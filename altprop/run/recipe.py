@@ -23,12 +23,6 @@ from altprop.run.defaults import OPTIMIZER_RATES, defaults
 from altprop.run.files import RunError, read_toml
 from altprop.run.readout import MANY, Amount, Count, Fraction, Rate, Readout, Text
 
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib  # type: ignore[import-not-found, no-redef, unused-ignore]
-
-
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
 BESIDE = {"seed", "device", "threads", "data_dir", "measure", "probe"}
 UNTAUGHT = ("rates", "power", "layerwise", "readout")  # keys for layers that learn without labels
@@ -261,21 +255,6 @@ FITS: dict[Any, typing.Callable[[Any], bool]] = {
     type(None): _is_none,
     Sequence[float]: lambda value: isinstance(value, list) and all(map(FITS[float], value)),
 }
-
-
-def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
-    """``key=value`` pairs, the values read as TOML where that is possible and as text elsewhere."""
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, separator, text = pair.partition("=")
-        if not (separator and key.strip()):
-            raise RunError(f"--set {shorten(pair, 100)} came; write it as --set key=value, such as --set sign=-1")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except (ValueError, RecursionError):  # of no TOML, whole numbers of thousands of digits and endless nesting
-            value = {"True": True, "False": False}.get(text, text)
-        settings[key.strip()] = value
-    return settings
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -228,7 +228,7 @@ class Description(Loose):
             raise ValueError(f"{len(self.classes)} classes do not name {self.outputs} outputs, each once")
         if not 0 < 4 * prod(self.shape) <= memory():
             raise ValueError(f"samples of shape {shown(self.shape)} are empty, or fit into no memory")
-        if self.scaling is not None and not _scales(self.scaling, self.shape):
+        if self.scaling is not None and not _scales(self.scaling, self.raw.shape if self.raw else self.shape):
             raise ValueError("its scaling is no pair of an offset and a spread above 0 that fit the shape")
         if self.target_scaling is not None and not _scales(self.target_scaling, [self.outputs]):
             raise ValueError("its target_scaling is no pair of an offset and a spread above 0, one for each output")

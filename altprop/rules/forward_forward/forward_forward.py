@@ -55,8 +55,7 @@ class ForwardForward(Rule):
         weight_transport="none", locking="none", signal="target", passes=3,
         changes=("means",), trains=("synapse", "activation"),
     )  # fmt: skip
-    reference = "hinton2022"
-    weighs = False  # goodness has no error that a weight could multiply
+    reference, weighs = "hinton2022", False  # goodness has no error that a weight could multiply
     refuses = (_NormBase,)  # positives, negatives and neutral samples have statistics of their own
 
     def __init__(

@@ -113,7 +113,7 @@ def embed(x: Tensor, label: Tensor) -> Tensor:
 
 def append(x: Tensor, label: Tensor) -> Tensor:
     """x (N, in) / rms(x) and ``label`` (N or 1, C) behind it, so that neither drowns in the other."""
-    return torch.cat((GOODNESS["sum"].unit(x), label.expand(len(x), -1)), 1)
+    return torch.cat((GOODNESS["sum"].unit(x), label.expand(x.shape[0], -1)), 1)
 
 
 class Told(nn.Module):

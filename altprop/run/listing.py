@@ -1,0 +1,60 @@
+"""What there is: rules with their claims and papers, data sets, and this version."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from altprop.data import DATASETS, load
+from altprop.rules import REFERENCES, RULES
+from altprop.run.defaults import default_rate, defaults
+from altprop.run.recipe import check_rule, rule_arguments
+
+
+def list_rules() -> list[dict[str, Any]]:
+    """name, family, claims, reference, and the defaults, of every rule."""
+    return [
+        {
+            "name": name, "family": rule.family, "claims": asdict(rule.claims), "reference": rule.reference,
+            "lr": defaults(name).lr, "lr_regression": default_rate(name, classes=False),
+            "activation": defaults(name).act,
+        }
+        for name, rule in RULES.items()
+    ]  # fmt: skip
+
+
+def explain(rule: str) -> str:
+    """The rule's own documentation, its arguments, claims and reference."""
+    check_rule(rule)
+    kind = RULES[rule]
+    arguments = ", ".join(f"{key}={value!r}" for key, value in rule_arguments(rule).items()) or "none"
+    claims = "\n".join(f"    {key}: {value}" for key, value in asdict(kind.claims).items())
+    reference = REFERENCES.get(kind.reference, kind.reference)
+    parts = [inspect.getdoc(sys.modules[kind.__module__]), f"{kind.__name__}: {inspect.getdoc(kind)}",
+             f"Arguments (--set key=value): {arguments}", f"Claims:\n{claims}", reference]  # fmt: skip
+    return "\n\n".join(part for part in parts if part)
+
+
+def version() -> str:
+    import altprop
+
+    return altprop.__version__
+
+
+def list_data() -> list[dict[str, Any]]:
+    keys = ("about", "shape", "classes", "outputs", "n_train", "n_test", "net", "task", "source", "downloadable")
+    return [{"name": name, **{key: getattr(entry, key) for key in keys}} for name, entry in DATASETS.items()]
+
+
+def data_info(source: str, **options: Any) -> dict[str, Any]:
+    """Shape, classes and sizes, from the files themselves."""
+    data = load(source, **options)
+    entry = DATASETS.get(source)
+    return {
+        "name": data.name, "about": entry.about if entry else None, "task": data.task, "shape": list(data.shape),
+        "dtype": str(data.x_train.dtype).removeprefix("torch."), "train": len(data.x_train), "test": len(data.x_test),
+        "outputs": data.outputs, "classes": list(data.classes), "net": data.net or None,
+        "source": entry.source if entry else None,
+    }  # fmt: skip

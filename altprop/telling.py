@@ -1,0 +1,35 @@
+"""How the command line tells: one line each on standard error."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from altprop.limits import WIDTH, shorten
+
+
+@contextmanager
+def warnings_as_lines(kinds: tuple[type[Warning], ...]) -> Iterator[None]:
+    """Warnings of these kinds as one line each, and once; others as Python shows them."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+        for kind in kinds:
+            warnings.simplefilter("always", kind)
+
+        def tell(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not issubclass(category, kinds):
+                usual(message, category, *place)
+            elif str(message) not in told:
+                told.add(str(message))
+                say(str(message))
+
+        warnings.showwarning = tell  # type: ignore[assignment]
+        yield
+
+
+def say(message: str, advice: str = "") -> None:
+    print("altprop: " + shorten(message, WIDTH - len(advice)) + advice, file=sys.stderr)
