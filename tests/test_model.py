@@ -89,9 +89,9 @@ def test_columns_are_found_by_their_names(tmp_path):
     turned = Frame({name: x[:, index] for index, name in reversed([*enumerate(names)])})
     assert (model.predict(turned) == expected).all()
     more = Frame({"kind": ["?"] * len(x), **turned.content})
-    with pytest.warns(DataWarning, match="no column 'kind'; left out"):
+    with pytest.warns(DataWarning, match="left out what training did not have: column 'kind'"):
         assert (model.predict(more) == expected).all()
-    with pytest.raises(DataError, match="has no column 'f3'; expected the columns of training"):
+    with pytest.raises(DataError, match="has no column 'f3'; expected it, as in training"):
         model.predict(Frame({name: x[:, 0] for name in names if name != "f3"}))
     with pytest.raises(DataError, match=r"column 'f2'.*expected numbers"):
         model.predict(Frame({**turned.content, "f2": ["a"] * len(x)}))

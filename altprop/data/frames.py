@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .columns import tell_more
 from .errors import DataError, suggest
 
 
@@ -98,6 +99,8 @@ def read_frame(frame: Any, where: str, like: Sequence[str] = (), without: str | 
     for name in chosen:
         if name not in keys:
             raise DataError(f"{where}: has no column {name!r}; expected it, as in training; {suggest(name, keys)}")
+    if like:
+        tell_more([name for name in keys if name != without], like, where)
     columns = [_numbers(frame[keys[name]], f"{where}: column {name!r}") for name in chosen]
     if not columns:
         raise DataError(f"{where}: has no columns of features; expected at least one; add some")

@@ -37,9 +37,11 @@ def as_weights(value: Any, count: int, where: str, what: str = "training samples
 
 def spell_weights(given: Any) -> Any:
     """Weights of classes as a recipe holds them, a word, a list or a dict whose names are text; "1,5" and "a=1,b=5" are
-    such a list and dict.  Raises `DataError` for another word."""
+    such a list and dict.  None where it is empty.  Raises `DataError` for another word."""
     if isinstance(given, Mapping):
-        return {str(int(key) if isinstance(key, float) and key.is_integer() else key): w for key, w in given.items()}
+        return {
+            str(int(key) if isinstance(key, float) and key.is_integer() else key): w for key, w in given.items()
+        } or None
     if not isinstance(given, str) or given == "balanced":
         held = given.tolist() if isinstance(given, Tensor | np.ndarray) else given
         return list(held) if isinstance(held, tuple) else held
