@@ -7,6 +7,7 @@ LIMITS, CONTRACT, CLAIMS = "test_limits.py", "test_contract.py", "test_claims.py
 OPTIONS, LEARNED, FAMILIES = "test_options.py", "test_options_feedback.py", "test_limits_families.py"
 HEBBIAN, HEBBIAN_LIMITS, SPIKES = "test_hebbian_closed_form.py", "test_hebbian_limits.py", "test_stdp.py"
 MAPS, PHASES, DROPOUT = "test_som_stdp.py", "test_phases.py", "test_nets_dropout.py"
+NORMS, NEEDS, FORWARD = "test_nets_norms.py", "test_needs.py", "test_forward_forward.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
 
 
@@ -258,4 +259,38 @@ TABLE = [
     Mutant("data/dataset.py", "labels.to(place)) for inputs", "labels) for inputs", DATA),
     Mutant("run/phases.py", ", resident=False)", ")", PHASES),
     Mutant("run/recipe.py", "if claims.labels:\n            changes", "if False:\n            changes", COMPARE),
+    # what competing units need, what is said where it lacks, and where a label stands
+    Mutant("nets/norms.py", "variance = variance.mean()", "variance = variance.max()", NORMS),
+    Mutant("nets/norms.py", "correction=0", "correction=1", NORMS),
+    Mutant("nets/norms.py", "variance * (values / (values - 1))", "variance", NORMS),
+    Mutant("nets/norms.py", "if self.training:", "if True:", NORMS),
+    Mutant("nets/spec.py", "NORMS[part[\"norm\"]][len(shape) == 3]", "NORMS[\"norm\"][len(shape) == 3]", NORMS),
+    Mutant("rules/hebbian/needs.py", "or bool((weight >= 0).all())", "", NEEDS),
+    Mutant("rules/hebbian/needs.py", ">= SHORTEST", ">= 0", NEEDS),
+    Mutant("rules/hebbian/needs.py", "if weight.requires_grad:", "if True:", NEEDS),
+    Mutant("rules/hebbian/needs.py", "for part in (below, inlet)", "for part in (inlet,)", NEEDS),
+    Mutant("rules/hebbian/needs.py", "norms or bool((x < 0).any())", "norms", NEEDS),
+    Mutant("rules/hebbian/needs.py", " or not bool((x > 0).any())", "", NEEDS),
+    Mutant("rules/hebbian/needs.py", "f(a + 1)", "f(a.clone())", NEEDS),
+    Mutant("rules/hebbian/needs.py", "copy.deepcopy(module).eval()", "module", NEEDS),
+    Mutant("rules/hebbian/needs.py", "names[:NAMED]", "names", NEEDS),
+    Mutant("rules/hebbian/hard_wta.py", "thresholds, not thresholds", "thresholds, True", MAPS),
+    Mutant("measure/competition.py", "low.minimum(h.amin(0))", "h.amin(0)", NEEDS),
+    Mutant("measure/competition.py", "high.maximum(h.amax(0))", "h.amax(0)", NEEDS),
+    Mutant("measure/competition.py", "flatten(1).all(1)", "flatten(1).any(1)", NEEDS),
+    Mutant("run/checks.py", "lowest < domain[0] or highest", "lowest < domain[0] and highest", NEEDS),
+    Mutant("run/checks.py", "as_float(end.reshape(1)).item()", "end.item()", NEEDS),
+    Mutant("run/checks.py", "if rule.claims.labels or not layers:", "if not layers:", NEEDS),
+    Mutant("run/checks.py", "min(among, len(x)", "max(among, len(x)", NEEDS),
+    Mutant("run/checks.py", "< enough / 2", "< 0", NEEDS),
+    Mutant("run/checks.py", "> among / 2", "> among", NEEDS),
+    Mutant("run/learner.py", " and not recipe.readout.after else []", " else []", NEEDS),
+    Mutant("run/experiment.py", "position.rows[-1] |= check_units(", "_ = check_units(", NEEDS),
+    Mutant("run/experiment.py", "warnings.simplefilter(\"ignore\", RuleWarning)", "pass", NEEDS),
+    Mutant("rules/hebbian/spikes.py", "if low < 0 or high > 1:", "if high > 1:", NEEDS),
+    Mutant("rules/forward_forward/hybrid.py", "GOODNESS[\"sum\"].unit(x), label", "x, label", FORWARD),
+    Mutant("rules/forward_forward/hybrid.py", "x[:, features:] @ self.U.T", "0 * x[:, features:] @ self.U.T", FORWARD),
+    Mutant("rules/forward_forward/hybrid.py", "table.weight.detach().square().mean().sqrt()", "9", FORWARD),
+    Mutant("rules/forward_forward/hybrid.py", "fits and place != \"over\"", "place == \"beside\"", FORWARD),
+    Mutant("rules/forward_forward/forward_forward.py", "*self.R, *self.U]", "*self.R]", CONTRACT),
 ]  # fmt: skip
