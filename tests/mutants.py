@@ -274,7 +274,7 @@ TABLE = [
     Mutant("rules/hebbian/needs.py", "f(a + 1)", "f(a.clone())", NEEDS),
     Mutant("rules/hebbian/needs.py", "copy.deepcopy(module).eval()", "module", NEEDS),
     Mutant("rules/hebbian/needs.py", "names[:NAMED]", "names", NEEDS),
-    Mutant("rules/hebbian/hard_wta.py", "thresholds, not thresholds", "thresholds, True", MAPS),
+    Mutant("rules/hebbian/hard_wta.py", "thresholds, not thresholds", "thresholds, True", NEEDS),
     Mutant("measure/competition.py", "low.minimum(h.amin(0))", "h.amin(0)", NEEDS),
     Mutant("measure/competition.py", "high.maximum(h.amax(0))", "h.amax(0)", NEEDS),
     Mutant("measure/competition.py", "flatten(1).all(1)", "flatten(1).any(1)", NEEDS),

@@ -83,6 +83,7 @@ def test_only_layers_that_learn_are_looked_at():
     """Frozen layers compete no more, the readout never does, and thresholds give every unit its share."""
     net = build("64-32-10", (1, 8, 8), 10, act="relu", init="torch")
     assert lacking("hard_wta", net, IMAGES, thresholds=True) == set()
+    assert not altprop.HardWTA(net, example=IMAGES, thresholds=True).competes
     net[1].weight.requires_grad_(False)
     assert lacking("softhebb", net, IMAGES) == set()
     assert lacking("softhebb", nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), IMAGES) == set()
@@ -146,6 +147,8 @@ def test_units_that_answer_all_samples_alike():
     x = torch.tensor([[1.0, 1.0]] * 200 + [[2.0, 0.0]])
     assert silent(net, x) == {"0": 2, "2": 1}
     assert silent(net, x[:200]) == {"0": 3, "2": 2}
+    for first in (0.0, 2.0):  # below or above all of the chunks that follow
+        assert silent(net, torch.cat((torch.tensor([[first, 1.0]]), x[:200]))) == {"0": 2, "2": 1}
     with pytest.raises(altprop.Refused, match="1 samples came"):
         silent(net, x[:1])
     conv = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(8, 2))
