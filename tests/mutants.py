@@ -12,6 +12,7 @@ KINDS = "test_bad_input_kinds.py"
 WEIGHTS, SHAPES, FRAMES, TOKENS = "test_weights.py", "test_shapes.py", "test_data_frames.py", "test_tokens.py"
 NETS = "test_nets.py"
 SCALE, MODEL, EXPORT = "test_scale.py", "test_model.py", "test_export.py"
+NORMS, NEEDS, FORWARD = "test_nets_norms.py", "test_needs.py", "test_forward_forward.py"
 READOUT, DATA, COMPARE = "test_readout_settings.py", "test_data_dataset.py", "test_compare.py"
 VERDICT = "test_verdict.py"
 TABLES, TABLE_RUNS = "test_data_table.py", "test_table_runs.py"
@@ -525,4 +526,38 @@ TABLE = [
     Mutant("run/export.py", "        if apart > TOLERANCE:", "        if False:", f"{EXPORT} disagrees"),
     Mutant("run/export.py", "share.nan_to_num(nan=torch.inf)", "share", f"{EXPORT} disagrees"),
     Mutant("run/export.py", ", optimize=False", "", f"{EXPORT} ff-onnx"),
+    # what competing units need, what is said where it lacks, and where a label stands
+    Mutant("nets/norms.py", "variance = variance.mean()", "variance = variance.max()", NORMS),
+    Mutant("nets/norms.py", "correction=0", "correction=1", NORMS),
+    Mutant("nets/norms.py", "variance * (values / (values - 1))", "variance", NORMS),
+    Mutant("nets/norms.py", "if self.training:", "if True:", NORMS),
+    Mutant("nets/spec.py", "NORMS[part[\"norm\"]][len(shape) == 3]", "NORMS[\"norm\"][len(shape) == 3]", NORMS),
+    Mutant("rules/hebbian/needs.py", "or bool((weight >= 0).all())", "", NEEDS),
+    Mutant("rules/hebbian/needs.py", ">= SHORTEST", ">= 0", NEEDS),
+    Mutant("rules/hebbian/needs.py", "if weight.requires_grad:", "if True:", NEEDS),
+    Mutant("rules/hebbian/needs.py", "for part in (below, inlet)", "for part in (inlet,)", NEEDS),
+    Mutant("rules/hebbian/needs.py", "norms or bool((x < 0).any())", "norms", NEEDS),
+    Mutant("rules/hebbian/needs.py", " or not bool((x > 0).any())", "", NEEDS),
+    Mutant("rules/hebbian/needs.py", "f(a + 1)", "f(a.clone())", NEEDS),
+    Mutant("rules/hebbian/needs.py", "copy.deepcopy(module).eval()", "module", NEEDS),
+    Mutant("rules/hebbian/needs.py", "names[:NAMED]", "names", NEEDS),
+    Mutant("rules/hebbian/hard_wta.py", "thresholds, not thresholds", "thresholds, True", NEEDS),
+    Mutant("measure/competition.py", "low.minimum(h.amin(0))", "h.amin(0)", NEEDS),
+    Mutant("measure/competition.py", "high.maximum(h.amax(0))", "h.amax(0)", NEEDS),
+    Mutant("measure/competition.py", "flatten(1).all(1)", "flatten(1).any(1)", NEEDS),
+    Mutant("run/checks.py", "lowest < domain[0] or highest", "lowest < domain[0] and highest", NEEDS),
+    Mutant("run/checks.py", "as_float(end.reshape(1)).item()", "end.item()", NEEDS),
+    Mutant("run/checks.py", "if rule.claims.labels or not layers:", "if not layers:", NEEDS),
+    Mutant("run/checks.py", "min(among, len(x)", "max(among, len(x)", NEEDS),
+    Mutant("run/checks.py", "< enough / 2", "< 0", NEEDS),
+    Mutant("run/checks.py", "> among / 2", "> among", NEEDS),
+    Mutant("run/learner.py", " and not recipe.readout.after else []", " else []", NEEDS),
+    Mutant("run/experiment.py", "position.rows[-1] |= check_units(", "_ = check_units(", NEEDS),
+    Mutant("run/experiment.py", "warnings.simplefilter(\"ignore\", RuleWarning)", "pass", NEEDS),
+    Mutant("rules/hebbian/spikes.py", "if low < 0 or high > 1:", "if high > 1:", NEEDS),
+    Mutant("rules/forward_forward/hybrid.py", "GOODNESS[\"sum\"].unit(x), label", "x, label", FORWARD),
+    Mutant("rules/forward_forward/hybrid.py", "x[:, features:] @ self.U.T", "0 * x[:, features:] @ self.U.T", FORWARD),
+    Mutant("rules/forward_forward/hybrid.py", "table.weight.detach().square().mean().sqrt()", "9", FORWARD),
+    Mutant("rules/forward_forward/hybrid.py", "fits and place != \"over\"", "place == \"beside\"", FORWARD),
+    Mutant("rules/forward_forward/forward_forward.py", "*self.R, *self.U]", "*self.R]", CONTRACT),
 ]  # fmt: skip

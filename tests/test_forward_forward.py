@@ -324,3 +324,65 @@ def test_layers_learn_to_tell_positives_from_negatives(kind):
         positive, negative = score(h, "sum")[0].split(90)
         assert positive.mean() > negative.mean() + 1
     assert (rule.eval()(x).argmax(1) == y).double().mean() > 0.95
+
+
+def wider(x):
+    """x / rms(x), sample by sample, behind C zeros, over which a label may stand."""
+    scaled = torch.stack([sample / (sample.square().mean().sqrt() + 1e-8) for sample in x])
+    return torch.cat((torch.zeros(len(x), CLASSES).double(), scaled), 1)
+
+
+@pytest.mark.parametrize("inference", ["readout", "goodness"])
+@pytest.mark.parametrize("goodness", ["sum", "mean"])
+def test_a_label_beside_is_one_over_constant_columns(goodness, inference, next_class):
+    """The same net with C columns more, which say nothing and which the label may stand over."""
+    torch.manual_seed(0)
+    x, y = 7 * torch.randn(6, 5).double(), torch.tensor([0, 1, 2, 0, 1, 2])
+    options = {"goodness": goodness, "inference": inference}
+    narrow = relus(3)
+    rule = ForwardForward(narrow, example=x[:1], **options)
+    first = nn.Linear(CLASSES + 5, narrow[1].out_features).double()
+    first.weight.data.copy_(torch.cat((rule.U[0], narrow[1].weight), 1))
+    first.bias.data.copy_(narrow[1].bias)
+    wide = nn.Sequential(narrow[0], first, *(copy.deepcopy(module) for module in list(narrow)[2:]))
+    other = ForwardForward(wide, example=wider(x)[:1], place="over", **options)
+    torch.testing.assert_close(rule(x), other(wider(x)))
+    loss, wanted = rule.credit(x, y), other.credit(wider(x), y)
+    torch.testing.assert_close(loss, wanted)
+    torch.testing.assert_close(torch.cat((rule.U[0].grad, narrow[1].weight.grad), 1), first.weight.grad)
+    for left, right in zip(list(narrow.parameters())[1:], list(wide.parameters())[1:], strict=True):
+        torch.testing.assert_close(left.grad, right.grad)
+
+
+def test_a_label_hides_nothing_of_a_table():
+    """Over the first columns, which alone tell the classes, it left a third right."""
+    torch.manual_seed(0)
+    y = torch.arange(90) % CLASSES
+    x = torch.cat((3 * torch.eye(CLASSES)[y], torch.zeros(90, 4)), 1) + 0.3 * torch.randn(90, 7)
+    accuracy = {}
+    for place in ("auto", "over"):
+        torch.manual_seed(1)
+        net = nn.Sequential(nn.Linear(7, 20), nn.ReLU(), nn.Linear(20, CLASSES))
+        rule = ForwardForward(net, example=x[:1], place=place)
+        optimizer = torch.optim.SGD(rule.param_groups(0.03), momentum=0.9)
+        for _ in range(60):
+            optimizer.zero_grad()
+            rule.credit(x, y)
+            optimizer.step()
+        accuracy[place] = float((rule.eval()(x).argmax(1) == y).double().mean())
+    assert accuracy["auto"] > 0.95 and accuracy["over"] < 0.7, accuracy
+
+
+def test_where_the_label_stands():
+    """Over images as published, beside flat samples; where a user asks, over them too; U is drawn once and kept."""
+    flat, image = relus(3), cnn()
+    assert len(ForwardForward(flat, example=inputs(flat)[:1]).U) == 1
+    assert not len(ForwardForward(image, example=inputs(image)[:1]).U)
+    assert not len(ForwardForward(flat, example=inputs(flat)[:1], place="over").U)
+    assert not len(ForwardForward(flat, example=inputs(flat)[:1], negatives="images").U)
+    torch.manual_seed(5)
+    rule, again = (ForwardForward(flat, example=inputs(flat)[:1]) for _ in range(2))
+    assert torch.equal(rule.U[0], again.U[0]) and "U.0" in rule.state_dict()
+    assert rule.U[0].std().item() == pytest.approx(flat[1].weight.std().item(), rel=0.5)
+    assert rule.layers[0](rule.samples.embed(inputs(flat), rule.samples.labels(inputs(flat))[:1])).shape == (4, 7)
+    torch.testing.assert_close(rule.layers[0](inputs(flat)), flat[:3](inputs(flat)))  # of samples without a label

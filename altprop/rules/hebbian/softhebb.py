@@ -10,7 +10,8 @@
     W_L.grad += -Delta W_L, where y_i is 1 for the unit of the label and 0 for all others
 
 sum_m y_mi u_mi is w_i . sum_m y_mi x_m, so that one product gives both.  The weight vectors go to norm 1.  Published
-nets start with norms of 25 and learn with a rate that falls as a norm nears 1: ``altprop.NormSGD``.
+nets start with norms of 25 and learn with a rate that falls as a norm nears 1: ``altprop.NormSGD``.  So who wins often
+shrinks first, and leaves samples to the others.
 
 References: Moraitis et al., Neuromorphic Computing and Engineering 2, 2022 (y as it is: anti_hebbian=False); Journe et
     al., International Conference on Learning Representations, 2023 (anti_hebbian=True).
