@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from altprop.core import Rule
 from altprop.data import AUGMENTATIONS, DATASETS, DataError, Dataset, DataWarning, as_float, combined, far
 from altprop.measure import fit_whitening
+from altprop.rules import RULES
 from altprop.run.recipe import Recipe, RunError, nearest
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -59,7 +60,8 @@ def preprocessed(data: Dataset, recipe: Recipe) -> Dataset:
     One ``DataWarning`` tells of floats that come as they are and are far from what the default rates were found on."""
     published = data.name in DATASETS
     standard = bool(data.features) and not published and data.scaling is None
-    scaled = data.scaled(recipe.scale or ("standard" if standard else "none"))
+    usual = "standard" if RULES[recipe.rule].domain is None else "unit"  # a domain is that of rates, from 0 to 1
+    scaled = data.scaled(recipe.scale or (usual if standard else "none"))
     if recipe.scale is None and recipe.whiten is None and not published and scaled.scaling is None:
         _warn_if_far(data)
     scaled = replace(scaled, raw=data.original)
