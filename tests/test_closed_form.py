@@ -77,7 +77,7 @@ def test_forward_forward(goodness):
     """Goodness, threshold, lengths and the peer term of every layer, on the samples that the rule itself makes."""
     net = mlp(3, nn.ReLU)
     x, y = inputs(net), labels()
-    rule = make("ff", net, x, goodness=goodness, peer=0.5)
+    rule = make("ff", net, x, goodness=goodness, peer=0.5, place="over")
     running = [mean.copy() for mean in numpy_of(rule.means)]
     got = credit(rule, x, y, seed=3)
     torch.manual_seed(3)

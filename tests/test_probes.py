@@ -80,7 +80,7 @@ def test_kinds_of_a_convolution_are_those_of_its_kernels():
 def test_deep_fields_are_those_that_excite_the_units():
     """Pictures of the first layer, of another unit, or of a norm that no input has."""
     digits = load("digits")
-    result = fit("softhebb", "64-norm-16-norm-6-10", "digits", epochs=2)
+    result = fit("softhebb", "64-norm-16-norm-6-10", "digits", epochs=2, lr=0.03, init="radius5")
     fields = probes.PROBES["deep_fields"](result.rule, digits, [])
     (name,) = fields
     assert name == result.rule.layers[1].name and fields[name]["shape"] == [5, 1, 8, 8]

@@ -262,7 +262,7 @@ def test_streaming_changes_nothing_but_the_memory(rule, optimizer):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.filterwarnings("error::UserWarning", "ignore:inputs from")
 @pytest.mark.parametrize("rule", STREAMING)
 def test_streaming_warns_of_nothing(rule):
     """Hidden layers of shallow never step: torch's warning about the order of schedule and step is not the user's."""

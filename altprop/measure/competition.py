@@ -39,7 +39,7 @@ def winners(rule: nn.Module, x: Tensor) -> dict[str, Winners]:
             h = part.clone()  # an in-place activation before the first synapse would write into the caller's data
             for cut in cuts:
                 a = cut.respond(cut.inlet(h))
-                if is_linear(cut.synapse):
+                if is_linear(getattr(cut.synapse, "linear", cut.synapse)):  # or one that hears a label beside
                     counts[cut.name] = _wins(cut, a) + counts.get(cut.name, 0)
                 h = cut.activation(a)
     if not counts:

@@ -23,14 +23,15 @@ EACH = 8  # samples for each unit, since of fewer many a unit gets none by chanc
 
 
 def check_domain(rule: str, data: Dataset) -> None:
-    """Raises ``RunError`` where a rule would cut off what training samples have beyond its domain."""
+    """Warns where a rule cuts off what training samples have beyond its domain."""
     domain = RULES[rule].domain
     if domain is None:
         return
     lowest, highest = (as_input(end.reshape(1)).item() for end in data.x_train.aminmax())
     if lowest < domain[0] or highest > domain[1]:
         what = f"inputs from {lowest:g} to {highest:g} came, but rule '{rule}' takes {domain[0]:g} to {domain[1]:g}"
-        raise RunError(f"{what} and would cut off the rest: rescale them, by --scale unit and without --whiten")
+        told = f"{what} and cuts off the rest: rescale them, by --scale unit and without --whiten"
+        warnings.warn(told, RuleWarning, stacklevel=3)
 
 
 def check_units(rule: Rule, x: Tensor) -> dict[str, dict[str, int]]:
