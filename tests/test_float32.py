@@ -124,13 +124,14 @@ def trained(net, x):
     """The net whose first layer lies where the inputs lie, as a map that has learned."""
     weight = net[0].weight
     with torch.no_grad():
-        weight.copy_(x[: len(weight)] if weight.dim() == 2 else torch.randn_like(weight) + x.mean())
+        of_channels = x.transpose(0, 1).flatten(1).mean(1).view(-1, *(1 for _ in weight.shape[2:]))
+        weight.copy_(x[: len(weight)] if weight.dim() == 2 else torch.randn_like(weight) + of_channels)
     return net
 
 
 FIRST = {
     "linear": lambda: nn.Sequential(nn.Linear(32, 20), nn.Linear(20, CLASSES)),
-    "patches": lambda: nn.Sequential(nn.Conv2d(2, 20, 3), nn.Flatten(), nn.Linear(80, CLASSES)),
+    "patches": lambda: nn.Sequential(nn.Conv2d(2, 300, 3), nn.Flatten(), nn.Linear(1200, CLASSES)),
     "padded": lambda: nn.Sequential(nn.Conv2d(2, 20, 3, padding=1), nn.Flatten(), nn.Linear(320, CLASSES)),
     "packed": lambda: nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Flatten(), nn.Linear(64, CLASSES)),
     "reflected": lambda: nn.Sequential(
@@ -142,7 +143,9 @@ FIRST = {
 
 def first_inputs(kind, offset):
     shape = {"linear": (32,), "series": (4, 8)}.get(kind, (2, 4, 4))
-    return torch.randn(64, *shape, generator=torch.Generator().manual_seed(0)) + offset
+    signs = 1 - 2 * (torch.arange(shape[0]) % 2)  # channels lie on either side of zero
+    x = torch.randn(64, *shape, generator=torch.Generator().manual_seed(0))
+    return x + offset * signs.view(-1, *(1 for _ in shape[1:]))
 
 
 @pytest.mark.parametrize("offset", [1e3, 1e4, -1e5])
