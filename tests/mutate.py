@@ -111,6 +111,14 @@ def _tests(folder: Path, files: list[str], known: list[str], options: tuple[str,
     os._exit(status)
 
 
+def plainly(file: str, source: Path, folder: Path) -> tuple[int, list[str], str]:
+    """What a test file says of the library as it is."""
+    build(folder, source)
+    said = run_tests(folder, [file], [])
+    shutil.rmtree(folder)
+    return said
+
+
 def judge(mutant: Mutant, source: Path, folder: Path, known: list[str]) -> tuple[str, str]:
     """('killed' or what went wrong, by which test)."""
     found = (source / "altprop" / mutant.file).read_text().count(mutant.old)
@@ -145,15 +153,19 @@ def main() -> int:
         for part in ("altprop", "tests"):
             shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", source)
-        build(Path(temporary) / "plain", source)
-        files = sorted({mutant.tests.partition(" ")[0] for mutant in table})
-        status, known, output = run_tests(Path(temporary) / "plain", files, [])
-        if status not in (0, 1):
-            print(f"the tests do not run without a mutant (pytest ended with {status}):\n{output[-2000:]}")
-            return 1
-        for name in known:
-            print(f"fails without a mutant, left out: {name}")
         with ProcessPoolExecutor(arguments.jobs, get_context("fork")) as pool:
+            files = sorted({mutant.tests.partition(" ")[0] for mutant in table})
+            plain = [Path(temporary) / f"plain{index}" for index in range(len(files))]
+            known: list[str] = []
+            for file, (status, failed, output) in zip(
+                files, pool.map(plainly, files, repeat(source), plain), strict=True
+            ):
+                if status not in (0, 1):
+                    print(f"{file} does not run without a mutant (pytest ended with {status}):\n{output[-2000:]}")
+                    return 1
+                known += failed
+            for name in known:
+                print(f"fails without a mutant, left out: {name}")
             folders = [Path(temporary) / str(index) for index in range(len(table))]
             verdicts = pool.map(judge, table, repeat(source), folders, repeat(known))
             count: Counter[bool] = Counter()
