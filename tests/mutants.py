@@ -353,7 +353,6 @@ TABLE = [
     Mutant("data/images.py", "or len(set(texts)) != count", "", f"{BOUNDS} odd_class"),
     Mutant("data/images.py", "isinstance(label, bool) or", "", f"{BOUNDS} odd_fields"),
     Mutant("measure/whitening.py", "if needed > held:", "if needed > 2 * held:", f"{BOUNDS} whitening"),
-    Mutant("run/recipe.py", "if printable(text) != text:", "if False:", f"{BOUNDS} utf8"),
     Mutant("run/phases.py", ", resident=False)", ")", PHASES),
     Mutant("run/recipe.py", "if claims.labels:\n            changes", "if False:\n            changes", COMPARE),
     # a verdict by equivalence
@@ -400,8 +399,6 @@ TABLE = [
     Mutant("run/optimizers.py", "entries.keys() != names", "False", f"{KINDS} optimizer"),
     Mutant("run/tensors.py", "own[key].dtype != tensors[key].dtype", "False", f"{KINDS} tensors"),
     Mutant("run/tensors.py", "not bool(tensors[key].isfinite().all())", "False", f"{KINDS} tensors"),
-    Mutant("run/train.py", "position.epoch > learner.epochs or", "", f"{KINDS} state"),
-    Mutant("run/schemas.py", "unmeasured not in (0, 1) or", "", f"{KINDS} state"),
     Mutant("run/files.py", "if not stat.S_ISREG(mode):", "if stat.S_ISDIR(mode):", f"{KINDS} replaced"),
     Mutant("run/store.py", "(spread > 0)", "(spread > -1)", f"{KINDS} description"),
     # what a run leaves behind, what its measures may do, and what a comparison says
@@ -440,8 +437,6 @@ TABLE = [
     Mutant("rules/direct.py", "weighed(t, e.sign())", "e.sign()", f"{WEIGHTS} sdfa"),
     Mutant("rules/drtp.py", "m = weighed(t) *", "m = getattr(t, 'y', t) *", f"{WEIGHTS} drtp"),
     Mutant("rules/pepita/hebbian.py", "    t = weighed(t)\n    for clean", "    t = getattr(t, 'y', t)\n    for clean",
-           f"{WEIGHTS} pepita"),
-    Mutant("rules/pepita/hebbian.py", "        t = weighed(t)\n", "        t = getattr(t, 'y', t)\n",
            f"{WEIGHTS} pepita"),
     Mutant("rules/hebbian/softhebb.py", "_drawn(weighed(y)", "_drawn(getattr(y, 'y', y)", f"{WEIGHTS} hebbian"),
     Mutant("data/weights.py", "return w / w.double().mean().float()", "return w", f"{WEIGHTS} by_sample or multiply"),
@@ -552,7 +547,6 @@ TABLE = [
     Mutant("run/checks.py", "> among / 2", "> among", NEEDS),
     Mutant("run/learner.py", " and not recipe.readout.after else []", " else []", NEEDS),
     Mutant("run/experiment.py", "position.rows[-1] |= check_units(", "_ = check_units(", NEEDS),
-    Mutant("run/experiment.py", "warnings.simplefilter(\"ignore\", RuleWarning)", "pass", NEEDS),
     Mutant("rules/hebbian/spikes.py", "if low < 0 or high > 1:", "if high > 1:", NEEDS),
     Mutant("rules/forward_forward/hybrid.py", "GOODNESS[\"sum\"].unit(x), label", "x, label", FORWARD),
     Mutant("rules/forward_forward/hybrid.py", "x[:, features:] @ self.U.T", "0 * x[:, features:] @ self.U.T", FORWARD),
