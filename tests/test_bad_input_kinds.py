@@ -508,7 +508,9 @@ def test_values_of_another_type_are_refused_or_do_no_harm(runs, name, read, shar
 STATES = {
     "negative epoch": {"epoch": -1},
     "epoch beyond the recipe": {"epoch": 9},
+    "epoch beyond the recipe with its rows": {"epoch": 9, "batch": 0, "rows": "nine"},
     "epoch without its row": {"rows": []},
+    "two epochs without their rows": {"epoch": 2, "batch": 0, "rows": []},
     "epoch as a fraction": {"epoch": 1.0},
     "step of a switch": {"step": True},
     "batch beyond the epoch": {"batch": 99},
@@ -531,6 +533,8 @@ def test_state_that_the_recipe_does_not_have(runs, case):
     shutil.copytree(runs / "half", "run")
     state = json.loads(Path("run", STATE).read_text())
     change = dict(STATES[case])
+    if change.get("rows") == "nine":
+        change["rows"] = [{**state["rows"][0], "epoch": epoch} for epoch in range(1, 10)]
     optimizer = state["optimizers"][0]
     if "plain" in change:
         optimizer["plain"] = change.pop("plain")

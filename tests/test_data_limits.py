@@ -21,6 +21,7 @@ from altprop.core import Refused
 from altprop.data import DataError, archives, catalogue, errors, image_names, load, read_features
 from altprop.data.pictures import read_image
 from altprop.measure import fit_whitening, whitening
+from altprop.run.recipe import RunError, make_recipe
 
 X, Y = np.arange(40, dtype=np.float32).reshape(20, 2), np.arange(20) % 2
 
@@ -402,6 +403,8 @@ def test_data_with_a_name_that_is_no_utf8(capsys):
     outcome = run_cli(capsys, "train", "bp", "--data", "caf\udce9.npz", "--epochs", 1)
     assert_refused(outcome, "caf\\udce9.npz", "no UTF-8", "rename it")
     assert not os.path.exists("runs")
+    with pytest.raises(RunError, match=r"^class_weight = .*bytes that are no UTF-8, which no recipe can keep"):
+        make_recipe(class_weight={"caf\udce9": 1.0, "b": 2.0})
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,13 @@ def test_a_run_that_collapses_says_so(tmp_path):
     assert loaded.rule is not None and messages == []
 
 
+def test_what_a_net_lacks_is_not_said_again_when_its_run_is_read(tmp_path):
+    """A net without a triangle: whether it has one does not hang on the samples, which a run does not keep."""
+    train = said(lambda: altprop.fit("softhebb", "6-20-3", uncentred(), epochs=1, act="relu", out=tmp_path / "r"))[1]
+    assert any(WORDS["triangle"] in message for message in train)
+    assert said(lambda: altprop.load(tmp_path / "r"))[1] == []
+
+
 def test_a_run_that_does_well_says_nothing():
     """A default that warns of itself would be turned off."""
     x, y = uncentred()

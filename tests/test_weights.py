@@ -36,12 +36,12 @@ def torch_losses(z, y, loss):
     return (z - t).square().sum(1) / 2
 
 
-def taken(rule, x, y):
+def taken(rule, x, y, **settings):
     """(gradients of net and rule, loss) of one credit in eval mode, where nothing is drawn."""
     rule.zero_grad(set_to_none=True)
     rule.eval()
     torch.manual_seed(0)
-    loss = rule.credit(x, y)
+    loss = rule.credit(x, y, **settings)
     return gradients(rule), loss
 
 
@@ -124,13 +124,14 @@ def test_without_a_modulation_a_weighted_batch_is_the_weighted_mean(name):
     assert_same(taken(rule, x, Weighted(y, W))[0], combination(parts, W / N))
 
 
+@pytest.mark.parametrize("ready", [None, lambda layer: None], ids=["whole", "halves"])
 @pytest.mark.parametrize("name", ["pepita_hebbian", "pepita_local"])
-def test_hebbian_pepita_weighs_what_either_pass_adds(name):
+def test_hebbian_pepita_weighs_what_either_pass_adds(name, ready):
     """W_2.grad = (w y_hat)^T h / N - (w t)^T h^m / N, written out; x^m = x + w (y_hat - t) F."""
     net = mlp(depth=2)
     x, y = inputs(net, N), labels(N)
     rule = make(name, net, x, scale=1.0)
-    got, _ = taken(rule, x, Weighted(y, W))
+    got, _ = taken(rule, x, Weighted(y, W), ready=ready)
     with torch.no_grad():
         (W_1, b_1, W_2, b_2), t, w = net.parameters(), F.one_hot(y, CLASSES).double(), W[:, None]
         h = (x @ W_1.T + b_1).tanh()

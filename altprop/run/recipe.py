@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from altprop.data import printable, spell_weights
+from altprop.data import spell_weights
 from altprop.limits import LARGEST, shorten, shown
 from altprop.rules import RULES
 from altprop.run.defaults import OPTIMIZER_RATES, defaults
@@ -46,7 +46,7 @@ class Recipe(BaseModel):
     missing: Literal["drop", "mean"] | None = None  # of cells without a value
     scale: Text | None = None  # of the inputs: none, unit or standard; None: standard for tables, else none
     target_scale: Text | None = None  # of a regression's targets; None: standard, but none for published data
-    class_weight: Text | list[Amount] | dict[str, Amount] | None = None  # "balanced", one a class, or by name
+    class_weight: Text | list[Amount] | dict[Text, Amount] | None = None  # "balanced", one a class, or by name
     val: Fraction = 0.0
     net: Text | None = None
     act: Text | None = None
@@ -128,8 +128,9 @@ def make_recipe(**values: Any) -> Recipe:
     try:
         recipe = Recipe(**values)
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = shorten(".".join(str(part) for part in first["loc"][:2]), 60)
+        faults = error.errors(include_url=False)
+        first = next((fault for fault in faults if fault["type"] == "value_error"), faults[0])  # ours before a union's
+        where = shorten(".".join(str(part) for part in first["loc"][:2] if "[" not in str(part)), 60)
         message = first["msg"].replace("Input should", "it should").removeprefix("Value error, ")
         raise RunError(f"{where} = {shown(first['input'])} came: {message}") from None
     _check_optimizer(recipe)
@@ -281,7 +282,4 @@ def _key(name: str) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    text = json.dumps(value, ensure_ascii=False)
-    if printable(text) != text:
-        raise RunError(f"{printable(text)} is no UTF-8, as a recipe must be: rename the file, or give a link to it")
-    return text.replace("\x7f", "\\u007f")  # the one that TOML forbids beside JSON's
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one that TOML forbids beside JSON's

@@ -82,7 +82,7 @@ def train(
         while True:
             if len(position.rows) < position.epoch:
                 _measure(learner, position, run if saved else None, report)
-            if position.epoch == epochs:
+            if position.epoch >= epochs:
                 break
             start = learner.order.get_state()  # from here the epoch can be drawn again
             learner.enter(position.epoch)
