@@ -19,7 +19,9 @@ from altprop.core.steps import DROPOUTS, bends
 
 @dataclass(frozen=True)
 class Claims:
-    """What a rule needs.  Data, not prose: ``tests/test_claims.py`` measures every field."""
+    """What a rule needs.  Data, not prose: ``tests/test_claims.py`` measures every field.
+
+    A rule whose arguments change what it needs has claims of its own: ``self.claims = replace(self.claims, ...)``."""
 
     weight_transport: Literal["none", "signs", "full"]  # does a hidden gradient depend on the weights above?
     locking: Literal["none", "forward", "backward"]  # what a layer waits for: nothing, the forward pass, layers above
@@ -29,6 +31,13 @@ class Claims:
     updates: int = 1  # times ``ready`` is called for a layer in a batch
     changes: tuple[str, ...] = ()  # what ``credit`` alters beside ``.grad`` and the running statistics of norms
     trains: tuple[str, ...] = ("inlet", "synapse", "activation")  # the parts of a layer whose parameters get a gradient
+    inference: Literal["net", "own"] = "net"  # what ``rule(x)`` computes
+    draws: bool = False  # random numbers, beside those of dropout
+    averages: bool = True  # whether a batch's gradient is the mean of its samples': the licence for data parallelism
+    learns: tuple[str, ...] = ()  # the rule's own parameters, by attribute: feedback, decoders, heads
+    inside: Literal["none", "backprop"] = "none"  # autograd inside one layer or block
+    views: int = 1  # inputs a sample
+    is_backprop_when: str = ""  # the limit in which the rule is backpropagation
 
 
 class Rule(nn.Module, ABC):
@@ -39,7 +48,7 @@ class Rule(nn.Module, ABC):
     logits, or ``mse``.  Raises ``Refused`` where net, example, loss and rule do not fit, naming the layer."""
 
     family: ClassVar[str]
-    claims: ClassVar[Claims]
+    claims: Claims
     reference: ClassVar[str]  # BibTeX key in altprop.rules.REFERENCES
     refuses: ClassVar[tuple[type[nn.Module], ...]] = ()  # modules that the rule cannot work with
     feedback: Any  # Feedback, or an nn.ParameterList where it learns; feedback[l] brings the signal to layer l

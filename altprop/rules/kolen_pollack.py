@@ -32,7 +32,7 @@ class KP(Rule):
     it is drawn at first.  Raises ``Refused`` for a layer above the first that is neither Linear nor a convolution."""
 
     family = "feedback"
-    claims = Claims(weight_transport="none", locking="backward", signal="layerwise")
+    claims = Claims(weight_transport="none", locking="backward", signal="layerwise", learns=("feedback",))
     reference = "akrout2019"
 
     def __init__(

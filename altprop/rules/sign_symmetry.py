@@ -74,7 +74,7 @@ class BRSF(Rule):
     """Sign-concordant feedback of random magnitude, drawn anew every batch (Liao et al. 2016).  Arguments: ``FRSF``."""
 
     family = "feedback"
-    claims = Claims(**CLAIMS, changes=("feedback", "magnitudes"))
+    claims = Claims(**CLAIMS, changes=("feedback", "magnitudes"), draws=True)
     reference = "liao2016"
     magnitudes: Feedback
 

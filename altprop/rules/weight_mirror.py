@@ -55,7 +55,7 @@ class WM(Rule):
     at first.  Raises ``Refused`` for a layer above the first that is neither Linear nor a convolution."""
 
     family = "feedback"
-    claims = Claims(weight_transport="none", locking="backward", signal="layerwise")
+    claims = Claims(weight_transport="none", locking="backward", signal="layerwise", draws=True, learns=("feedback",))
     reference = "akrout2019"
 
     def __init__(

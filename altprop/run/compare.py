@@ -16,7 +16,6 @@ from torch import Tensor
 
 from altprop.data import Dataset, as_float
 from altprop.measure import peak_activation_bytes
-from altprop.rules import RULES
 from altprop.run.experiment import Result, resume_recipe, run_recipe
 from altprop.run.learner import load_data, prepare, resolve
 from altprop.run.readout import SOLVED
@@ -97,7 +96,7 @@ def _row(rule: str, runs: list[Result], bp: list[Result] | None, ratio: float, d
         "seconds_per_epoch": median(_epoch_seconds(runs)),
         "step_ratio_to_bp": ratio,
         "peak_activation_bytes": peak_activation_bytes(runs[0].rule.train(), *_batch(recipe, data)),
-        "claims": asdict(RULES[rule].claims),
+        "claims": asdict(runs[0].rule.claims),
         "net": recipe.net,
         "readout": readout_of(runs[0]),
     }

@@ -51,7 +51,8 @@ class ForwardForward(Rule):
     family = "forward-only"
     claims = Claims(
         weight_transport="none", locking="none", signal="target", passes=3,
-        changes=("means",), trains=("synapse", "activation"),
+        changes=("means",), trains=("synapse", "activation"), inference="own", draws=True,
+        averages=False, learns=("R",),
     )  # fmt: skip
     reference = "hinton2022"
     refuses = (_NormBase,)  # positives, negatives and neutral samples have statistics of their own

@@ -23,6 +23,7 @@ Easily confused with: ``softhebb``, where all units learn; k-means, whose y is t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -51,7 +52,13 @@ class HardWTA(Rule):
 
     family = "hebbian"
     claims = Claims(
-        weight_transport="none", locking="none", signal="none", labels=False, changes=("theta",), trains=("synapse",)
+        weight_transport="none",
+        locking="none",
+        signal="none",
+        labels=False,
+        changes=("theta",),
+        trains=("synapse",),
+        averages=False,
     )
     reference = "krotov2019"
 
@@ -68,6 +75,7 @@ class HardWTA(Rule):
         self.k, self.delta, self.p, self.rate = k, delta, p, rate
         self.theta = Feedback(map(self.like.new_zeros, units))
         self.thresholds = thresholds
+        self.claims = replace(self.claims, averages=thresholds)
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:

@@ -23,6 +23,7 @@ Easily confused with: ``hard_wta``, where only the winner and one loser learn; s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,7 +42,9 @@ class SoftHebb(Rule):
     Raises ``Refused`` for arguments out of range."""
 
     family = "hebbian"
-    claims = Claims(weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",))
+    claims = Claims(
+        weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",), averages=False
+    )
     reference = "journe2023"
 
     def __init__(
@@ -61,6 +64,7 @@ class SoftHebb(Rule):
             raise Refused(
                 f"supervised came with readout={readout} and {self.layers[-1]}: it is of a Linear that reads out"
             )
+        self.claims = replace(self.claims, averages=scale is None)
         self.anti_hebbian, self.scale, self.supervised = anti_hebbian, scale, supervised
 
     @torch.no_grad()

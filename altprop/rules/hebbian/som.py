@@ -26,6 +26,7 @@ Easily confused with: ``hard_wta`` with thresholds, whose winners are alone; k-m
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -63,6 +64,7 @@ class SOM(Rule):
         self.grid, self.sigma, self.maps, self.mask_lr = grid, sigma, maps, mask_lr
         shapes = [layer.synapse.weight.shape for layer in learning if masks]
         self.masks = draw_feedback(shapes, init="uniform", seed=seed, like=self.like)
+        self.claims = replace(self.claims, inference="own" if masks else "net")
         for index, layer in enumerate(learning if masks else []):
             self.layers[index] = Masked(layer.inlet, layer.synapse, layer.activation, layer.name, self.masks, index)
 

@@ -49,7 +49,7 @@ class STDP(Rule):
     extra = "spiking"  # of the package, which brings snnTorch
     claims = Claims(
         weight_transport="none", locking="none", signal="none", labels=False, passes=20,  # the steps, as they stand
-        changes=("neurons",), trains=("synapse",),
+        changes=("neurons",), trains=("synapse",), inference="own", draws=True,
     )  # fmt: skip
 
     def __init__(

@@ -10,12 +10,13 @@ in = the input of layer ``at``, so that with at=0 it is the image that is modula
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from altprop.core import Refused, Rule, Trace, draw_feedback, forward, project, push
+from altprop.core import Claims, Refused, Rule, Trace, draw_feedback, forward, project, push
 from altprop.core.layer import is_linear
 
 CHOICES: dict[str, tuple[object, ...]] = {
@@ -57,10 +58,16 @@ def check(rule: Rule, at: int, **options: object) -> None:
             )
 
 
+def claims_of(rule: Rule, normalise: str | None, **others: Any) -> Claims:
+    """The rule's claims with that normalisation, which is its own inference, and over a batch no mean of samples."""
+    inference: Any = "net" if normalise is None else "own"
+    return replace(rule.claims, inference=inference, averages=normalise != "batch", **others)
+
+
 def equip(rule: Any, *, sign: int, normalise: str | None, init: str, scale: float, seed: int) -> None:
     """What a variant has of PEPITA: its options, checked, and F."""
     check(rule, 0, sign=sign, normalise=normalise)
-    rule.s, rule.normalise = sign, normalise
+    rule.s, rule.normalise, rule.claims = sign, normalise, claims_of(rule, normalise)
     shape = (rule.classes, *rule.shapes[0].x)
     rule.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=rule.like)
 
