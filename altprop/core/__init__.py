@@ -5,11 +5,11 @@ from altprop.core.layer import Layer, Refused, layers
 from altprop.core.local import Ready, Trace, correlate, drive, forward, learn, pull, push, slope
 from altprop.core.loss import LOSSES
 from altprop.core.passes import ascend, descend
-from altprop.core.rule import Claims, Rule
+from altprop.core.rule import Claims, Rule, Suits
 from altprop.core.steps import accumulate
 
 __all__ = [
-    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "Trace",
+    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "Suits", "Trace",
     "accumulate", "ascend", "correlate", "descend", "draw_feedback", "drive", "forward", "layers", "learn", "project",
     "pull", "push", "slope",
 ]  # fmt: skip

@@ -40,6 +40,24 @@ class Claims:
     is_backprop_when: str = ""  # the limit in which the rule is backpropagation
 
 
+class Suits(NamedTuple):
+    """What a rule starts from where its user says nothing: rates for batches of 64, and for SGD of momentum 0.9, on
+    inputs in [0, 1] and standardised ones alike; activation, init and norms as ``altprop.nets`` has them."""
+
+    lr: float = 0.01
+    activation: str = "relu"
+    optimizer: str = "sgd"
+    init: str = "he_uniform"
+    norms: str = ""  # the part of a net that stands before each hidden layer
+    lr_regression: float | None = None  # None: 0.03 of ``lr``, since an error of targets is not bounded as a class's is
+
+    def rate(self, classes: bool) -> float:
+        """The learning rate for classes or for a regression."""
+        if classes:
+            return self.lr
+        return 0.03 * self.lr if self.lr_regression is None else self.lr_regression
+
+
 class Rule(nn.Module, ABC):
     """A net together with the rule that assigns credit in it.
 
@@ -49,6 +67,8 @@ class Rule(nn.Module, ABC):
 
     family: ClassVar[str]
     claims: Claims
+    suits: ClassVar[Suits] = Suits()
+    requires: ClassVar[str | None] = None  # the extra of the package without which it does not run
     reference: ClassVar[str]  # BibTeX key in altprop.rules.REFERENCES
     refuses: ClassVar[tuple[type[nn.Module], ...]] = ()  # modules that the rule cannot work with
     feedback: Any  # Feedback, or an nn.ParameterList where it learns; feedback[l] brings the signal to layer l

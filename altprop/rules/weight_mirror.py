@@ -36,6 +36,7 @@ from altprop.core import (
     Ready,
     Refused,
     Rule,
+    Suits,
     accumulate,
     ascend,
     correlate,
@@ -57,6 +58,7 @@ class WM(Rule):
     family = "feedback"
     claims = Claims(weight_transport="none", locking="backward", signal="layerwise", draws=True, learns=("feedback",))
     reference = "akrout2019"
+    suits = Suits(lr=0.02)
 
     def __init__(
         self, net: Any, *, mirror_lr: float = 0.02, mirror_decay: float = 1.0, noise: float = 0.1,

@@ -22,7 +22,6 @@ from altprop.nets import NetError
 from altprop.rules import REFERENCES, RULES
 from altprop.run import experiment
 from altprop.run.compare import compare as run_comparison
-from altprop.run.defaults import default_rate, defaults
 from altprop.run.experiment import evaluate_run
 from altprop.run.published import rows
 from altprop.run.published import status as row_status
@@ -49,7 +48,7 @@ __all__ = [
 
 BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
 MOST_SEEDS = 1000
-ALL = [name for name, rule in RULES.items() if not getattr(rule, "extra", None)]  # that need no extra of the package
+ALL = [name for name, rule in RULES.items() if rule.requires is None]  # that need no extra of the package
 UPDATE_EVERY = 20  # batches between two movements of the progress bar
 
 
@@ -176,8 +175,8 @@ def list_rules() -> list[dict[str, Any]]:
     return [
         {
             "name": name, "family": rule.family, "claims": asdict(rule.claims), "reference": rule.reference,
-            "lr": defaults(name).lr, "lr_regression": default_rate(name, classes=False),
-            "activation": defaults(name).act,
+            "lr": rule.suits.lr, "lr_regression": rule.suits.rate(classes=False),
+            "activation": rule.suits.activation,
         }
         for name, rule in RULES.items()
     ]  # fmt: skip

@@ -17,12 +17,12 @@ from altprop.core.layer import is_dense
 from altprop.data import AUGMENTATIONS, DATASETS, Dataset, as_float, load
 from altprop.measure import fit_whitening
 from altprop.nets import build
+from altprop.optim import RATES
 from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
-from altprop.run.defaults import OPTIMIZER_RATES, READOUT_RATE, REGRESSION_FACTOR, default_rate, defaults
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
-from altprop.run.readout import SOLVED
+from altprop.run.readout import SOLVED, SUITS
 from altprop.run.recipe import Recipe, RunError, nearest, rule_arguments
 
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
@@ -162,25 +162,25 @@ def whitened(data: Dataset, kind: str | None) -> Dataset:
 
 def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
     """The recipe with everything decided that was left to rule and data."""
-    default = defaults(recipe.rule)
+    suits = RULES[recipe.rule].suits
     loss = recipe.loss or ("cross_entropy" if data.classes else "mse")
     if not data.classes and loss != "mse":
         raise RunError(f"loss '{loss}' came for targets that are no classes: leave it out, or give --loss mse")
-    optimizer = recipe.optimizer or default.optimizer
+    optimizer = recipe.optimizer or suits.optimizer
     net = data.net or f"{prod(data.shape)}-256-{data.outputs}"
-    if default.centred:
+    if suits.norms:
         first, *hidden, last = net.split("-")
-        net = "-".join([first, *(f"norm-{part}" for part in hidden), last])
+        net = "-".join([first, *(f"{suits.norms}-{part}" for part in hidden), last])
     named = recipe.data in DATASETS or recipe.data == "custom"
     absolute = str(Path(recipe.data).expanduser().resolve())  # since a run may be read from elsewhere
     return recipe.with_(
         data=recipe.data if named else absolute,
         loss=loss,
         net="custom" if custom_net else net if recipe.net is None else recipe.net,
-        init=recipe.init or default.init,
+        init=recipe.init or suits.init,
         optimizer=optimizer,
-        act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
-        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default_rate(recipe.rule, bool(data.classes)),
+        act="custom" if custom_net else suits.activation if recipe.act in (None, "auto") else recipe.act,
+        lr=recipe.lr or RATES[optimizer] or suits.rate(bool(data.classes)),
         readout=_resolved_readout(recipe, bool(data.classes)),
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )
@@ -191,8 +191,7 @@ def _resolved_readout(recipe: Recipe, classes: bool) -> dict[str, Any]:
     head: Any = recipe.readout.model_dump()
     if recipe.readout.by not in SOLVED:
         head["optimizer"] = head["optimizer"] or ("sgd" if classes else "adam")
-        rate = READOUT_RATE * (1 if classes else REGRESSION_FACTOR)
-        head["lr"] = head["lr"] or OPTIMIZER_RATES[head["optimizer"]] or rate
+        head["lr"] = head["lr"] or RATES[head["optimizer"]] or SUITS.rate(classes)
     beside = not RULES[recipe.rule].claims.labels and recipe.arguments.get("readout") is not False
     return head if recipe.readout.after or beside else {}
 

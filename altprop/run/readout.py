@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from altprop.core import Suits
+
+SUITS = Suits(lr=0.05)  # the last layer, where those below learn without labels
 SOLVED = ("ridge", "svc")  # readouts that are computed, not descended to
 DESCENT = ("epochs", "batch", "optimizer", "lr", "momentum", "weight_decay", "schedule", "dropout", "augment")
 FEATURES = ("strength", "batch", "schedule", "dropout", "augment", "dtype", "memory")  # beside the layers below

@@ -13,8 +13,8 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from altprop.optim import RATES
 from altprop.rules import RULES
-from altprop.run.defaults import OPTIMIZER_RATES, defaults
 from altprop.run.readout import Readout
 
 try:
@@ -138,10 +138,10 @@ def _spelled(rule: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_optimizer(recipe: Recipe) -> None:
-    optimizer = recipe.optimizer or defaults(recipe.rule).optimizer
+    optimizer = recipe.optimizer or RULES[recipe.rule].suits.optimizer
     for name in (optimizer, recipe.readout.optimizer):
-        if name is not None and name not in OPTIMIZER_RATES:
-            raise RunError(f"unknown optimizer '{name}'{nearest(name, OPTIMIZER_RATES)}")
+        if name is not None and name not in RATES:
+            raise RunError(f"unknown optimizer '{name}'{nearest(name, RATES)}")
     if recipe.nesterov and (optimizer != "sgd" or not recipe.momentum):
         raise RunError(
             f"nesterov came with optimizer '{optimizer}', momentum {recipe.momentum:g}: it is of sgd's momentum"

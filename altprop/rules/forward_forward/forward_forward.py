@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Feedback, Ready, Rule, forward, learn, slope
+from altprop.core import Claims, Feedback, Ready, Rule, Suits, forward, learn, slope
 from altprop.core.product import outer
 from altprop.core.steps import accumulate
 from altprop.rules.forward_forward.hybrid import GOODNESS, Readout, Samples, check, classes_of, embed, peer_signal
@@ -55,6 +55,7 @@ class ForwardForward(Rule):
         averages=False, learns=("R",),
     )  # fmt: skip
     reference = "hinton2022"
+    suits = Suits(lr=0.003)
     refuses = (_NormBase,)  # positives, negatives and neutral samples have statistics of their own
 
     def __init__(

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Feedback, Ready, Refused, Rule, Trace
+from altprop.core import Claims, Feedback, Ready, Refused, Rule, Suits, Trace
 from altprop.rules.hebbian.climb import (
     along,
     climb,
@@ -61,6 +61,7 @@ class HardWTA(Rule):
         averages=False,
     )
     reference = "krotov2019"
+    suits = Suits(0.03, "triangle", "norm_sgd", "radius5", "norm", lr_regression=0.03)
 
     def __init__(
         self, net: Any, *, k: int = 2, delta: float = 0.4, p: float = 2.0, thresholds: bool = False,

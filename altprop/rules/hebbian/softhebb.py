@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Trace, accumulate
+from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace, accumulate
 from altprop.core.layer import is_dense
 from altprop.rules.hebbian.climb import along, climb, correlated, equip, largest_entry, present, rows, weight_of
 
@@ -46,6 +46,7 @@ class SoftHebb(Rule):
         weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",), averages=False
     )
     reference = "journe2023"
+    suits = Suits(0.03, "triangle", "norm_sgd", "radius5", "norm", lr_regression=0.03)
 
     def __init__(
         self, net: Any, *, inverse_temperature: float | Sequence[float] = 1.0, anti_hebbian: bool = True,

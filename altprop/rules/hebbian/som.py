@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Trace, draw_feedback
+from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace, draw_feedback
 from altprop.rules.hebbian.climb import along, climb, correlated, driven, equip, hidden, rows, unbiased, weight_of
 from altprop.rules.hebbian.maps import COLUMNS, Masked, neighbourhood
 
@@ -44,6 +44,7 @@ class SOM(Rule):
     masks[l] (*W_l), drawn by ``seed``, is a buffer.  Raises ``Refused`` for arguments and nets that do not fit."""
 
     family, reference = "hebbian", "kohonen1982"
+    suits = Suits(lr=0.05, activation="triangle", norms="norm", lr_regression=0.05)
     claims = Claims(
         weight_transport="none", locking="none", signal="none", labels=False, changes=("masks",), trains=("synapse",)
     )

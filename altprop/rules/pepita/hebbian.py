@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Ready, Rule, learn, slope
+from altprop.core import Claims, Ready, Rule, Suits, learn, slope
 from altprop.rules.pepita.modulation import equip, first_pass, infer, modulate, present, products
 
 
@@ -36,6 +36,7 @@ class PEPITAHebbian(Rule):
     family = "forward-only"
     claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
     reference = "srinivasan2024"
+    suits = Suits(lr=0.1)
     refuses = (_NormBase,)
     enters, perturb, forward = 0, "error", infer
 
@@ -73,6 +74,7 @@ class PEPITALocal(Rule):
         weight_transport="none", locking="forward", signal="error", passes=2, updates=2, trains=("synapse",)
     )
     reference = "srinivasan2024"
+    suits = Suits(lr=0.005)
     refuses = (_NormBase,)
     enters, perturb, forward = 0, "error", infer
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Feedback, Ready, Refused, Rule, draw_feedback, learn, slope
+from altprop.core import Claims, Feedback, Ready, Refused, Rule, Suits, draw_feedback, learn, slope
 from altprop.core.layer import is_flat_linear
 from altprop.rules.pepita.mirror import draw_factors, draw_noise, mirror, product
 from altprop.rules.pepita.modulation import check, claims_of, first_pass, infer, modulate, present, products
@@ -46,6 +46,7 @@ class PEPITA(Rule):
     family = "forward-only"
     claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
     reference = "dellaferrera2022"
+    suits = Suits(lr=0.05)
     refuses = (_NormBase,)
     forward = infer
 
