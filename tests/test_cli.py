@@ -16,7 +16,6 @@ from run_helpers import assert_refused, content, rows, run_cli, toy_file
 from altprop import RULES, __version__
 from altprop.data import DATASETS
 from altprop.rules import REFERENCES
-from altprop.run.defaults import DEFAULTS
 from altprop.run.learner import Learner
 
 if sys.version_info >= (3, 11):
@@ -82,7 +81,7 @@ def test_train_json(capsys):
     assert outcome.err == ""
     assert result.keys() >= TRAIN_KEYS
     assert (result["rule"], Path(result["data"]).name, result["net"]) == ("pepita", "toy.npz", "6-5-3")
-    assert (result["epochs"], result["seed"], result["lr"]) == (2, 4, DEFAULTS["pepita"].lr)
+    assert (result["epochs"], result["seed"], result["lr"]) == (2, 4, RULES["pepita"].suits.lr)
     assert 0 <= result["test_accuracy"] <= 1 and 0 <= result["train_accuracy"] <= 1
     last = rows(result["run"])[-1]
     assert (result["loss"], result["test_accuracy"]) == (last["loss"], last["test_accuracy"])
@@ -199,15 +198,15 @@ def test_list_json_covers_every_rule(capsys):
         assert entry["reference"] in REFERENCES
         assert entry["claims"]["weight_transport"] == rule.claims.weight_transport
         assert entry["claims"]["trains"] == list(rule.claims.trains)
-        assert (entry["lr"], entry["activation"]) == DEFAULTS[entry["name"]][:2]
+        assert (entry["lr"], entry["activation"]) == RULES[entry["name"]].suits[:2]
 
 
 def test_list_shows_the_table_of_rates(capsys):
     """One line a rule, with its default rate and activation."""
     out = run_cli(capsys, "list").out
-    for name, default in DEFAULTS.items():
+    for name, kind in RULES.items():
         (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
-        assert f" {default.lr:g} " in line and f" {default.act} " in line
+        assert f" {kind.suits.lr:g} " in line and f" {kind.suits.activation} " in line
 
 
 @pytest.mark.parametrize("rule", RULES)

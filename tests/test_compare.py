@@ -15,7 +15,6 @@ from altprop import RULES
 from altprop.run import compare as module
 from altprop.run.commands import ALL
 from altprop.run.compare import paired_difference
-from altprop.run.defaults import DEFAULTS
 from altprop.run.recipe import read_recipe
 
 ROW_KEYS = {"rule", "activation", "lr", "test_accuracy_mean", "test_accuracy_std", "n", "seconds_per_epoch",
@@ -51,7 +50,7 @@ def test_rows_are_the_runs_on_disk(capsys, tmp_path):
             pairs = [a - line["test_accuracy"] for a, line in zip(accuracies, last["bp"], strict=True)]
             assert row["difference_to_bp"] == pytest.approx(np.mean(pairs))
             assert row["difference_low"] <= row["difference_to_bp"] <= row["difference_high"]
-        assert (row["lr"], row["activation"]) == DEFAULTS[row["rule"]][:2]
+        assert (row["lr"], row["activation"]) == RULES[row["rule"]].suits[:2]
         assert row["seconds_per_epoch"] > 0 and row["step_ratio_to_bp"] > 0 and row["peak_activation_bytes"] > 0
         claims = RULES[row["rule"]].claims
         assert row["claims"]["weight_transport"] == claims.weight_transport and row["claims"]["passes"] == claims.passes

@@ -10,7 +10,6 @@ import altprop
 from altprop.core import Refused
 from altprop.data import from_torch
 from altprop.run.compare import _epoch_seconds
-from altprop.run.defaults import DEFAULTS
 from altprop.run.experiment import run_recipe
 from altprop.run.learner import prepare
 from altprop.run.recipe import RunError, make_recipe, read_recipe
@@ -52,7 +51,7 @@ def test_regression_by_the_defaults_stays_finite(rule):
     pytest.importorskip("snntorch") if rule == "stdp" else None
     data = cosines()
     result = altprop.fit(rule, "6-norm-64-2", data, epochs=5)
-    assert result.recipe.lr == DEFAULTS[rule].lr and result.recipe.readout.optimizer == "adam"
+    assert result.recipe.lr == altprop.RULES[rule].suits.lr and result.recipe.readout.optimizer == "adam"
     first, last = result.metrics[0]["test_loss"], result.metrics[-1]["test_loss"]
     assert last < first < 1e3
 

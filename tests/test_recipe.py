@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from altprop import RULES
-from altprop.run.defaults import DEFAULTS, OPTIMIZER_RATES
+from altprop.optim import RATES
 from altprop.run.recipe import (
     Readout,
     Recipe,
@@ -228,18 +228,18 @@ def test_later_settings_win():
     assert parse_settings(["sign=1", "sign=-1"]) == {"sign": -1}
 
 
-def test_every_rule_and_optimizer_has_defaults():
-    """A rule without a row in the table would fail only when somebody trains it."""
-    assert DEFAULTS.keys() == RULES.keys()
-    assert all(default.lr > 0 for default in DEFAULTS.values())
-    assert set(OPTIMIZER_RATES) == {"sgd", "norm_sgd", "adam", "adamw", "rmsprop"}
+def test_every_rule_and_optimizer_says_what_it_starts_from():
+    """A rate of zero would fail only when somebody trains it."""
+    assert all(kind.suits.lr > 0 and kind.suits.rate(classes=False) > 0 for kind in RULES.values())
+    assert set(RATES) == {"sgd", "norm_sgd", "adam", "adamw", "rmsprop"}
 
 
 def test_activation_is_that_of_the_rules_source():
     """tanh for drtp, sdfa and ssdfa, triangle where units compete, relu for the others."""
-    assert {name for name, default in DEFAULTS.items() if default.act == "tanh"} == {"drtp", "sdfa", "ssdfa"}
-    assert {name for name, default in DEFAULTS.items() if default.act == "triangle"} == {"hard_wta", "softhebb", "som"}
-    assert {default.act for default in DEFAULTS.values()} == {"relu", "tanh", "triangle"}
+    suits = {name: kind.suits.activation for name, kind in RULES.items()}
+    assert {name for name, act in suits.items() if act == "tanh"} == {"drtp", "sdfa", "ssdfa"}
+    assert {name for name, act in suits.items() if act == "triangle"} == {"hard_wta", "softhebb", "som"}
+    assert set(suits.values()) == {"relu", "tanh", "triangle"}
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -22,7 +22,9 @@ from altprop.core.steps import DROPOUTS, bends
 
 @dataclass(frozen=True)
 class Claims:
-    """What a rule needs.  Data, not prose: ``tests/test_claims.py`` measures every field."""
+    """What a rule needs.  Data, not prose: ``tests/test_claims.py`` measures every field.
+
+    A rule whose arguments change what it needs has claims of its own: ``self.claims = replace(self.claims, ...)``."""
 
     weight_transport: Literal["none", "signs", "full"]  # does a hidden gradient depend on the weights above?
     locking: Literal["none", "forward", "backward"]  # what a layer waits for: nothing, the forward pass, layers above
@@ -32,6 +34,33 @@ class Claims:
     updates: int = 1  # times ``ready`` is called for a layer in a batch
     changes: tuple[str, ...] = ()  # what ``credit`` alters beside ``.grad`` and the running statistics of norms
     trains: tuple[str, ...] = ("inlet", "synapse", "activation")  # the parts of a layer whose parameters get a gradient
+    inference: Literal["net", "own"] = "net"  # what ``rule(x)`` computes
+    draws: bool = False  # random numbers, beside those of dropout
+    averages: bool = True  # whether a batch's gradient is the mean of its samples': the licence for data parallelism
+    learns: tuple[str, ...] = ()  # the rule's own parameters, by attribute: feedback, decoders, heads
+    inside: Literal["none", "backprop"] = "none"  # autograd inside one layer or block
+    views: int = 1  # inputs a sample
+    is_backprop_when: str = ""  # the limit in which the rule is backpropagation
+
+
+class Suits(NamedTuple):
+    """What a rule starts from where its user says nothing: rates for batches of 64, and for SGD of momentum 0.9, on
+    inputs in [0, 1] and standardised ones alike; activation, init and norms as ``altprop.nets`` has them."""
+
+    lr: float = 0.01
+    activation: str = "relu"
+    optimizer: str = "sgd"
+    init: str = "he_uniform"
+    norms: str = ""  # the part of a net that stands before each hidden layer
+    norm_of_readout: str = ""  # and before the last one, where that learns beside the layers below
+    lr_regression: float | None = None  # None: a part of ``lr``, since an error of targets is not bounded as a class's
+    lr_readout: float = 0.05  # of the last layer where those below learn without labels
+
+    def rate(self, classes: bool, standardised: bool = False) -> float:
+        """The learning rate for classes, or for a regression whose targets are standardised or not."""
+        if classes:
+            return self.lr
+        return (0.1 if standardised else 0.03) * self.lr if self.lr_regression is None else self.lr_regression
 
 
 class Rule(nn.Module, ABC):
@@ -43,7 +72,9 @@ class Rule(nn.Module, ABC):
     logits, or ``mse``.  Raises ``Refused`` where net, example, loss and rule do not fit, naming the layer."""
 
     family: ClassVar[str]
-    claims: ClassVar[Claims]
+    claims: Claims
+    suits: ClassVar[Suits] = Suits()
+    requires: ClassVar[str | None] = None  # the extra of the package without which it does not run
     reference: ClassVar[str]  # BibTeX key in altprop.rules.REFERENCES
     refuses: ClassVar[tuple[type[nn.Module], ...]] = ()  # modules that the rule cannot work with
     weighs: ClassVar[bool] = True  # whether a sample's weight, which multiplies its error, reaches all that labels do

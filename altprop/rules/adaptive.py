@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, ascend, draw_feedback, learn, project, push, slope
+from altprop.core import Claims, Ready, Refused, Rule, Suits, ascend, draw_feedback, learn, project, push, slope
 
 
 class AFA(Rule):
@@ -32,6 +32,7 @@ class AFA(Rule):
     family = "forward-only"
     claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
     reference = "dellaferrera2022"
+    suits = Suits(lr=0.1)
     enters = 0
 
     def __init__(

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, ascend, draw_feedback, learn, project, slope, weighed
+from altprop.core import Claims, Ready, Rule, Suits, ascend, draw_feedback, learn, project, slope, weighed
 
 
 class DFA(Rule):
@@ -53,6 +53,7 @@ class SDFA(Rule):
     family = "feedback"
     claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
     reference = "frenkel2021"
+    suits = Suits(lr=0.02, activation="tanh")
 
     def __init__(
         self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, draw_feedback, forward, learn, project, slope, weighed
+from altprop.core import Claims, Ready, Refused, Rule, Suits, draw_feedback, forward, learn, project, slope, weighed
 
 
 class DRTP(Rule):
@@ -33,6 +33,7 @@ class DRTP(Rule):
     family = "feedback"
     claims = Claims(weight_transport="none", locking="none", signal="target", trains=("synapse", "activation"))
     reference = "frenkel2021"
+    suits = Suits(activation="tanh")
 
     def __init__(
         self, net: Any, *, sign: int = 1, scale: float = 1.0, init: str = "he_uniform", seed: int = 0, **arguments: Any

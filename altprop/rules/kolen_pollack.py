@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Claims, Layer, Ready, Rule, ascend, descend, draw_feedback
+from altprop.core import Claims, Layer, Ready, Rule, Suits, ascend, descend, draw_feedback
 
 
 class KP(Rule):
@@ -32,8 +32,9 @@ class KP(Rule):
     it is drawn at first.  Raises ``Refused`` for a layer above the first that is neither Linear nor a convolution."""
 
     family = "feedback"
-    claims = Claims(weight_transport="none", locking="backward", signal="layerwise")
+    claims = Claims(weight_transport="none", locking="backward", signal="layerwise", learns=("feedback",))
     reference = "akrout2019"
+    suits = Suits(lr=0.05)
 
     def __init__(
         self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any

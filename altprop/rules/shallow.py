@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, ascend, descend
+from altprop.core import Claims, Ready, Rule, Suits, ascend, descend
 
 
 class Shallow(Rule):
@@ -21,6 +21,7 @@ class Shallow(Rule):
     family = "control"
     claims = Claims(weight_transport="none", locking="forward", signal="none")
     reference = "frenkel2021"
+    suits = Suits(lr=0.03)
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:

@@ -17,102 +17,93 @@ gradient.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from altprop.core import INITIALISERS, Claims, Feedback, Ready, Refused, Rule, ascend, descend, draw_feedback
-
-CLAIMS: dict[str, Any] = {"weight_transport": "signs", "locking": "backward", "signal": "layerwise"}
+from altprop.core import INITIALISERS, Claims, Feedback, Ready, Refused, Rule, Suits, ascend, descend, draw_feedback
 
 
-class USF(Rule):
-    """Uniform sign-concordant feedback (Liao et al. 2016).
+class SignSymmetry(Rule):
+    """The family: feedback[l], of the shape of layer l+1's weight, takes its signs and brings the signal to layer l.
 
-    feedback[l], of the shape of layer l+1's weight, brings the signal to layer l.  scale multiplies its magnitude.
     Raises ``Refused`` for a layer above the first that is neither Linear nor a convolution."""
 
-    family = "feedback"
-    claims = Claims(**CLAIMS, changes=("feedback",))
-    reference = "liao2016"
+    family, reference = "feedback", "liao2016"
+    claims = Claims(weight_transport="signs", locking="backward", signal="layerwise", changes=("feedback",))
+    suits = Suits(lr=0.05)
+
+    def equip(self, matrices: Iterable[Tensor]) -> None:
+        """Take the size of these matrices as |M_l|."""
+        self.magnitudes = Feedback(matrix.abs() for matrix in matrices)
+        self.feedback = Feedback(map(torch.zeros_like, self.magnitudes))
+        self._take_signs()
+
+    @abstractmethod
+    def redraw(self) -> None:
+        """What happens to |M_l| before a batch comes down."""
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        traces = ascend(self.layers, x, reach=1)
+        self.redraw()  # behind the forward pass, whose dropout is then that of every other rule
+        self._take_signs()
+        loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
+        descend(traces, e / len(x), ready, self.feedback)
+        return loss
+
+    @torch.no_grad()
+    def _take_signs(self) -> None:
+        for layer, M, B in zip(self.layers[1:], self.magnitudes, self.feedback, strict=True):
+            torch.sign(layer.synapse.get_parameter("weight"), out=B).mul_(M)
+
+
+class USF(SignSymmetry):
+    """Uniform sign-concordant feedback (Liao et al. 2016).  scale multiplies its magnitude."""
 
     def __init__(self, net: Any, *, scale: float = 1.0, **arguments: Any) -> None:
         super().__init__(net, **arguments)
         if not scale > 0:
             raise Refused(f"scale={scale} came; USF takes one above 0, or its signs are not those of the weights")
-        _equip(self, (self.like.new_full(s, scale * _glorot(s)) for s in self.layerwise_shapes))
+        self.equip(self.like.new_full(s, scale * _glorot(s)) for s in self.layerwise_shapes)
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        return _come_down(self, x, y, ready)
+    def redraw(self) -> None:
+        """Nothing: |M_l| is a constant."""
 
 
-class FRSF(Rule):
-    """Sign-concordant feedback of fixed random magnitude (Liao et al. 2016).
-
-    feedback as in ``USF``; init, scale, seed: how the magnitudes are drawn."""
-
-    family = "feedback"
-    claims = Claims(**CLAIMS, changes=("feedback",))
-    reference = "liao2016"
+class FRSF(SignSymmetry):
+    """Sign-concordant feedback of fixed random magnitude (Liao et al. 2016).  init, scale, seed: how it is drawn."""
 
     def __init__(
         self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
     ) -> None:
         super().__init__(net, **arguments)
-        _equip(self, draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like))
+        self.equip(draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like))
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        return _come_down(self, x, y, ready)
+    def redraw(self) -> None:
+        """Nothing: |M_l| is drawn once."""
 
 
-class BRSF(Rule):
+class BRSF(SignSymmetry):
     """Sign-concordant feedback of random magnitude, drawn anew every batch (Liao et al. 2016).  Arguments: ``FRSF``."""
 
-    family = "feedback"
-    claims = Claims(**CLAIMS, changes=("feedback", "magnitudes"))
-    reference = "liao2016"
-    magnitudes: Feedback
+    claims = replace(SignSymmetry.claims, changes=("feedback", "magnitudes"), draws=True)
 
     def __init__(
         self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
     ) -> None:
         super().__init__(net, **arguments)
         self.init, self.scale = init, scale
-        _equip(self, draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like))
+        self.equip(draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like))
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        return _come_down(self, x, y, ready, self._redraw)
-
-    def _redraw(self) -> None:
+    def redraw(self) -> None:
         for M in self.magnitudes if self.training else ():
             INITIALISERS[self.init](M).mul_(self.scale).abs_()
-
-
-def _equip(rule: Any, matrices: Iterable[Tensor]) -> None:
-    rule.magnitudes = Feedback(matrix.abs() for matrix in matrices)
-    rule.feedback = Feedback(map(torch.zeros_like, rule.magnitudes))
-    _take_signs(rule)
-
-
-def _come_down(rule: Any, x: Tensor, y: Tensor, ready: Ready | None, redraw: Any = lambda: None) -> Tensor:
-    traces = ascend(rule.layers, x, reach=1)
-    redraw()  # behind the forward pass, whose dropout is then that of every other rule
-    _take_signs(rule)
-    loss, e = rule.output_error(traces[-1].h, rule.targets(y, len(x)))
-    descend(traces, e / len(x), ready, rule.feedback)
-    return loss
-
-
-@torch.no_grad()
-def _take_signs(rule: Any) -> None:
-    for layer, M, B in zip(rule.layers[1:], rule.magnitudes, rule.feedback, strict=True):
-        torch.sign(layer.synapse.weight, out=B).mul_(M)
 
 
 def _glorot(shape: torch.Size) -> float:

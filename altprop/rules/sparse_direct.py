@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Feedback, Ready, Refused, Rule, ascend, draw_feedback, learn, project, slope
+from altprop.core import Claims, Feedback, Ready, Refused, Rule, Suits, ascend, draw_feedback, learn, project, slope
 
 
 class SSDFA(Rule):
@@ -33,6 +33,7 @@ class SSDFA(Rule):
     family = "feedback"
     claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
     reference = "crafton2019"
+    suits = Suits(lr=0.05, activation="tanh")
 
     def __init__(self, net: Any, *, sparse: int = 1, scale: float = 1.0, seed: int = 0, **arguments: Any) -> None:
         super().__init__(net, **arguments)

@@ -36,6 +36,7 @@ from altprop.core import (
     Ready,
     Refused,
     Rule,
+    Suits,
     accumulate,
     ascend,
     correlate,
@@ -55,8 +56,9 @@ class WM(Rule):
     at first.  Raises ``Refused`` for a layer above the first that is neither Linear nor a convolution."""
 
     family = "feedback"
-    claims = Claims(weight_transport="none", locking="backward", signal="layerwise")
+    claims = Claims(weight_transport="none", locking="backward", signal="layerwise", draws=True, learns=("feedback",))
     reference = "akrout2019"
+    suits = Suits(lr=0.02)
 
     def __init__(
         self, net: Any, *, mirror_lr: float = 0.02, mirror_decay: float = 1.0, noise: float = 0.1,

@@ -51,7 +51,7 @@ __all__ = [
 BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
 WARNINGS = (DataWarning, RuleWarning)  # each of which is one line that says what to do
 MOST_SEEDS = 1000
-ALL = [name for name, rule in RULES.items() if not getattr(rule, "extra", None)]  # that need no extra of the package
+ALL = [name for name, rule in RULES.items() if rule.requires is None]  # that need no extra of the package
 UPDATE_EVERY = 20  # batches between two movements of the progress bar
 
 

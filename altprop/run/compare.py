@@ -138,6 +138,7 @@ def _row(
     difference, low, high = paired_difference(own, others)
     accuracies = _accuracies(ended)
     recipe = ended[0].recipe if ended else learner.recipe if learner else recipe
+    trained = ended[0].rule if ended else learner.rule if learner else RULES[rule]
     balanced: list[Any] = [run.metrics[-1].get("test_balanced_accuracy") for run in ended]
     return {
         "rule": rule,
@@ -158,7 +159,7 @@ def _row(
         "seconds_per_epoch": median(_epoch_seconds(ended)) if ended else None,
         "step_ratio_to_bp": ratios.get(rule),
         "peak_activation_bytes": _peak(ended[0] if ended else learner, learner),
-        "claims": asdict(RULES[rule].claims),
+        "claims": asdict(trained.claims),
         "net": recipe.net,
         "readout": readout_of(ended[0]) if ended else None,
     }

@@ -16,11 +16,11 @@ from altprop.core.layer import is_dense
 from altprop.data import DATASETS, Dataset, TableEncoding, as_input, load
 from altprop.limits import shorten
 from altprop.nets import build
+from altprop.optim import RATES
 from altprop.rules import RULES
 from altprop.rules.graph import KINDS as ALIGNMENTS
 from altprop.rules.graph import Aligned
 from altprop.run.checks import check_batch, check_domain, check_readout
-from altprop.run.defaults import OPTIMIZER_RATES, REGRESSION_FACTOR, default_rate, defaults
 from altprop.run.inputs import augmentation, check_square, preprocessed, suited_data, weigh
 from altprop.run.machine import check_room, check_threads, find_device
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
@@ -177,19 +177,19 @@ def load_data(recipe: Recipe, table: TableEncoding | None = None) -> Dataset:
 
 def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
     """The recipe with everything decided that was left to rule and data."""
-    default = defaults(recipe.rule)
+    suits = RULES[recipe.rule].suits
     multihot = data.multihot
     loss = recipe.loss or ("cross_entropy" if data.classes else "binary_cross_entropy" if multihot else "mse")
     if not data.classes and loss != "mse" and not (multihot and loss == "binary_cross_entropy"):
         raise RunError(f"loss '{loss}' came for targets that are no classes: leave it out, or give --loss mse")
     bounded = bool(data.classes) or loss == "binary_cross_entropy"  # the error, and with it the rate that fits
-    optimizer = recipe.optimizer or default.optimizer
+    optimizer = recipe.optimizer or suits.optimizer
     net = data.net or f"{prod(data.shape)}-256-{data.outputs}"
-    if default.norm:
+    if suits.norms:
         first, *hidden, last = net.split("-")
         # No phase moves the statistics of a norm before a readout that learns after the layers below.
-        top = [default.norm_of_readout] if default.norm_of_readout and not recipe.readout.after else []
-        net = "-".join([first, *(f"{default.norm}-{part}" for part in hidden), *top, last])
+        top = [suits.norm_of_readout] if suits.norm_of_readout and not recipe.readout.after else []
+        net = "-".join([first, *(f"{suits.norms}-{part}" for part in hidden), *top, last])
     named = recipe.data in DATASETS or recipe.data == "custom"
     standardised = data.target_scaling is not None
     absolute = recipe.data if named else _absolute(recipe.data)  # since a run may be read from elsewhere
@@ -197,12 +197,12 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         data=recipe.data if named else absolute,
         loss=loss,
         net="custom" if custom_net else net if recipe.net is None else recipe.net,
-        init=recipe.init or default.init,
+        init=recipe.init or suits.init,
         optimizer=optimizer,
-        act="custom" if custom_net else default.act if recipe.act in (None, "auto") else recipe.act,
+        act="custom" if custom_net else suits.activation if recipe.act in (None, "auto") else recipe.act,
         scale=recipe.scale or data.scale,
         target_scale=recipe.target_scale or (None if data.classes else "standard" if standardised else "none"),
-        lr=recipe.lr or OPTIMIZER_RATES[optimizer] or default_rate(recipe.rule, bounded, standardised),
+        lr=recipe.lr or RATES[optimizer] or suits.rate(bounded, standardised),
         readout=_resolved_readout(recipe, bounded),
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )
@@ -220,8 +220,8 @@ def _resolved_readout(recipe: Recipe, classes: bool) -> dict[str, Any]:
     head: Any = recipe.readout.model_dump()
     if recipe.readout.by not in SOLVED:
         head["optimizer"] = head["optimizer"] or ("sgd" if classes else "adam")
-        rate = defaults(recipe.rule).readout * (1 if classes else REGRESSION_FACTOR)
-        head["lr"] = head["lr"] or OPTIMIZER_RATES[head["optimizer"]] or rate
+        rate = RULES[recipe.rule].suits.lr_readout * (1 if classes else 0.03)  # whose error is not bounded
+        head["lr"] = head["lr"] or RATES[head["optimizer"]] or rate
     beside = not RULES[recipe.rule].claims.labels and recipe.arguments.get("readout") is not False
     return head if recipe.readout.after or beside else {}
 

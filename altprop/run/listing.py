@@ -9,7 +9,6 @@ from typing import Any
 
 from altprop.data import DATASETS, load
 from altprop.rules import REFERENCES, RULES
-from altprop.run.defaults import default_rate, defaults
 from altprop.run.recipe import check_rule, rule_arguments
 
 
@@ -18,8 +17,7 @@ def list_rules() -> list[dict[str, Any]]:
     return [
         {
             "name": name, "family": rule.family, "claims": asdict(rule.claims), "reference": rule.reference,
-            "lr": defaults(name).lr, "lr_regression": default_rate(name, classes=False),
-            "activation": defaults(name).act,
+            "lr": rule.suits.lr, "lr_regression": rule.suits.rate(classes=False), "activation": rule.suits.activation,
         }
         for name, rule in RULES.items()
     ]  # fmt: skip

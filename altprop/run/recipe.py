@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from altprop.data import spell_weights
 from altprop.limits import LARGEST, shorten, shown
+from altprop.optim import RATES
 from altprop.rules import RULES
-from altprop.run.defaults import OPTIMIZER_RATES, defaults
 from altprop.run.files import RunError, read_toml
 from altprop.run.readout import MANY, Amount, Count, Fraction, Rate, Readout, Text
 
@@ -150,10 +150,10 @@ def _is_none(value: Any) -> bool:
 
 
 def _check_optimizer(recipe: Recipe) -> None:
-    optimizer = recipe.optimizer or defaults(recipe.rule).optimizer
+    optimizer = recipe.optimizer or RULES[recipe.rule].suits.optimizer
     for name in (optimizer, recipe.readout.optimizer):
-        if name is not None and name not in OPTIMIZER_RATES:
-            raise RunError(f"unknown optimizer '{name}'{nearest(name, OPTIMIZER_RATES)}")
+        if name is not None and name not in RATES:
+            raise RunError(f"unknown optimizer '{name}'{nearest(name, RATES)}")
     if recipe.nesterov and (optimizer != "sgd" or not recipe.momentum):
         raise RunError(
             f"nesterov came with optimizer '{optimizer}', momentum {recipe.momentum:g}: it is of sgd's momentum"

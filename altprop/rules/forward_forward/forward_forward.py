@@ -30,13 +30,14 @@ Easily confused with: PEPITA, whose second input carries the error; local losses
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Feedback, Ready, Rule, accumulate, forward, learn, slope
+from altprop.core import Claims, Feedback, Ready, Rule, Suits, accumulate, forward, learn, slope
 from altprop.core.product import outer
 from altprop.rules.forward_forward import hybrid
 from altprop.rules.forward_forward.hybrid import GOODNESS, Readout, Samples, classes_of, peer_signal
@@ -53,9 +54,11 @@ class ForwardForward(Rule):
     family = "forward-only"
     claims = Claims(
         weight_transport="none", locking="none", signal="target", passes=3,
-        changes=("means",), trains=("synapse", "activation"),
+        changes=("means",), trains=("synapse", "activation"), inference="own", draws=True,
+        averages=False, learns=("R", "U"),
     )  # fmt: skip
     reference, weighs = "hinton2022", False  # goodness has no error that a weight could multiply
+    suits = Suits(lr=0.003)
     refuses = (_NormBase,)  # positives, negatives and neutral samples have statistics of their own
 
     def __init__(
@@ -70,6 +73,8 @@ class ForwardForward(Rule):
         self.means = Feedback(self.like.new_full(shapes.h, 0.5) for shapes in self.shapes[:-1])
         self.R = nn.ParameterList(self.like.new_zeros(self.classes, s.h.numel()) for s in self.shapes[1:-2])
         self.U = hybrid.place_beside(self, table)
+        if table is not None:
+            self.claims = replace(self.claims, inside="backprop")  # in the first synapse, which hears of the label too
         last = self.layers[-1]
         self.layers[-1] = Readout(last.inlet, last.synapse, last.activation, last.name, self.R)
 

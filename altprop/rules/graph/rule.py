@@ -28,7 +28,7 @@ class Aligned(Rule):
     matrices; with wm every batch in training mode mirrors as many samples of noise as it has."""
 
     family = "feedback"
-    claims = Claims(weight_transport="none", locking="backward", signal="layerwise")
+    claims = Claims(weight_transport="none", locking="backward", signal="layerwise", inside="backprop")
     reference = "lillicrap2016"
 
     def __init__(
@@ -39,8 +39,11 @@ class Aligned(Rule):
         align_model(net, align, init=init, scale=scale, seed=seed, noise=noise, strict=strict, keep=keep)
         self.learned = feedback(net)
         self.mirrors = align == "wm"
-        if KINDS[align].signs:
-            self.claims = replace(self.claims, weight_transport="signs")  # type: ignore[misc]
+        kind = KINDS[align]
+        self.claims = replace(
+            self.claims, weight_transport="signs" if kind.signs else "none", draws=kind.redrawn or self.mirrors,
+            learns=("learned",) if kind.learned else (),
+        )  # fmt: skip
 
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         with torch.enable_grad():

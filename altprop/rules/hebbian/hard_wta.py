@@ -23,12 +23,13 @@ Easily confused with: ``softhebb``, where all units learn; k-means, whose y is t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Feedback, Ready, Refused, Rule, Trace
+from altprop.core import Claims, Feedback, Ready, Refused, Rule, Suits, Trace
 from altprop.rules.hebbian.climb import (
     along,
     centred,
@@ -54,9 +55,19 @@ class HardWTA(Rule):
 
     family = "hebbian"
     claims = Claims(
-        weight_transport="none", locking="none", signal="none", labels=False, changes=("theta",), trains=("synapse",)
+        weight_transport="none",
+        locking="none",
+        signal="none",
+        labels=False,
+        changes=("theta",),
+        trains=("synapse",),
+        averages=False,
     )
     reference = "krotov2019"
+    suits = Suits(
+        lr=0.03, activation="triangle", optimizer="norm_sgd", init="radius25", norms="centre", norm_of_readout="centre",
+        lr_regression=0.03, lr_readout=0.02,
+    )  # fmt: skip
 
     def __init__(
         self, net: Any, *, k: int = 2, delta: float = 0.4, p: float = 2.0, thresholds: bool = False,
@@ -71,6 +82,7 @@ class HardWTA(Rule):
         self.k, self.delta, self.p, self.rate = k, delta, p, rate
         self.theta = Feedback(map(self.like.new_zeros, units))
         self.thresholds, self.competes = thresholds, not thresholds
+        self.claims = replace(self.claims, averages=thresholds)
         if not thresholds:
             advise(self, arguments["example"], hidden(self))
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Trace
+from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace
 from altprop.rules.hebbian.climb import along, climb, correlated, equip, rows, unbiased, weight_of
 
 CLAIMS = Claims(weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",))
@@ -37,6 +37,7 @@ class Hebb(Rule):
     family = "hebbian"
     claims = CLAIMS
     reference = "hebb1949"
+    suits = Suits(0.00001, norms="centre", norm_of_readout="centre", lr_readout=0.02, lr_regression=0.00001)
 
     def __init__(self, net: Any, *, decay: float = 0.0, readout: bool = True, **arguments: Any) -> None:
         super().__init__(net, **arguments)
@@ -58,6 +59,7 @@ class Oja(Rule):
     family = "hebbian"
     claims = CLAIMS
     reference = "oja1982"
+    suits = Suits(lr=0.001, norms="norm", lr_regression=0.001)
 
     def __init__(self, net: Any, *, readout: bool = True, **arguments: Any) -> None:
         super().__init__(net, **arguments)
@@ -79,6 +81,7 @@ class GHA(Rule):
     family = "hebbian"
     claims = CLAIMS
     reference = "sanger1989"
+    suits = Suits(lr=0.001, norms="norm", lr_regression=0.001)
 
     def __init__(self, net: Any, *, readout: bool = True, **arguments: Any) -> None:
         super().__init__(net, **arguments)

@@ -24,12 +24,13 @@ Easily confused with: ``hard_wta``, where only the winner and one loser learn; s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Trace, accumulate, weighed
+from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace, accumulate, weighed
 from altprop.core.layer import is_dense
 from altprop.rules.hebbian.climb import along, climb, correlated, equip, hidden, largest_entry, present, rows, weight_of
 from altprop.rules.hebbian.needs import advise
@@ -43,8 +44,14 @@ class SoftHebb(Rule):
     Raises ``Refused`` for arguments out of range; warns of what the net lacks: see ``needs``."""
 
     family, competes = "hebbian", True
-    claims = Claims(weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",))
+    claims = Claims(
+        weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",), averages=False
+    )
     reference = "journe2023"
+    suits = Suits(
+        lr=0.1, activation="triangle", optimizer="norm_sgd", init="radius25", norms="centre", norm_of_readout="centre",
+        lr_regression=0.1, lr_readout=0.02,
+    )  # fmt: skip
 
     def __init__(
         self, net: Any, *, inverse_temperature: float | Sequence[float] = 1.0, anti_hebbian: bool = True,
@@ -63,6 +70,7 @@ class SoftHebb(Rule):
             raise Refused(
                 f"supervised came with readout={readout} and {self.layers[-1]}: it is of a Linear that reads out"
             )
+        self.claims = replace(self.claims, averages=scale is None)
         self.anti_hebbian, self.scale, self.supervised = anti_hebbian, scale, supervised
         advise(self, arguments["example"], hidden(self))
 

@@ -27,12 +27,13 @@ Easily confused with: ``hard_wta`` with thresholds, whose winners are alone; k-m
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Trace, draw_feedback
+from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace, draw_feedback
 from altprop.rules.hebbian.climb import (
     along,
     centred,
@@ -55,6 +56,7 @@ class SOM(Rule):
     masks[l] (*W_l), drawn by ``seed``, is a buffer.  Raises ``Refused`` for arguments and nets that do not fit."""
 
     family, reference = "hebbian", "kohonen1982"
+    suits = Suits(0.2, "triangle", norms="centre", norm_of_readout="centre", lr_regression=0.2, lr_readout=0.02)
     claims = Claims(
         weight_transport="none", locking="none", signal="none", labels=False, changes=("masks",), trains=("synapse",)
     )
@@ -75,6 +77,7 @@ class SOM(Rule):
         self.grid, self.sigma, self.maps, self.mask_lr = grid, sigma, maps, mask_lr
         shapes = [layer.synapse.weight.shape for layer in learning if masks]
         self.masks = draw_feedback(shapes, init="uniform", seed=seed, like=self.like)
+        self.claims = replace(self.claims, inference="own" if masks else "net")
         for index, layer in enumerate(learning if masks else []):
             self.layers[index] = Masked(layer.inlet, layer.synapse, layer.activation, layer.name, self.masks, index)
 

@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Claims, Layer, Ready, Refused, Rule, Trace
+from altprop.core import Claims, Layer, Ready, Refused, Rule, Suits, Trace
 from altprop.core.layer import RESHAPES, is_convolution, parts
 from altprop.rules.hebbian.climb import along, climb, correlated, equip, hidden, rows, weight_of
 from altprop.rules.hebbian.spikes import Neurons, Rates, Spikes, find_leaky, lowpass, warn_outside
@@ -48,10 +48,11 @@ class STDP(Rule):
 
     family, reference = "hebbian", "diehl2015"
     domain = (0.0, 1.0)  # of the inputs, which are probabilities of a spike
-    extra = "spiking"  # of the package, which brings snnTorch
+    suits = Suits(lr=0.03, lr_regression=0.03)
+    requires = "spiking"  # which brings snnTorch
     claims = Claims(
         weight_transport="none", locking="none", signal="none", labels=False, passes=20,  # the steps, as they stand
-        changes=("neurons",), trains=("synapse",),
+        changes=("neurons",), trains=("synapse",), inference="own", draws=True,
     )  # fmt: skip
 
     def __init__(

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Ready, Rule, learn, slope, weighed
+from altprop.core import Claims, Ready, Rule, Suits, learn, slope, weighed
 from altprop.rules.pepita.modulation import equip, first_pass, follow, infer, learn_apart, modulate, present, products
 
 
@@ -37,6 +37,7 @@ class PEPITAHebbian(Rule):
     family = "forward-only"
     claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
     reference = "srinivasan2024"
+    suits = Suits(lr=0.1)
     refuses = (_NormBase,)
     enters, perturb, forward = 0, "error", infer
 
@@ -62,6 +63,7 @@ class PEPITALocal(Rule):
         weight_transport="none", locking="forward", signal="error", passes=2, updates=2, trains=("synapse",)
     )
     reference = "srinivasan2024"
+    suits = Suits(lr=0.005)
     refuses = (_NormBase,)
     enters, perturb, forward = 0, "error", infer
 

@@ -12,12 +12,25 @@ since the difference of two activities far from zero would be the rounding of bo
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Refused, Rule, Trace, accumulate, correlate, draw_feedback, drive, forward, learn, project
+from altprop.core import (
+    Claims,
+    Refused,
+    Rule,
+    Trace,
+    accumulate,
+    correlate,
+    draw_feedback,
+    drive,
+    forward,
+    learn,
+    project,
+)
 from altprop.core.layer import is_convolution, is_dense, is_linear
 from altprop.core.local import prepare
 from altprop.core.steps import DROPOUTS, Step, jvp, kind_of, run_all
@@ -64,10 +77,16 @@ def check(rule: Rule, at: int, **options: object) -> None:
             )
 
 
+def claims_of(rule: Rule, normalise: str | None, **others: Any) -> Claims:
+    """The rule's claims with that normalisation, which is its own inference, and over a batch no mean of samples."""
+    inference: Any = "net" if normalise is None else "own"
+    return replace(rule.claims, inference=inference, averages=normalise != "batch", **others)
+
+
 def equip(rule: Any, *, sign: int, normalise: str | None, init: str, scale: float, seed: int) -> None:
     """What a variant has of PEPITA: its options, checked, and F."""
     check(rule, 0, sign=sign, normalise=normalise)
-    rule.s, rule.normalise = sign, normalise
+    rule.s, rule.normalise, rule.claims = sign, normalise, claims_of(rule, normalise)
     shape = (rule.classes, *rule.shapes[0].x)
     rule.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=rule.like)
 

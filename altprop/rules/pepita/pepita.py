@@ -30,10 +30,10 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Feedback, Ready, Refused, Rule, draw_feedback, learn, project, push, slope
+from altprop.core import Claims, Feedback, Ready, Refused, Rule, Suits, draw_feedback, learn, project, push, slope
 from altprop.core.layer import is_flat_linear
 from altprop.rules.pepita.mirror import draw_factors, draw_noise, mirror, product
-from altprop.rules.pepita.modulation import check, first_pass, follow, infer, modulate, present, products
+from altprop.rules.pepita.modulation import check, claims_of, first_pass, follow, infer, modulate, present, products
 
 
 class PEPITA(Rule):
@@ -47,6 +47,7 @@ class PEPITA(Rule):
     family = "forward-only"
     claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
     reference = "dellaferrera2022"
+    suits = Suits(lr=0.05)
     refuses = (_NormBase,)
     forward = infer
 
@@ -65,11 +66,12 @@ class PEPITA(Rule):
         self.normalise, self.perturb, self.enters, self.scale = normalise, perturb, at, scale
         shape = (self.classes, *self.shapes[at].x)
         self.feedback = draw_feedback([shape], init=init, scale=scale, seed=seed, like=self.like)
+        self.claims = claims_of(self, normalise, draws=perturb == "random")
         self.factors: Feedback | None = None
         if mirror:
             self.factors, std = draw_factors(self, scale, seed)
             self.mirroring = {"lr": mirror_lr, "decay": mirror_decay, "std": std}
-            self.claims = replace(self.claims, changes=("feedback", "factors"))  # type: ignore[misc]
+            self.claims = replace(self.claims, changes=("feedback", "factors"), draws=True)
             self.feedback[0] = -self.s * product(self.factors).T.view(shape)
 
     @torch.no_grad()
