@@ -1,6 +1,7 @@
 """Train neural networks without backpropagation."""
 
 from altprop.core import Claims, Layer, Refused, Rule, Weighted, layers
+from altprop.graph import align, feedback, report, restore
 from altprop.optim import NormSGD
 from altprop.rules import (
     AFA,
@@ -30,7 +31,6 @@ from altprop.rules import (
     Shallow,
     SoftHebb,
 )  # fmt: skip
-from altprop.rules.graph import align, feedback, report, restore
 from altprop.run.experiment import Result, fit, load
 
 __version__ = "0.1.0"

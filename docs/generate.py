@@ -14,10 +14,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from altprop.run.plots import learning_curves, to_svg
-from altprop.run.published import RECIPES, rows, status, tables
-from altprop.run.report import read_run
-from altprop.run.show import COMPARISON, measured, signed
+from altprop.panels.style import to_svg
+from altprop.report.curves import learning_curves
+from altprop.report.page import read_run
+from altprop.report.terminal import COMPARISON, measured, signed
+from altprop.study.papers import RECIPES, rows, status, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"

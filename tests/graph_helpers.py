@@ -1,4 +1,4 @@
-"""What the tests of altprop.rules.graph share: nets that no nn.Sequential holds, and feedback written by hand."""
+"""What the tests of altprop.graph share: nets that no nn.Sequential holds, and feedback written by hand."""
 
 import copy
 import math

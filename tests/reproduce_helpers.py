@@ -2,8 +2,8 @@
 
 import json
 
-from altprop.run.published import rows
-from altprop.run.reproduce import Places
+from altprop.study.papers import rows
+from altprop.study.reproduce import Places
 
 ENVIRONMENT = {"altprop": "0", "torch": "2", "python": "3", "cpu": "abacus", "cores": 1, "threads": 1, "device": "cpu"}
 

@@ -418,7 +418,7 @@ def test_report_that_cannot_be_written(capsys, monkeypatch):
 LIMITED = """
 import resource, signal, sys
 from altprop.cli import main
-import altprop.run.commands
+import altprop.cli.commands
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
 main(["train", "bp", "--data", "toy.npz", "--net", "6-5-3", "--epochs", "2", "--out", "run"])

@@ -20,22 +20,22 @@ from torch import nn
 
 import altprop
 from altprop import RULES, limits
+from altprop.cli.settings import parse_settings
 from altprop.core import Refused, draw_feedback
 from altprop.limits import Problem, shorten, shown
 from altprop.measure import fit_whitening
 from altprop.nets import NetError, build
+from altprop.report.page import write_report
 from altprop.run import machine
 from altprop.run import train as training
+from altprop.run.directory.files import RunError, sweep, write_atomically
 from altprop.run.experiment import fit, load, resume_run
-from altprop.run.files import RunError, sweep, write_atomically
 from altprop.run.learner import build_rule
 from altprop.run.machine import check_room, check_threads, find_device, within_memory
 from altprop.run.optimizers import find_schedule
-from altprop.run.published import rows as published_rows
 from altprop.run.readout import Readout
 from altprop.run.recipe import Recipe, check_arguments, make_recipe, read_recipe, rule_arguments
-from altprop.run.report import write_report
-from altprop.run.settings import parse_settings
+from altprop.study.papers import rows as published_rows
 
 HUGE = 10**5000  # of more digits than Python writes
 SMALL = ["--data", "toy.npz", "--net", "6-5-3", "--epochs", "1", "--batch", "16"]

@@ -12,10 +12,10 @@ from scipy import stats
 
 import altprop
 from altprop import RULES
-from altprop.run import compare as module
-from altprop.run.commands import ALL
-from altprop.run.compare import paired_difference
+from altprop.cli.commands import ALL
 from altprop.run.recipe import read_recipe
+from altprop.study import compare as module
+from altprop.study.compare import paired_difference
 
 ROW_KEYS = {"rule", "activation", "lr", "test_accuracy_mean", "test_accuracy_std", "n", "seconds_per_epoch",
             "step_ratio_to_bp", "peak_activation_bytes", "claims", "net", "readout"}  # fmt: skip

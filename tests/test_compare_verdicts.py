@@ -10,10 +10,10 @@ import torch
 from run_helpers import assert_refused, run_cli, toy_file, toy_tensors
 
 import altprop
-from altprop.run import compare as module
-from altprop.run.compare import paired_difference
 from altprop.run.experiment import evaluate_run
 from altprop.run.metrics import judge, standard
+from altprop.study import compare as module
+from altprop.study.compare import paired_difference
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def test_a_full_disk_ends_a_comparison(capsys, monkeypatch):
 
 def test_of_all_rules_those_that_refuse_are_rows_and_those_that_are_named_are_errors(capsys, monkeypatch):
     """A convolution of stride 2 behind an image suits some; the default takes who can."""
-    monkeypatch.setattr("altprop.run.commands.ALL", ["bp", "gha", "fa"])
+    monkeypatch.setattr("altprop.cli.commands.ALL", ["bp", "gha", "fa"])
     x = np.random.default_rng(0).random((30, 2, 6, 6), dtype=np.float32)
     np.savez("images.npz", x=x, y=np.arange(30) % 3)
     monkeypatch.setattr(altprop.RULES["gha"], "refuses", (torch.nn.MaxPool2d,))

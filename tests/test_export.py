@@ -11,8 +11,8 @@ from test_model import csv_run, raw_toy
 from test_scale import amounts, write_csv
 
 import altprop
-from altprop.run import export as exporting
-from altprop.run.export import FORMATS, export, samples
+from altprop.export import bundle as exporting
+from altprop.export.bundle import FORMATS, export, samples
 from altprop.run.recipe import RunError
 
 QUICK = {"measure": False, "probe": False, "epochs": 1}

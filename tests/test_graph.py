@@ -15,8 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from altprop import RULES, Refused
+from altprop.graph import KINDS, Aligned, align, feedback, report, restore
 from altprop.measure import angle
-from altprop.rules.graph import KINDS, Aligned, align, feedback, report, restore
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Using padding='same'", "ignore:.*nested", "ignore:.*weight_norm. is deprecated"

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 import altprop
 from altprop.data import as_float, load
+from altprop.graph import KINDS, Aligned
 from altprop.measure import angles_to_bp
 from altprop.nets import build
-from altprop.rules.graph import KINDS, Aligned
 from altprop.run.experiment import fit, resume_run
 from altprop.run.recipe import RunError
 

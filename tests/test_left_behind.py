@@ -13,10 +13,10 @@ import altprop
 from altprop import RULES
 from altprop.measure import angles_to_bp, peak_activation_bytes, receptive_fields, winners
 from altprop.nets import build
-from altprop.run.compare import compare
 from altprop.run.experiment import evaluate_run, predict, resume_run
 from altprop.run.recipe import RunError, make_recipe
 from altprop.run.train import Interrupted, evaluate
+from altprop.study.compare import compare
 
 X, Y = toy_tensors()
 DATA = {"train": (X, Y), "test": toy_tensors(30, seed=1)}
@@ -75,7 +75,7 @@ ENTRIES = {
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_random_state_and_threads_are_the_callers(entry, path, tmp_path, monkeypatch):
     """Every public entry, though it draws and asks for two threads."""
-    monkeypatch.setattr("altprop.run.compare.ROUNDS", 1)
+    monkeypatch.setattr("altprop.study.compare.ROUNDS", 1)
     torch.manual_seed(11)
     before = state()
     ENTRIES[entry](path, tmp_path)

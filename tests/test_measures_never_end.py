@@ -14,9 +14,10 @@ import altprop
 from altprop import RULES, Refused
 from altprop.measure import feedback_angles, receptive_fields
 from altprop.measure.alignment import angle
-from altprop.run import metrics, probes
-from altprop.run.records import read_run
-from altprop.run.report import write_report
+from altprop.panels import probes
+from altprop.report.page import write_report
+from altprop.run import metrics
+from altprop.run.directory.records import read_run
 from altprop.run.train import Diverged
 
 GENERATOR = torch.Generator().manual_seed(0)

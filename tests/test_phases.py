@@ -12,12 +12,12 @@ from torch import nn
 import altprop
 from altprop.data import Dataset, batches, from_torch
 from altprop.measure import READOUTS, peak_activation_bytes
+from altprop.report.page import write_report
 from altprop.run import phases
+from altprop.run.directory.records import read_run
 from altprop.run.experiment import resume_run, run_recipe
 from altprop.run.learner import Learner, prepare
 from altprop.run.recipe import RunError
-from altprop.run.records import read_run
-from altprop.run.report import write_report
 from altprop.run.train import Interrupted
 
 NET = "6-norm-8-norm-5-3"

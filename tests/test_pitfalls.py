@@ -7,9 +7,9 @@ from torch import nn
 import altprop
 from altprop.core import product
 from altprop.data import load
+from altprop.graph import Aligned
 from altprop.measure import ATTACKS, fit_whitening, receptive_fields
 from altprop.nets import build
-from altprop.rules.graph import Aligned
 from altprop.run.experiment import fit, predict
 from altprop.run.recipe import RunError, make_recipe
 

@@ -12,9 +12,9 @@ from altprop import RULES
 from altprop.core import Refused
 from altprop.data import Dataset, as_float, load
 from altprop.measure import by_depth, plateau, shares, unit_kinds, weight_distribution, winners
-from altprop.run import probe_plots, probes
+from altprop.panels import plots, probes
+from altprop.report.page import write_report
 from altprop.run.experiment import fit
-from altprop.run.report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_deep_fields_are_those_that_excite_the_units():
         net = result.net.eval()
         a, seen = net[:6](pictures), net[:6](x)
     assert all(a[unit, unit] > seen[:, unit].max() for unit in range(5))
-    titles = [axes.get_title("left") for axes in probe_plots.deep_fields(fields).axes]
+    titles = [axes.get_title("left") for axes in plots.deep_fields(fields).axes]
     assert titles == [f"layer {name}", "", "", "", ""]
     with pytest.raises(Refused, match="none is deep"):
         probes.PROBES["deep_fields"](fit("softhebb", "64-norm-16-10", "digits", epochs=1).rule, digits, [])
@@ -131,7 +131,7 @@ def test_hidden_layers_of_every_rule_can_be_probed(name):
 
 def test_depth_is_drawn_as_it_was_measured():
     """A readout under another's name, fractions for percent."""
-    (axes,) = probe_plots.depth({"input": {"ridge": 0.5, "nearest": 0.2}, "3": {"ridge": 0.75, "nearest": 0.4}}).axes
+    (axes,) = plots.depth({"input": {"ridge": 0.5, "nearest": 0.2}, "3": {"ridge": 0.75, "nearest": 0.4}}).axes
     drawn = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
     assert drawn == {"ridge": pytest.approx([50, 75]), "nearest": pytest.approx([20, 40])}
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["input", "layer 3"]
@@ -140,7 +140,7 @@ def test_depth_is_drawn_as_it_was_measured():
 def test_winners_are_drawn_from_the_most_frequent():
     """Shares in the order of units, the dead on a logarithmic axis."""
     shares = {"share": [0.25, 0.0, 0.75, 0.0], "entropy": 0.5, "dead": 2}
-    (axes,) = probe_plots.winners({"0": shares, "3": {"share": [1.0], "entropy": 0.0, "dead": 0}}).axes
+    (axes,) = plots.winners({"0": shares, "3": {"share": [1.0], "entropy": 0.0, "dead": 0}}).axes
     assert axes.lines[0].get_ydata().tolist() == [3.0, 1.0] and axes.lines[0].get_xdata().tolist() == [12.5, 37.5]
     assert [line.get_label() for line in axes.lines[:2]] == ["layer 0: 2 of 4 never", "layer 3: 0 of 1 never"]
 

@@ -13,9 +13,9 @@ from scipy import stats
 
 from altprop.data import DATASETS, Dataset
 from altprop.run import learner
-from altprop.run.published import RECIPES, rows, status
 from altprop.run.recipe import RunError
-from altprop.run.reproduce import missing
+from altprop.study.papers import RECIPES, rows, status
+from altprop.study.reproduce import missing
 
 ROWS = rows()
 WITH_RECIPE = [each for each in ROWS if each.recipe]

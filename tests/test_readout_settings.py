@@ -9,10 +9,10 @@ from run_helpers import toy_recipe, toy_tensors
 import altprop
 from altprop.core import Refused
 from altprop.data import from_torch
-from altprop.run.compare import _epoch_seconds
 from altprop.run.experiment import run_recipe
 from altprop.run.learner import prepare
 from altprop.run.recipe import RunError, make_recipe, read_recipe
+from altprop.study.compare import _epoch_seconds
 
 UNTAUGHT = [name for name, rule in altprop.RULES.items() if not rule.claims.labels]
 

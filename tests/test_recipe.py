@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from altprop import RULES
+from altprop.cli.settings import parse_settings
 from altprop.optim import RATES
 from altprop.run.recipe import (
     Readout,
@@ -16,7 +17,6 @@ from altprop.run.recipe import (
     read_recipe,
     rule_arguments,
 )
-from altprop.run.settings import parse_settings
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -10,8 +10,9 @@ from unittest.mock import Mock
 import matplotlib
 import pytest
 
-from altprop.run import plots
-from altprop.run.report import ReportError, write_report
+from altprop.panels import style
+from altprop.report import curves
+from altprop.report.page import ReportError, write_report
 
 CLAIMS = {"weight_transport": "none", "locking": "forward", "signal": "error", "labels": True, "passes": 2}
 ROW = {
@@ -269,7 +270,7 @@ def test_unreadable_comparison(tmp_path, content):
 
 
 def test_learning_curves_draw_mean_and_band():
-    figure = plots.learning_curves({"bp": [[1.0, 2.0], {1: 3.0, 2: 4.0, 5: None}]}, quantity="loss")
+    figure = curves.learning_curves({"bp": [[1.0, 2.0], {1: 3.0, 2: 4.0, 5: None}]}, quantity="loss")
     (mean,) = figure.axes[0].get_lines()
     assert mean.get_xydata().tolist() == [[1, 2], [2, 3]]
     (band,) = figure.axes[0].collections
@@ -277,7 +278,7 @@ def test_learning_curves_draw_mean_and_band():
 
 
 def test_names_at_line_ends_do_not_overlap():
-    figure = plots.learning_curves({str(k): [[50.0, 90 + k / 100]] for k in range(12)}, quantity="accuracy (%)")
+    figure = curves.learning_curves({str(k): [[50.0, 90 + k / 100]] for k in range(12)}, quantity="accuracy (%)")
     heights = sorted(text.xyann[1] for text in figure.axes[0].texts)
     assert len(heights) == 12 and heights[-1] <= 1
     assert all(b - a > 0.05 for a, b in pairwise(heights))
@@ -285,7 +286,7 @@ def test_names_at_line_ends_do_not_overlap():
 
 def test_alignment_has_a_panel_a_rule_and_covers_large_angles():
     deep = {f"block.{k}": [[90.0, 150.0 - k]] for k in range(20)}
-    figure = plots.alignment({"fa": deep, "_dfa": {"_last": [[10.0]]}, "x": {}}, columns=2)
+    figure = curves.alignment({"fa": deep, "_dfa": {"_last": [[10.0]]}, "x": {}}, columns=2)
     drawn = [(axes.get_title(loc="left"), axes.get_ylim()[1]) for axes in figure.axes if axes.axison]
     assert drawn == [("fa", 180), ("_dfa", 180), ("x", 180)]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -294,6 +295,6 @@ def test_alignment_has_a_panel_a_rule_and_covers_large_angles():
 
 def test_figures_can_be_saved(tmp_path):
     extreme = {"$x_{": [[1e308, float("nan"), None], [-1e308, 1e300, -1.0]], "b": [[1e-90]]}
-    for figure in (plots.learning_curves(extreme, quantity="loss", log=True), plots.alignment({})):
+    for figure in (curves.learning_curves(extreme, quantity="loss", log=True), curves.alignment({})):
         for suffix in ("svg", "png", "pdf"):
-            assert plots.save(figure, tmp_path / f"figure.{suffix}").stat().st_size > 1000
+            assert style.save(figure, tmp_path / f"figure.{suffix}").stat().st_size > 1000

@@ -20,9 +20,9 @@ from reproduce_helpers import places, pretend, row
 from run_helpers import assert_refused, content, run_cli, same_bits, toy_file
 
 import altprop
-from altprop.run import commands
-from altprop.run.reproduce import missing, plan, reproduce
+from altprop.cli import commands
 from altprop.run.train import Interrupted
+from altprop.study.reproduce import missing, plan, reproduce
 
 TABLE = """
 title = "Two rows on digits, one that reads the first, and one for another machine"
@@ -185,7 +185,7 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(long, number, seeds):
 SCRIPT = """
 import sys
 from pathlib import Path
-from altprop.run.reproduce import Places, reproduce
+from altprop.study.reproduce import Places, reproduce
 from altprop.run.train import Interrupted
 folder = Path(sys.argv[1])
 try:

@@ -7,7 +7,7 @@ import pytest
 from reproduce_helpers import places, pretend, row
 from scipy import stats
 
-from altprop.run.published import status
+from altprop.study.papers import status
 
 
 def expected(values, published, deviation, runs):

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from altprop.data import read_labelled
 from altprop.measure import regression_scores
+from altprop.run.directory.store import RunDirectory
 from altprop.run.experiment import load
 from altprop.run.isolated import isolated
 from altprop.run.machine import find_device, within_memory
-from altprop.run.store import RunDirectory
 
 
 @within_memory()

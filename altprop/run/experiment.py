@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from altprop.core import Layer, RuleWarning
 from altprop.data import Dataset, advice, from_torch
+from altprop.panels.probes import probe
 from altprop.run.checks import check_units
+from altprop.run.directory.store import RunDirectory, check_free, describe, write_atomically
+from altprop.run.directory.tensors import fill
 from altprop.run.inputs import example_of, preprocessed, suited_data
 from altprop.run.isolated import borrowed, isolated
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
@@ -21,11 +24,8 @@ from altprop.run.machine import within_memory
 from altprop.run.metrics import evaluate, judge, standard, test_scores, units_of
 from altprop.run.model import Model
 from altprop.run.phases import read_out
-from altprop.run.probes import probe
 from altprop.run.recipe import Recipe, RunError, make_recipe
 from altprop.run.result import Loaded, Result
-from altprop.run.store import RunDirectory, check_free, describe, write_atomically
-from altprop.run.tensors import fill
 from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from altprop.core import Layer, Refused, Rule, layers
 from altprop.core.layer import is_dense
 from altprop.data import DATASETS, Dataset, TableEncoding, as_input, load
+from altprop.graph import KINDS as ALIGNMENTS
+from altprop.graph import Aligned
 from altprop.limits import shorten
 from altprop.nets import build
 from altprop.optim import RATES
 from altprop.rules import RULES
-from altprop.rules.graph import KINDS as ALIGNMENTS
-from altprop.rules.graph import Aligned
 from altprop.run.checks import check_batch, check_domain, check_readout
 from altprop.run.inputs import augmentation, check_square, preprocessed, suited_data, weigh
 from altprop.run.machine import check_room, check_threads, find_device

@@ -12,7 +12,7 @@ import torch
 
 from altprop.core import Rule
 from altprop.limits import gigabytes, memory, shorten
-from altprop.run.files import RunError
+from altprop.run.directory.files import RunError
 
 DEVICE = re.compile(r"([a-z]+)(?::(\d{1,3}))?", re.ASCII)
 THREADS = 4  # a core at most, and always 64: more would wait for each other, or could not be started

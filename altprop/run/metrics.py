@@ -5,17 +5,16 @@ A measure never ends a run: one that cannot be taken is null in its row, and why
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from altprop.core import LOSSES, Rule, RuleWarning
+from altprop.core import LOSSES, Rule
 from altprop.data import Dataset, as_input, batches
 from altprop.measure import angles_to_bp, feedback_angles, norms, regression_scores, unit_norms
+from altprop.measure.missing import reason, tell
 from altprop.measure.probe import in_mode
 from altprop.run.learner import Learner
 
@@ -142,19 +141,6 @@ def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, An
             refused[name] = reason(error)
             tell(name, refused[name])
         return None
-
-
-def tell(name: str, why: str) -> None:
-    """A warning that a measure is missing, which ends no run even where warnings are errors."""
-    with suppress(UserWarning):
-        warnings.warn(f"{name} cannot be measured: {why}", RuleWarning, stacklevel=2)
-
-
-def reason(error: Exception) -> str:
-    """One line of at most 200 letters; the kind of an error that is none of the package's own stands before it."""
-    text = " ".join(str(error).split())
-    own = type(error).__module__.startswith("altprop.")
-    return (text if own else f"{type(error).__name__}: {text}")[:200]
 
 
 def _accuracies(learner: Learner, position: Position) -> dict[str, Any]:

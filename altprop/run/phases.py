@@ -21,11 +21,11 @@ from altprop.core import Layer
 from altprop.data import Dataset, as_input, batches
 from altprop.measure import FITS
 from altprop.nets import BitDropout
+from altprop.run.directory.store import RunDirectory
 from altprop.run.learner import Learner, prepare
 from altprop.run.metrics import evaluate, measured_row
 from altprop.run.readout import Readout
 from altprop.run.recipe import RunError
-from altprop.run.store import RunDirectory
 from altprop.run.train import Position, Progress, resume, train
 
 FOLDER = "readout"  # in the run directory

@@ -20,7 +20,7 @@ from altprop.data import spell_weights
 from altprop.limits import LARGEST, shorten, shown
 from altprop.optim import RATES
 from altprop.rules import RULES
-from altprop.run.files import RunError, read_toml
+from altprop.run.directory.files import RunError, read_toml
 from altprop.run.readout import MANY, Amount, Count, Fraction, Rate, Readout, Text
 
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.

@@ -18,14 +18,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from altprop.core import Layer, Rule, Weighted
 from altprop.data import batches
 from altprop.limits import shorten
-from altprop.run.files import sweep
+from altprop.run.directory.files import sweep
+from altprop.run.directory.store import RunDirectory
+from altprop.run.directory.tensors import fill
 from altprop.run.learner import Learner
 from altprop.run.metrics import evaluate as evaluate
 from altprop.run.metrics import measured_row
 from altprop.run.optimizers import BATCHWISE, restore
 from altprop.run.recipe import RunError
-from altprop.run.store import RunDirectory
-from altprop.run.tensors import fill
 
 CHECKPOINT_SECONDS = 5.0  # at least so long between two checkpoints behind the first, since each waits for the disk
 FACTOR = 1e6  # a loss so many times that of the first batch, or of outputs of zero, is divergence

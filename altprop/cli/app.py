@@ -18,7 +18,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from altprop.options import (
+from altprop.cli import commands
+from altprop.cli.options import (
     Act,
     Batch,
     Bias,
@@ -49,9 +50,9 @@ from altprop.options import (
     Threads,
     Val,
 )  # fmt: skip
-from altprop.run import commands, show
+from altprop.cli.telling import say, warnings_as_lines
+from altprop.report import terminal
 from altprop.run.train import Interrupted
-from altprop.telling import say, warnings_as_lines
 
 app = typer.Typer(
     help="Train and compare neural networks without backpropagation.",
@@ -153,7 +154,7 @@ def train(
         encoding=encoding, categories=categories, missing=missing, class_weight=class_weight,
     )  # fmt: skip
     result = commands.train(options, settings or [], config, out, resume, tensorboard)
-    _print(result, as_json, show.summary)
+    _print(result, as_json, terminal.summary)
 
 
 @app.command()
@@ -176,7 +177,7 @@ def compare(
         weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, task=task, encoding=encoding,
         categories=categories, missing=missing, class_weight=class_weight,
     )  # fmt: skip
-    _print(commands.compare(options, rules, seeds, settings or [], config, out), as_json, show.comparison)
+    _print(commands.compare(options, rules, seeds, settings or [], config, out), as_json, terminal.comparison)
 
 
 @app.command("eval")
@@ -187,7 +188,7 @@ def evaluate(
     device: Annotated[str, typer.Option()] = "cpu", as_json: Json = False,
 ) -> None:  # fmt: skip
     """Loss and accuracy of a run, or the errors of a regression, on the test part of its data or on new samples."""
-    _print(commands.evaluate(run, data, label, device), as_json, show.summary)
+    _print(commands.evaluate(run, data, label, device), as_json, terminal.summary)
 
 
 @app.command()
@@ -218,7 +219,7 @@ def export(
 @app.command("list")
 def list_rules(as_json: Json = False) -> None:
     """Every rule: its family, what it needs, its default learning rate and activation, its paper."""
-    _print({"rules": commands.list_rules()}, as_json, show.rules)
+    _print({"rules": commands.list_rules()}, as_json, terminal.rules)
 
 
 @app.command()
@@ -247,13 +248,13 @@ def reproduce(
     """Run what a paper's tables still lack, and hold it against the published numbers."""
     options = _given(data_dir=data_dir, device=device, results=results)
     table = commands.reproduce(targets or [], seeds, jobs, dry_run, status, options)
-    _print(table, as_json, show.reproduction)
+    _print(table, as_json, terminal.reproduction)
 
 
 @data_app.command("list")
 def list_data(as_json: Json = False) -> None:
     """The data sets known by name."""
-    _print({"data": commands.list_data()}, as_json, show.data_sets)
+    _print({"data": commands.list_data()}, as_json, terminal.data_sets)
 
 
 @data_app.command("info")
@@ -265,7 +266,7 @@ def info(
     options = _given(
         data_dir=data_dir, label=label, task=task, encoding=encoding, categories=categories, missing=missing
     )
-    _print(commands.data_info(data, **options), as_json, show.summary)
+    _print(commands.data_info(data, **options), as_json, terminal.summary)
 
 
 @data_app.command("fetch")
@@ -282,9 +283,5 @@ def _print(result: dict[str, Any], as_json: bool, draw: Any) -> None:
         return
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
-        console = Console(markup=False, highlight=False, width=max(console.width, show.WIDE))
+        console = Console(markup=False, highlight=False, width=max(console.width, terminal.WIDE))
     draw(console, result)
-
-
-if __name__ == "__main__":
-    main()

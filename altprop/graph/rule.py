@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Claims, Ready, Rule
-from altprop.rules.graph.align import Keep, feedback, restore
-from altprop.rules.graph.align import align as align_model
-from altprop.rules.graph.modules import KINDS
+from altprop.graph.align import Keep, feedback, restore
+from altprop.graph.align import align as align_model
+from altprop.graph.modules import KINDS
 
 
 class Aligned(Rule):

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 from altprop.data import DataError
 from altprop.limits import shorten
+from altprop.run.directory.files import sweep
+from altprop.run.directory.records import LAYERWISE
+from altprop.run.directory.store import RunDirectory, environment, write_atomically
 from altprop.run.experiment import Result, resume_run, run_recipe
-from altprop.run.files import sweep
 from altprop.run.machine import find_device
-from altprop.run.published import RECIPES, RESULTS, Row, rows, status
 from altprop.run.recipe import RunError
-from altprop.run.records import LAYERWISE
-from altprop.run.store import RunDirectory, environment, write_atomically
 from altprop.run.train import Interrupted
+from altprop.study.papers import RECIPES, RESULTS, Row, rows, status
 
 RUNS = Path("runs") / "reproduce"
 POLL = 0.2  # seconds between two looks at the processes

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from altprop.data import Dataset, TableEncoding
 from altprop.limits import memory, shorten, shown
-from altprop.run.files import (
+from altprop.run.directory.files import (
     RunError,
     check,
     failed_write,
@@ -36,9 +36,9 @@ from altprop.run.files import (
     unreadable,
     write_atomically,
 )
+from altprop.run.directory.schemas import Finite, Format, FullRow, Loose, State, Whole
+from altprop.run.directory.tensors import read_tensors
 from altprop.run.recipe import Recipe, read_recipe
-from altprop.run.schemas import Finite, Format, FullRow, Loose, State, Whole
-from altprop.run.tensors import read_tensors
 
 FORMAT = 1  # of the checkpoint
 DECIDED = ("loss", "net", "optimizer", "act", "lr", "epochs")  # of a recipe, when its run begins

@@ -14,20 +14,22 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from altprop.limits import shorten
-from altprop.run import plots, probe_plots
-from altprop.run.files import check_writable, is_folder, read_json
-from altprop.run.records import LAYERWISE, ReportError, RunRecord, has_numbers, numbers, read_run
-from altprop.run.schemas import Comparison
+from altprop.panels import plots
+from altprop.panels.style import to_html
+from altprop.report.curves import Curve, alignment, learning_curves
+from altprop.run.directory.files import check_writable, is_folder, read_json
+from altprop.run.directory.records import LAYERWISE, ReportError, RunRecord, has_numbers, numbers, read_run
+from altprop.run.directory.schemas import Comparison
 
 REFERENCE = "bp"
 PROBED: dict[str, tuple[str, Callable[[Mapping[str, Any]], Figure]]] = {  # of measures.json, and how it is drawn
-    "weights": ("quantiles", probe_plots.quantiles),
-    "receptive_fields": ("fields", probe_plots.fields),
-    "deep_fields": ("deep_fields", probe_plots.deep_fields),
-    "activity": ("activity", probe_plots.activity),
-    "robustness": ("robustness", probe_plots.robustness),
-    "depth": ("depth", probe_plots.depth),
-    "winners": ("winners", probe_plots.winners),
+    "weights": ("quantiles", plots.quantiles),
+    "receptive_fields": ("fields", plots.fields),
+    "deep_fields": ("deep_fields", plots.deep_fields),
+    "activity": ("activity", plots.activity),
+    "robustness": ("robustness", plots.robustness),
+    "depth": ("depth", plots.depth),
+    "winners": ("winners", plots.winners),
 }
 CAPTIONS = {
     "feedback": "Line chart: angle between feedback and weights in degrees over epochs, by layer",
@@ -100,7 +102,7 @@ def _comparison(folder: Path) -> dict[str, Any]:
     unseen = not any(map(has_numbers, accuracy.values())) and any(has_numbers([r.curve("test_loss")]) for r in runs)
     key = "test_loss" if unseen else "loss"
     loss = {rule: [run.curve(key) for run in group] for rule, group in by_rule.items()}
-    angles: dict[str, dict[str, list[plots.Curve]]] = {rule: {} for rule in by_rule}
+    angles: dict[str, dict[str, list[Curve]]] = {rule: {} for rule in by_rule}
     for run in runs:
         for layer, curve in run.layerwise("angle_to_bp").items():
             angles[run.rule].setdefault(layer, []).append(curve)
@@ -117,9 +119,9 @@ def _comparison(folder: Path) -> dict[str, Any]:
 
 
 def _figures(
-    accuracy: tuple[str, Mapping[str, Sequence[plots.Curve]]],
-    loss: tuple[str, Mapping[str, Sequence[plots.Curve]]],
-    angles: Mapping[str, Mapping[str, Sequence[plots.Curve]]],
+    accuracy: tuple[str, Mapping[str, Sequence[Curve]]],
+    loss: tuple[str, Mapping[str, Sequence[Curve]]],
+    angles: Mapping[str, Mapping[str, Sequence[Curve]]],
 ) -> dict[str, Markup]:
     """The figures for which there are numbers, as SVG to put into the page."""
     figures = {}
@@ -130,11 +132,11 @@ def _figures(
             values = [value for runs in curves.values() for run in runs for value in numbers(run)]
             # Rules whose losses lie far apart share a figure only on a logarithmic axis.
             log = key == "loss" and min(values) > 0 and max(values) > 30 * min(values)
-            figure = plots.learning_curves(curves, quantity=what + unit, reference=REFERENCE, log=log)
+            figure = learning_curves(curves, quantity=what + unit, reference=REFERENCE, log=log)
             figures[key] = _inline(figure, key, f"Line chart: {what}{unit} over epochs", curves)
     if angles:
         label = "Line charts: angle to bp in degrees over epochs, by rule and layer"
-        figures["alignment"] = _inline(plots.alignment(angles), "alignment", label, angles)
+        figures["alignment"] = _inline(alignment(angles), "alignment", label, angles)
     return figures
 
 
@@ -143,11 +145,11 @@ def _looked_at(run: RunRecord) -> dict[str, Markup]:
     drawn: dict[str, Figure] = {}
     feedback = {layer: [curve] for layer, curve in run.layerwise("feedback_angle").items()}
     if feedback:
-        drawn["feedback"] = plots.alignment({"feedback to weights": feedback})
+        drawn["feedback"] = alignment({"feedback to weights": feedback})
     for key, name in (("norms", "weight_norm"), ("unit_norms", "unit_norm")):
         curves = {f"layer {layer}": [curve] for layer, curve in run.layerwise(name).items()}
         if curves:
-            drawn[key] = plots.learning_curves(curves, quantity=LAYERWISE[name][0])
+            drawn[key] = learning_curves(curves, quantity=LAYERWISE[name][0])
     for name, (key, draw) in PROBED.items():
         measured = run.measures.get(name)
         if measured and "refused" not in measured:
@@ -157,7 +159,7 @@ def _looked_at(run: RunRecord) -> dict[str, Markup]:
 
 def _inline(figure: Figure, name: str, label: str, shown: Iterable[str]) -> Markup:
     # The text in the figure was escaped by matplotlib, its label is by `to_html`.
-    return Markup(plots.to_html(figure, name, f"{label}; shown: {', '.join(shown)}"))
+    return Markup(to_html(figure, name, f"{label}; shown: {', '.join(shown)}"))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -17,18 +17,19 @@ from torch import Tensor
 from altprop.core import Refused
 from altprop.data import Dataset, as_float
 from altprop.measure import peak_activation_bytes
+from altprop.measure.missing import reason, tell
 from altprop.measure.probe import in_mode
+from altprop.report.page import write_report
 from altprop.rules import RULES
+from altprop.run.directory.files import sweep
+from altprop.run.directory.store import RunDirectory, check_free, failed_write, write_atomically
 from altprop.run.experiment import Result, resume_recipe, run_recipe
-from altprop.run.files import sweep
 from altprop.run.isolated import isolated
 from altprop.run.learner import Learner, load_data, prepare, resolve
 from altprop.run.machine import within_memory
-from altprop.run.metrics import majority, reason, tell
+from altprop.run.metrics import majority
 from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError
-from altprop.run.report import write_report
-from altprop.run.store import RunDirectory, check_free, failed_write, write_atomically
 from altprop.run.train import Diverged
 
 ROUNDING = 1e-9  # of differences between accuracies

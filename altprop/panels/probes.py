@@ -27,7 +27,7 @@ from altprop.measure import (
     weight_distribution,
     winners,
 )
-from altprop.run.metrics import reason, tell
+from altprop.measure.missing import reason, tell
 
 SAMPLES = 256  # of the test part, for robustness
 SHOWN = 500  # of the test part, in the map of hidden activity and in the competition of units

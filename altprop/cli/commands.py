@@ -15,19 +15,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from altprop.cli.listing import data_info, explain, list_data, list_rules, version
+from altprop.cli.settings import parse_settings
 from altprop.core import Refused, RuleWarning
 from altprop.data import DataError, DataWarning, fetch, image_names, printable, read_features
+from altprop.export.bundle import export
 from altprop.limits import shorten
 from altprop.nets import NetError
+from altprop.report.page import ReportError, write_report
 from altprop.rules import RULES
 from altprop.run import experiment
-from altprop.run.compare import compare as run_comparison
+from altprop.run.directory.store import RunDirectory, failed_write, write_atomically
 from altprop.run.evaluation import evaluate_new
 from altprop.run.experiment import evaluate_run
-from altprop.run.export import export
-from altprop.run.listing import data_info, explain, list_data, list_rules, version
-from altprop.run.published import rows
-from altprop.run.published import status as row_status
 from altprop.run.recipe import (
     Recipe,
     RunError,
@@ -36,12 +36,12 @@ from altprop.run.recipe import (
     make_recipe,
     read_recipe,
 )  # fmt: skip
-from altprop.run.report import ReportError, write_report
-from altprop.run.reproduce import Places, missing, plan
-from altprop.run.reproduce import reproduce as run_missing
-from altprop.run.settings import parse_settings
-from altprop.run.store import RunDirectory, failed_write, write_atomically
 from altprop.run.train import Interrupted
+from altprop.study.compare import compare as run_comparison
+from altprop.study.papers import rows
+from altprop.study.papers import status as row_status
+from altprop.study.reproduce import Places, missing, plan
+from altprop.study.reproduce import reproduce as run_missing
 
 __all__ = [
     "BAD_INPUT", "WARNINGS", "compare", "data_info", "evaluate", "explain", "export", "fetch", "list_data",

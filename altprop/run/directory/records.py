@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from altprop.run.files import AGAIN, RunError, check, read_json, read_rows, read_text, read_toml
+from altprop.run.directory.files import AGAIN, RunError, check, read_json, read_rows, read_text, read_toml
+from altprop.run.directory.schemas import Environment, Measures, Row, Told
 from altprop.run.readout import SOLVED
-from altprop.run.schemas import Environment, Measures, Row, Told
 
 ReportError = RunError  # what cannot be reported
 

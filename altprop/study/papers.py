@@ -30,9 +30,9 @@ from pydantic import Field
 from scipy.stats import t as student_t
 
 from altprop.measure import plateau
-from altprop.run.files import read_json, read_toml, unreadable
+from altprop.run.directory.files import read_json, read_toml, unreadable
+from altprop.run.directory.schemas import Finite, Loose, Number, Whole
 from altprop.run.recipe import Recipe, RunError, make_recipe, nearest
-from altprop.run.schemas import Finite, Loose, Number, Whole
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = (PACKAGE / "recipes").is_dir()  # a wheel carries the recipes; a checkout has them beside the package

@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from altprop.limits import shorten
-from altprop.run.files import RunError, read_bytes, unreadable
+from altprop.run.directory.files import RunError, read_bytes, unreadable
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import html
-import io
 import math
-import re
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from altprop.panels.style import DEPTH, INK, MUTED, PALETTE, style
+
 #: One run's values: by epoch, or a sequence whose first value is epoch 1's.  None and NaN are values that are missing.
 Curve = Mapping[int, float | None] | Sequence[float | None]
 
-INK, MUTED, GRID = "#1f2430", "#5b6475", "#d8dce4"
-#: Okabe and Ito's palette for all kinds of colour vision, without its yellow, which fades on white.
-PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
-#: Dark to bright and so in order for every kind of colour vision: from the first layer to the last ("plasma").
-DEPTH = ("#2c0594", "#5601a4", "#7e03a8", "#a21d9a", "#bf3984", "#d7566c", "#ea7457", "#f79044")
-_THEME = {INK: "ink", MUTED: "muted", GRID: "grid", PALETTE[0]: "blue"}
-_THEME |= {colour: f"depth{place}" for place, colour in enumerate(DEPTH)}
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-_STYLE: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "altprop", "font.size": 9.5, "axes.titlesize": 10.5,
-    "axes.titleweight": "bold", "axes.titlelocation": "left", "text.color": INK, "axes.titlecolor": INK,
-    "axes.labelcolor": MUTED, "xtick.color": GRID, "ytick.color": GRID, "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED, "axes.edgecolor": GRID, "grid.color": GRID, "axes.grid": True, "grid.linewidth": 0.6,
-    "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
-    "figure.facecolor": "none", "savefig.facecolor": "none", "lines.linewidth": 1.8, "text.parse_math": False,
-}  # fmt: skip
 
 
 def learning_curves(
@@ -103,52 +84,6 @@ def alignment(angles: Mapping[str, Mapping[str, Sequence[Curve]]], *, columns: i
         _finish_angles(figure, rows, columns, panels, largest)
         _name_layers(figure, names)
         return figure
-
-
-def to_svg(figure: Figure) -> str:
-    """The figure as an SVG document, its text kept as text, the same for the same figure at any time."""
-    with style():
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-        return buffer.getvalue()
-
-
-def to_html(figure: Figure, name: str, label: str) -> str:
-    """The figure as an element to put into an HTML page, as wide as what it stands in; it fetches nothing.
-
-    name: an identifier that no other figure on the page has.  label: what the figure shows, for those who hear it.
-    Ink, lines and layers take the page's colours --ink, --muted, --grid, --blue, --depth0 to --depth7, if it has them.
-    """
-    svg = to_svg(figure)
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'(\bid="|\bxlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r"((?:fill|stroke): )(#[0-9a-f]{6})\b", _themed, svg)
-    head, rest = re.split(r' width="[^"]*" height="[^"]*"', svg, maxsplit=1)
-    return f'{head} role="img" aria-label="{html.escape(label)}"{rest}'
-
-
-def _themed(match: re.Match[str]) -> str:
-    return f"{match[1]}var(--{_THEME[match[2]]}, {match[2]})" if match[2] in _THEME else match[0]
-
-
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write the figure as what the suffix of `path` says, .svg, .png (200 dots an inch) or .pdf; returns the path."""
-    path = Path(path)
-    if path.suffix == ".svg":
-        path.write_text(to_svg(figure), encoding="utf-8")
-    else:
-        with style():
-            figure.savefig(path, dpi=200, facecolor="white")
-    return path
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The user's own settings (dark styles, TeX) would make figures that the report cannot show: begin from none."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        yield
 
 
 def _finite(run: Curve) -> dict[int, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from altprop.run.plots import DEPTH, INK, MUTED, PALETTE, style
+from altprop.panels.style import DEPTH, INK, MUTED, PALETTE, style
 
 COLUMNS = 5  # receptive fields in a row
 

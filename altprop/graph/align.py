@@ -36,7 +36,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from altprop.core import Refused, accumulate
 from altprop.core.layer import NORMS
-from altprop.rules.graph.modules import ALIGNED, KINDS, AlignedModule, Matrices, Plan, aligned_class
+from altprop.graph.modules import ALIGNED, KINDS, AlignedModule, Matrices, Plan, aligned_class
 
 Verdict = Literal["converted", "kept", "refused"]
 Keep = Iterable[str | type[nn.Module]]

@@ -1,0 +1,5 @@
+"""``python -m altprop.cli``."""
+
+from altprop.cli.app import main
+
+main()

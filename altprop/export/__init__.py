@@ -1,0 +1,1 @@
+"""What leaves: a run's model as a file for others."""

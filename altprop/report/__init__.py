@@ -1,0 +1,1 @@
+"""From files to pages and terminal; no rule is run here."""
