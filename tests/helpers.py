@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -87,6 +88,16 @@ def credit(rule, x, y, ready=None, seed=0):
     torch.manual_seed(seed)
     rule.credit(x, y, ready)
     return gradients(rule.net)
+
+
+def skip_where_noise_teaches(rule, x, y):
+    """For what holds of a rule whose gradient is no estimate: one that draws in eval mode too, and claims it."""
+    state, training = torch.get_rng_state(), rule.training
+    rule.eval().credit(x, y)
+    rule.train(training).zero_grad(set_to_none=True)
+    if not torch.equal(torch.get_rng_state(), state):
+        assert rule.claims.draws
+        pytest.skip("claims draws, of which its gradient is an estimate")
 
 
 def backward(net, x, y, loss="cross_entropy", seed=0):

@@ -21,6 +21,7 @@ from helpers import (
     loss_of,
     make,
     mlp,
+    skip_where_noise_teaches,
     without_gradient,
 )  # fmt: skip
 from torch import nn
@@ -305,6 +306,7 @@ def test_any_batch_is_a_mean_over_its_samples(name, n):
         rule = make(name, net, x).eval()
         if not rule.claims.averages:
             pytest.skip("claims no mean over samples")
+        skip_where_noise_teaches(rule, x, y)
         together, alone = credit(rule, x, y), [credit(rule, x[i : i + 1], y[i : i + 1]) for i in range(n)]
         mean = {k: None if g is None else sum(one[k] for one in alone) / n for k, g in together.items()}
         assert_same(together, mean, 1e-13)
@@ -323,6 +325,7 @@ def test_one_layer_is_the_delta_rule(plain):
 def test_float32_is_float64_rounded(case, name):
     """A route of another precision, or a matrix left in the other dtype."""
     rule, x, y = case
+    skip_where_noise_teaches(rule, x, y)
     rule.eval()
     want = credit(rule, x, y)
     single = copy.deepcopy(rule).float()
@@ -348,6 +351,7 @@ def test_it_draws_the_noise_of_one_forward(case):
     rule, x, y = case
     if rule.claims.inference == "own":
         pytest.skip("claims an inference of its own")
+    skip_where_noise_teaches(rule, x, y)
     rule.train(not rule.claims.draws)
     torch.manual_seed(4)
     rule.net(x)
@@ -362,6 +366,7 @@ def test_eval_mode_is_without_noise(case):
     rule, x, y = case
     if rule.claims.inference == "own":
         pytest.skip("claims an inference of its own, and draws for it")
+    skip_where_noise_teaches(rule, x, y)
     rule.eval()
     assert_same(credit(rule, x, y, seed=1), credit(rule, x, y, seed=2), 0)
     rule.train()
