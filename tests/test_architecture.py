@@ -17,7 +17,8 @@ FILES = sorted(HOUSE.rglob("*.py"))
 TREES = {path.relative_to(HOUSE).as_posix(): ast.parse(path.read_text()) for path in FILES}
 MAY_IMPORT = {  # folder or file -> the parts of altprop it may read
     "limits.py": set(),
-    "core": {"core", "limits"},
+    "chain.py": {"limits"},
+    "core": {"chain", "core", "limits"},
     "rules": {"core", "limits", "rules"},
     "searches": {"core", "limits", "searches"},
     "nets": {"limits", "nets"},
@@ -123,9 +124,9 @@ def code_lines(file):
 
 
 def test_core_can_be_read_before_coffee():
-    """750 lines of code in all: prose, blank lines and the index of names apart."""
+    """700 lines of code in all: prose, blank lines and the index of names apart."""
     files = [file for file in TREES if part(file) == "core" and not file.endswith("__init__.py")]
-    assert sum(code_lines(file) for file in files) <= 750
+    assert sum(code_lines(file) for file in files) <= 700
 
 
 @pytest.mark.parametrize("file", [file for file in TREES if part(file) == "rules"])

@@ -23,88 +23,79 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Ready, Rule, Suits, learn, slope, weighed
-from altprop.rules.pepita.modulation import equip, first_pass, follow, infer, learn_apart, modulate, present, products
+from altprop.core import Claims, Ready, Suits, Trace, learn, slope, weighed
+from altprop.rules.pepita.family import Modulated
+from altprop.rules.pepita.modulation import learn_apart, products
 
 
-class PEPITAHebbian(Rule):
+class PEPITAHebbian(Modulated):
     """PEPITA-Hebbian (Srinivasan et al. 2024).
 
     feedback[0] (C, *in) is F.  sign, normalise, init, scale, seed: as ``PEPITA``."""
 
-    family = "forward-only"
     claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
     reference = "srinivasan2024"
     suits = Suits(lr=0.1)
-    refuses = (_NormBase,)
-    enters, perturb, forward = 0, "error", infer
 
     def __init__(
         self, net: Any, *, sign: int = 1, normalise: str | None = None, init: str = "he_uniform", scale: float = 0.05,
         seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
-        super().__init__(net, **arguments)
-        equip(self, sign=sign, normalise=normalise, init=init, scale=scale, seed=seed)
+        super().__init__(net, sign=sign, normalise=normalise, init=init, scale=scale, seed=seed, **arguments)
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        return _contrast(self, x, y, ready)
+    def second_pass(self, x: Tensor, first: list[Trace], t: Any, e: Tensor, ready: Ready | None) -> None:
+        _contrast(self, x, first, t, e, ready)
 
 
-class PEPITALocal(Rule):
+class PEPITALocal(Modulated):
     """PEPITA local in time (Srinivasan et al. 2024).  Arguments: as ``PEPITAHebbian``.
 
     ``ready`` is called twice for every layer, after either half."""
 
-    family = "forward-only"
     claims = Claims(
         weight_transport="none", locking="forward", signal="error", passes=2, updates=2, trains=("synapse",)
     )
     reference = "srinivasan2024"
     suits = Suits(lr=0.005)
-    refuses = (_NormBase,)
-    enters, perturb, forward = 0, "error", infer
 
     def __init__(
         self, net: Any, *, sign: int = 1, normalise: str | None = None, init: str = "he_uniform", scale: float = 0.05,
         seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
-        super().__init__(net, **arguments)
-        equip(self, sign=sign, normalise=normalise, init=init, scale=scale, seed=seed)
+        super().__init__(net, sign=sign, normalise=normalise, init=init, scale=scale, seed=seed, **arguments)
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         if ready is None:
-            return _contrast(self, x, y, ready)
+            return super().credit(x, y)
         first = []
         h, t = x, self.targets(y, len(x))
         for index in range(len(self.layers)):
-            first.append(present(self, index, h))
+            first.append(self.present(index, h))
             trace, h = first[-1], first[-1].h
             if index < len(self.layers) - 1:
                 learn(trace, h / products(trace), ready)
         loss, e = self.output_error(h, t)
         t = weighed(t)
         learn(first[-1], slope(first[-1], (e + t) / len(x)), ready)
-        h, _ = modulate(self, x, first, e)  # (N, *in), x^m
+        h, _ = self.modulate(x, first, e)  # (N, *in), x^m
         for index, clean in enumerate(first):
-            trace = present(self, index, h, like=clean)
+            trace = self.present(index, h, like=clean)
             h = trace.h
             down = slope(trace, t / len(x)) if index == len(first) - 1 else h / products(trace)
             learn(trace, -down, ready)
         return loss
 
+    def second_pass(self, x: Tensor, first: list[Trace], t: Any, e: Tensor, ready: Ready | None) -> None:
+        _contrast(self, x, first, t, e, ready)
 
-def _contrast(rule: Any, x: Tensor, y: Tensor, ready: Ready | None) -> Tensor:
-    first, N = first_pass(rule, x), len(x)
-    t = rule.targets(y, N)
-    loss, e = rule.output_error(first[-1].h, t)
-    h, d = modulate(rule, x, first, e)  # (N, *in): x^m, x^m - x
-    t = weighed(t)
-    for clean in first:
-        modulated, d_x, d = follow(rule, clean, h, d)  # d is h^m - h
+
+def _contrast(rule: Modulated, x: Tensor, first: list[Trace], t: Any, e: Tensor, ready: Ready | None) -> None:
+    h, d = rule.modulate(x, first, e)  # (N, *in): x^m, x^m - x
+    t, N = weighed(t), len(x)
+    for index, clean in enumerate(first):
+        modulated, d_x, d = rule.again(index, clean, h, d)  # d is h^m - h
         if clean is first[-1]:
             down = slope(modulated, t / N)
             risen = slope(clean, e / N) + (slope(clean, t / N) - down)
@@ -114,4 +105,3 @@ def _contrast(rule: Any, x: Tensor, y: Tensor, ready: Ready | None) -> Tensor:
         if ready is not None:
             ready(clean.layer)
         h = modulated.h
-    return loss
