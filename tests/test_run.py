@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import altprop
 from altprop import RULES, Refused
-from altprop.data import DATASETS, Dataset, from_torch, load
 from altprop.core import layers
+from altprop.data import DATASETS, Dataset, from_torch, load
 from altprop.nets import build
 from altprop.run.experiment import run_recipe
 from altprop.run.learner import Learner, prepare
@@ -247,7 +247,7 @@ def test_parameters_that_belong_to_no_layer_cannot_be_streamed():
     """They would never be stepped, and feedback would silently stay as it was drawn."""
     learner = prepare(toy_recipe(rule="kp", stream=True), toy_data())
     learner.rule.layers = layers(learner.net)
-    with pytest.raises(Refused, match="KP learns parameters that belong to no layer.*Layer.beside") as told:
+    with pytest.raises(Refused, match=r"KP learns parameters that belong to no layer.*Layer\.beside") as told:
         make_optimizers(learner.recipe, learner.rule)
     assert len(str(told.value)) <= 290 and "\n" not in str(told.value)
 
