@@ -188,6 +188,14 @@ def test_a_rule_says_where_it_comes_from(name):
     assert rule.reference[-4:] in head and rule.reference in REFERENCES
 
 
+def test_deviations_stand_with_their_rule():
+    """``explain`` prints the module of a rule: what only a helper of its family says, no reader of it sees."""
+    homes = {rule.__module__ for rule in RULES.values()}
+    for file in (file for file in TREES if part(file) == "rules" and "rules/graph/" not in file):
+        said = "Deviations" in (ast.get_docstring(TREES[file]) or "")
+        assert said == (f"altprop.{file.removesuffix('.py').replace('/', '.')}" in homes), file
+
+
 def test_public_names_exist():
     """__all__ lists what is there, once."""
     for module in (altprop, altprop.core, altprop.rules):

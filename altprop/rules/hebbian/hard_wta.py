@@ -18,6 +18,7 @@ References: Krotov and Hopfield, PNAS 116, 2019 (and Grinberg et al., arXiv 1908
 Deviations from the papers:
     1. Weight vectors are not set to norm 1 after each step: with thresholds they go to the mean of what they win.
     2. Pruning of synapses and image filters are not part of the rule.
+    3. Biases of hidden layers do not learn.
 Easily confused with: ``softhebb``, where all units learn; k-means, whose y is that of k=1 by distance.
 """
 

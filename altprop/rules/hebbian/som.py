@@ -21,7 +21,8 @@ Deviations from the papers:
     1. sigma does not shrink: make another rule for each stage.  A batch learns at once, where they step each sample.
     2. With masks the published w_i <- w_i + rate n_i x, divided by its norm, is here the decay n_i w_i, which bounds
        the norm too; and published code lets w_i learn the bare x, which w_i never meets in u.
-    3. Published code may share a mask's entry over a kernel; here each has its own.  No optimizer sees the masks.
+    3. Biases of hidden layers do not learn.
+    4. Published code may share a mask's entry over a kernel; here each has its own.  No optimizer sees the masks.
 Easily confused with: ``hard_wta`` with thresholds, whose winners are alone; k-means, the limit sigma -> 0.
 """
 

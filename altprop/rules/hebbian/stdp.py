@@ -21,7 +21,8 @@ Deviations from the paper:
        bounds w from any start; weights are neither clipped nor normalised, and may be negative.
     3. theta seeks a mean activity and may become negative; the paper's rises with each spike and leaks.
     4. In eval mode x itself, not spikes, is the current's source and s_t, in credit too: nothing is drawn.
-    5. A linear readout, where the paper lets each neuron vote for the class that it prefers.
+    5. Biases of hidden layers do not learn.
+    6. A linear readout, where the paper lets each neuron vote for the class that it prefers.
 Easily confused with: backpropagation through spikes by surrogate gradients, which is what snnTorch is made for.
 """
 

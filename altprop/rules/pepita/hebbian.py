@@ -1,10 +1,13 @@
 """PEPITA with Hebbian updates: what each pass does to a layer is a product of that pass's own two activities.
 
-    first pass    h_l on x,    y_hat;   e = y_hat - t;   second pass   h_l^m on x^m = x + s e F
+    first pass    h_l on x,    y_hat;   e = y_hat - t;   second pass   h_l^m on x^m = x + s e F       F fixed, (C, *in)
     W_l.grad += (h_l^T h_{l-1} - h_l^mT h_{l-1}^m) / M
     W_L.grad += (y_hat^T h_{L-1} - t^T h_{L-1}^m) / N
 
-Two large products that nearly cancel are computed as (h_l - h_l^m)^T h_{l-1} + h_l^mT (h_{l-1} - h_{l-1}^m).
+M: the products that a weight sums, N times the positions that share it.  normalise: h_l / |h_l| for l < L, of each
+sample or of the whole batch, in both passes and in use.
+Two large products that nearly cancel are computed as (h_l - h_l^m)^T h_{l-1} + h_l^mT (h_{l-1} - h_{l-1}^m), and
+h^m - h as f(a + W d) - f(a) with d = h^m - h below.
 For a ReLU the hidden update is half the gradient of |h|^2 - |h^m|^2: the form of Forward-Forward, without its logistic.
 ``PEPITALocal`` is local in time as well: each half is an update of its own, made during its pass, and the second pass
 runs with the weights that the first has left.
@@ -13,7 +16,9 @@ Reference: Srinivasan et al., ICLR 2024 (arXiv 2302.05440), sections 4 and 6, al
 Deviations from the paper:
     1. ``sign`` s = +1, as PEPITA's; the authors' code has -1.
     2. Both passes share their dropout masks; the code draws new ones in the local variant.
-    3. Without ``ready`` the two halves of ``PEPITALocal`` are summed, which makes it the other rule.
+    3. ``normalise="batch"`` divides by the length of the whole batch, as the published code does; "sample" is meant.
+    4. Biases take the mean of h - h^m.
+    5. Without ``ready`` the two halves of ``PEPITALocal`` are summed, which makes it the other rule.
 Easily confused with: Forward-Forward, which raises what goes up here and lowers what goes down.
 """
 

@@ -5,8 +5,16 @@
     W_l.grad += (h_l - h_l^m)^T p_{l-1} / M          p = h^m (modulated) or h (standard)
     W_L.grad += e^T p_{L-1} / N                      e, or e^m of the second pass
 
+    normalise     h_l / |h_l| for l < L, of each sample or of the whole batch, in both passes and in use
+    perturb       x^m = x ("none", the control F = 0) or x + scale u ("random", u uniform in [0, 1) for each input)
+    at            x is the input of that layer, h_at: e F enters there
+    mirror        F = -s (F_1 F_2 ... F_L)^T, and in training, after use,         F_l (n_{l-1}, n_l)
+                  xi ~ 0.1 N(0, 1) minus its mean,  y = h_l(xi), softmax at the output, N samples for each layer
+                  F_l <- F_l + mirror_lr (xi^T y / N - mirror_decay F_l), then all F_l by one factor, so that the
+                  deviation of F's entries stays as it was drawn
+
 M is the number of products that the weight sums: N in a linear layer, N times the map's positions in a convolution, at
-its output, and in a transposed one, at its input.
+its output, and in a transposed one, at its input.  h^m - h is computed as f(a + W d) - f(a) with d = h^m - h below.
 Both passes share their dropout masks.  No signal travels backwards and no derivative is taken.
 
 References: Dellaferrera and Kreiman, ICML 2022, algorithm 1, appendices A and D; Srinivasan et al., ICLR 2024
@@ -18,6 +26,7 @@ Deviations from the paper:
     4. The authors' convolutional code divides by the batch twice; here it is divided once, as the paper states.
     5. ``normalise="batch"`` divides by the length of the whole batch, as the published code does; "sample" is meant.
     6. ``at`` above 0, which no paper has: the layers below hear no modulation and stay as they are.
+    7. A mirrored F is used with the sign at which mirroring descends, -s F: it aligns with the weights.
 Easily confused with: Forward-Forward, whose second input is another sample or label, not an error.
 """
 
