@@ -18,6 +18,10 @@ class Problem(ValueError):
         super().__init__(shorten(message))
 
 
+class Refused(Problem):
+    """A net or an argument that altprop will not guess about; the message says what to do instead."""
+
+
 def shorten(text: object, width: int = WIDTH) -> str:
     """One line of at most ``width`` letters, those that cannot be printed as escapes.
 

@@ -32,6 +32,7 @@ NAMES = {  # the closed forms of a rule bear its name, and the others need not r
     "rules/sparse_direct.py": "ssdfa", "rules/adaptive.py": "afa", "rules/pepita/hebbian.py": "pepita_",
     "rules/pepita/pepita.py": "pepita and not hebbian and not local",
     "rules/pepita/modulation.py": "pepita and not hebbian and not local",
+    "rules/pepita/family.py": "pepita and not hebbian and not local",
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from altprop import RULES, __version__
 from altprop.data import DATASETS
 from altprop.rules import REFERENCES
 from altprop.run.learner import Learner
+from altprop.run.recipe import rule_arguments
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -217,8 +219,24 @@ def test_explain_has_equation_and_reference(capsys, rule):
     assert "Reference" in out and "Deviations from the paper" in out
     assert f"{{{RULES[rule].reference}," in out and "title =" in out
     assert "weight_transport: " + RULES[rule].claims.weight_transport in out
-    if rule == "pepita":
-        assert all(f"{name}=" in out for name in ("sign", "presynaptic", "output_error", "scale"))
+    assert all(f"{name}=" in out for name in rule_arguments(rule))
+    deviations = re.findall(r"^    (\d+)\. ", out, re.M)
+    assert deviations == [str(n + 1) for n in range(len(deviations))]
+
+
+ALL_OF_IT = {
+    "pepita": ("x^m = x + s e F", "scale u", "F_1 F_2 ... F_L", "mirror_decay F_l", "h_l / |h_l|", "-s F"),
+    "pepita_hebbian": ("x^m = x + s e F", "h_l / |h_l|", "h_l^mT h_{l-1}^m) / M"),
+    "ff": ("peer .1 * 2 (m - mean_j m)", "U c", "m x + (1 - m) x'", "R_l.grad +=", "uniform, not bits"),
+    "stdp": ("r = sum_t y_t / T", "W_L.grad += (e / N)^T r"), "hebb": ("W_L.grad += (e / N)^T h_{L-1}",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", ALL_OF_IT)
+def test_explain_has_every_equation(capsys, rule):
+    """What a helper of the family computes is part of the rule, and told where the rule is."""
+    out = run_cli(capsys, "explain", rule).out
+    assert [part for part in ALL_OF_IT[rule] if part not in out] == []
 
 
 def test_data_list(capsys):

@@ -25,8 +25,10 @@ from helpers import (
     without_gradient,
 )  # fmt: skip
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from altprop import RULES
+from altprop.core import Staged
 
 SEEDED = [name for name, rule in RULES.items() if "seed" in inspect.signature(rule.__init__).parameters]
 
@@ -189,6 +191,64 @@ def test_what_learns_is_a_parameter_and_nothing_else(case):
     assert "feedback" in rule.claims.learns or not any(matrix.requires_grad for matrix in rule.feedback)
 
 
+def test_what_learns_belongs_to_one_layer(case):
+    """Streaming and layer parallelism step a layer by an optimizer of its own, at the rule's rates."""
+    rule, _, _ = case
+    whole = {id(p): {**group, "params": None} for group in rule.param_groups(0.5) for p in group["params"]}
+    parts = [group for layer in rule.layers for group in rule.groups_of(layer, 0.5)]
+    assert sorted(id(p) for group in parts for p in group["params"]) == sorted(whole)
+    assert all({**group, "params": None} == whole[id(p)] for group in parts for p in group["params"])
+
+
+def test_stages_are_credit(case):
+    """Who owns some layers runs just those: no stage may need more than what the one below has handed on."""
+    rule, x, y = case
+    if not isinstance(rule, Staged):
+        assert rule.claims.locking != "none", "a rule without update locking is written in stages"
+        pytest.skip("claims update locking")
+    rule.credit(x, y)  # where running means move, they move here and below alike
+    twin = copy.deepcopy(rule)
+    loss, h = None, x
+    credit(rule, x, y)
+    want = gradients(rule)
+    rule.zero_grad(set_to_none=True)
+    rule.load_state_dict(twin.state_dict())
+    torch.manual_seed(0)
+    for index in range(len(rule.layers)):
+        h = h.detach().clone() if isinstance(h, torch.Tensor) else tuple(part.detach().clone() for part in h)
+        before = gradients(rule)
+        h, loss = rule.stage(index, h, rule.targets(y, len(x)))
+        assert (loss is None) == (index < len(rule.layers) - 1)
+        changed = {key for key, g in gradients(rule).items() if g is not None and before[key] is None}
+        own = {id(p) for p in rule.layers[index].parameters()}
+        assert {id(p) for key, p in rule.named_parameters() if key in changed} <= own
+    assert_same(gradients(rule), want, 0)
+    torch.manual_seed(0)
+    twin.zero_grad(set_to_none=True)
+    assert torch.equal(loss, twin.credit(x, y))
+
+
+def test_credit_can_be_traced(case):
+    """A flat graph of aten operations, which gives the same numbers on another batch: no branch depends on values."""
+    rule, x, y = case
+    rule.eval()
+    parameters = list(rule.parameters())
+
+    def step(x, y):
+        rule.zero_grad(set_to_none=True)
+        loss = rule.credit(x, y)
+        return [loss.clone(), *(p.grad.clone() for p in parameters if p.grad is not None)]
+
+    graph = make_fx(step)(x, y)
+    other = inputs(rule.net, seed=5), labels(seed=6)
+    found = []
+    for run in (step, graph):
+        torch.manual_seed(3)
+        found.append(run(*other))
+    assert len(found[0]) == len(found[1]) > 1
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_state_dict_round_trip(case, name):
     """Feedback is saved with the rule; loaded into another seed it gives the same gradients."""
     rule, x, y = case
@@ -247,8 +307,9 @@ def test_every_optimizer_and_a_scheduler_bring_the_loss_down(plain, optimizer):
 def test_ready_is_called_once_a_layer_when_its_gradient_is_complete(case):
     """A layer announced too early would be stepped by half a gradient, one never announced would not learn."""
     rule, x, y = case
-    want = credit(rule, x, y)
-    names = {id(p): key.removeprefix("net.") for key, p in rule.named_parameters()}
+    credit(rule, x, y)
+    want = gradients(rule)
+    names = {id(p): key for key, p in rule.named_parameters()}
     seen, kept = [], {}
 
     def ready(layer):
@@ -257,7 +318,8 @@ def test_ready_is_called_once_a_layer_when_its_gradient_is_complete(case):
         for p in layer.parameters():
             p.grad = None
 
-    left = credit(rule, x, y, ready)
+    credit(rule, x, y, ready)
+    left = gradients(rule)
     assert sorted(map(id, seen)) == sorted(id(layer) for layer in trained(rule) * rule.claims.updates)
     if rule.claims.updates == 1:
         assert_same({key: kept.get(key) for key in want}, want, 0)
@@ -293,7 +355,7 @@ def test_stepping_inside_ready_is_stepping_after(case):
             p.grad = None
 
     credit(rule, x, y, step)
-    for (key, early), after in zip(rule.net.named_parameters(), late.net.parameters(), strict=True):
+    for (key, early), after in zip(rule.named_parameters(), late.parameters(), strict=True):
         torch.testing.assert_close(early, after, atol=1e-13, rtol=0, msg=key)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from altprop import layers
-from altprop.rules.forward_forward import ForwardForward, hybrid
+from altprop.rules.forward_forward import ForwardForward, samples
 
 N = 4
 both = pytest.mark.parametrize("goodness", ["sum", "mean"])
@@ -45,7 +45,7 @@ def make(net, **options):
 @pytest.fixture
 def next_class(monkeypatch):
     """Negatives without a draw: each is told the class after its own."""
-    monkeypatch.setattr(hybrid, "wrong", lambda true, n: (true + 1) % n)
+    monkeypatch.setattr(samples, "wrong", lambda true, n: (true + 1) % n)
 
 
 def told(x, y, label=1.0):
@@ -117,8 +117,8 @@ def test_hidden_gradients_on_patchworks(goodness, monkeypatch):
     net = cnn()
     x = inputs(net, N)
     mask = torch.rand(N, 1, 6, 6) > 0.4
-    monkeypatch.setattr(hybrid, "blobs", lambda x, blurs: mask if blurs == 4 else None)
-    monkeypatch.setattr(hybrid, "wrong", lambda true, n: (true + 1) % n)
+    monkeypatch.setattr(samples, "blobs", lambda x, blurs: mask if blurs == 4 else None)
+    monkeypatch.setattr(samples, "wrong", lambda true, n: (true + 1) % n)
     got = credit(make(net, goodness=goodness, negatives="images", blurs=4), x, labels(N))
     patched = mask * x + ~mask * x[[1, 2, 3, 0]]
     assert_same(only_hidden(got), hidden_gradients(net, layer_losses(net, x, patched, goodness, 0.03)), 1e-10)

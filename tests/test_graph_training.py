@@ -11,7 +11,6 @@ from altprop.graph import KINDS, Aligned
 from altprop.measure import angles_to_bp
 from altprop.nets import build
 from altprop.run.experiment import fit, resume_run
-from altprop.run.recipe import RunError
 
 NET = "64-16-res16-10"
 QUICK = {"net": NET, "epochs": 2, "batch": 128}
@@ -65,7 +64,7 @@ def test_angles_are_taken_to_true_backpropagation():
     rule = Aligned(build(NET, data.shape, 10), align="fa", example=x[:1])
     angles = angles_to_bp(rule, x, y)
     assert angles["5"] == pytest.approx(0, abs=0.05) and angles["1"] > 30
-    twin = rule.exact()
+    twin = rule.differentiable()
     output = twin(x)
     exact = torch.autograd.grad(F.cross_entropy(output, y), next(twin.parameters()))[0]
     rule.credit(x, y)
@@ -80,10 +79,12 @@ def test_plain_nets_take_the_rules_without_autograd():
     assert type(fit("fa", "64-16-10", epochs=1).rule) is altprop.FA
 
 
-def test_streaming_is_refused():
-    """Learned feedback belongs to no layer."""
-    with pytest.raises(RunError, match="leave --stream out"):
-        fit("kp", **QUICK, stream=True)
+@pytest.mark.parametrize("name", ["kp", "wm"])
+def test_streaming_changes_nothing(name):
+    """Learned feedback stands beside the layer in which it is used, and is stepped with it."""
+    whole, streamed = (fit(name, **QUICK, stream=stream) for stream in (False, True))
+    for key, value in whole.rule.state_dict().items():
+        assert torch.equal(value, streamed.rule.state_dict()[key]), key
 
 
 def test_dfa_drtp_and_ff_train_blocks():

@@ -38,12 +38,12 @@ def check_pepita(rule, x, y, **options):
     F0 = rule.feedback[0].clone().numpy()
     before = arguments(rule, x, y)
     if rule.perturb == "random":
-        at = rule.enters
+        at = rule.feedback_reaches
         options["perturbation"] = (rule.scale * torch.rand(len(x), *rule.shapes[at].x, dtype=x.dtype)).numpy()
     got = credit(rule, x, y, seed=SEED)
     want = oracles_forward.pepita(*before, F0, **options)
-    assert all(not weight.any() for weight, _ in want[: rule.enters])
-    want = [None if level < rule.enters else pair for level, pair in enumerate(want)]
+    assert all(not weight.any() for weight, _ in want[: rule.feedback_reaches])
+    want = [None if level < rule.feedback_reaches else pair for level, pair in enumerate(want)]
     assert_same(got, by_name(rule.net, want), 1e-10)
 
 

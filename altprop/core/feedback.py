@@ -15,8 +15,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from altprop.core.refused import Refused
-from altprop.limits import gigabytes, memory
+from altprop.limits import Refused, gigabytes, memory
 
 INITIALISERS: dict[str, Callable[..., Tensor]] = {
     "he_uniform": nn.init.kaiming_uniform_, "he_normal": nn.init.kaiming_normal_,

@@ -5,6 +5,7 @@
 
 The *inlet* prepares the input, the *synapse* is the one trainable module, the *activation* is everything after it up
 to the next inlet.  Pooling and reshaping open the next inlet, so that activity has the shape of the synapse's output.
+*Beside* a layer stands what a rule has of its own that learns together with it: feedback, a decoder, a classifier.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from altprop.core.chain import chain
-from altprop.core.refused import Refused
+from altprop.chain import chain
+from altprop.limits import Refused
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
     """One stage of credit assignment: ``h = activation(synapse(inlet(x)))``.
 
-    ``name`` is the synapse's path in the net, for messages."""
+    ``name`` is the synapse's path in the net, for messages.  ``beside``: modules of the rule's own that learn with this
+    layer; the rule holds them as attributes too, so that they are saved, and puts them there by ``replace``."""
 
     inlet: nn.Module
     synapse: nn.Module
     activation: nn.Module
     name: str = ""
+    beside: nn.Module | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.activation(self.respond(self.inlet(x)))
@@ -56,9 +59,9 @@ class Layer:
         return [self.synapse, *(part for part in parts(self.activation) if not isinstance(part, PASSIVE))][-1]
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Every parameter of the layer: the synapse's, and those of norms in its inlet and activation."""
-        for part in (self.inlet, self.synapse, self.activation):
-            yield from part.parameters()
+        """What ``ready`` announces: the synapse's, those of norms in inlet and activation, and what stands beside."""
+        for part in (self.inlet, self.synapse, self.activation, self.beside):
+            yield from part.parameters() if part is not None else ()
 
 
 RESHAPES: tuple[type[nn.Module], ...] = (

@@ -2,7 +2,7 @@
 
     forward   a = inlet(x) W^T + b,  h = f(a)              -> Trace
     slope     signal_a = signal_h * f'(a)                  through the activation
-    learn     W.grad += signal_a^T x,  b.grad += sum signal_a
+    learn     W.grad += signal_a^T x,  b.grad += sum signal_a;  the first of both is returned
     pull      signal_x = signal_a W                        down to the layer's input; a feedback matrix may stand for W
     push      tangent_a = inlet'(x)[tangent_x] W^T         forward, without the bias
 
@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from altprop.core.layer import Layer, is_convolution, is_dense
 from altprop.core.product import linear, outer
-from altprop.core.refused import Refused
 from altprop.core.steps import Step, accumulate, jvp, run, run_all, vjp
+from altprop.limits import Refused
 
 Ready = Callable[[Layer], None]
 PADS = {"zeros": "Zero", "reflect": "Reflection", "replicate": "Replication", "circular": "Circular"}
@@ -83,19 +83,24 @@ def slope(trace: Trace, signal_h: Tensor) -> Tensor:
     return signal_h
 
 
-def learn(trace: Trace, signal_a: Tensor, ready: Ready | None = None) -> None:
-    """Add presynaptic activity x postsynaptic signal to the synapse's ``.grad``, then tell ``ready`` of the layer."""
+def learn(trace: Trace, signal_a: Tensor, ready: Ready | None = None) -> Tensor | None:
+    """Add presynaptic activity x postsynaptic signal to the synapse's ``.grad``, then tell ``ready`` of the layer.
+
+    Returns what the weight's was raised by, which may be that ``.grad`` itself; None where there is no such weight, or
+    where it is frozen."""
     module: Any = trace.layer.synapse
+    increment = None
     if not is_dense(module):
         _learn_graph(trace.synapse, signal_a)
     else:
         if module.weight.requires_grad:
-            accumulate(module.weight, correlate(module, trace.x, signal_a))
+            accumulate(module.weight, increment := correlate(module, trace.x, signal_a))
         if module.bias is not None and module.bias.requires_grad:
             unit = 1 if is_convolution(module) else signal_a.dim() - 1
             accumulate(module.bias, signal_a.sum([axis for axis in range(signal_a.dim()) if axis != unit]))
     if ready is not None:
         ready(trace.layer)
+    return increment
 
 
 def correlate(module: Any, x: Tensor, signal_a: Tensor) -> Tensor:

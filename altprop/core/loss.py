@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.core.refused import Refused
+from altprop.limits import Refused
 
 
 @dataclass(frozen=True, eq=False)

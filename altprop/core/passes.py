@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from altprop.core.layer import Layer
-from altprop.core.local import Ready, Trace, forward, learn, pull, slope
+from altprop.core.local import Trace, forward, pull, slope
 
 
 def ascend(layers: Sequence[Layer], x: Tensor, *, reach: int | None = None) -> list[Trace]:
@@ -22,19 +22,21 @@ def ascend(layers: Sequence[Layer], x: Tensor, *, reach: int | None = None) -> l
     return traces
 
 
-def descend(traces: list[Trace], signal: Tensor, ready: Ready | None, feedback: Any = None) -> None:
-    """From signal (N, C) at the output down, each layer learning on the way:
+def descend(traces: list[Trace], signal: Tensor, feedback: Any = None) -> Iterator[tuple[Trace, Tensor]]:
+    """(trace, delta (N, *out_l)) of each layer, from signal (N, C) at the output down, for the rule to learn from:
 
-        delta_l = signal_l * f'(a_l),   W_l.grad += delta_l^T h_{l-1},   signal_{l-1} = delta_l B_l
+        delta_l = signal_l * f'(a_l),   signal_{l-1} = delta_l B_l
 
-    feedback[l-1] is B_l; without feedback B_l = W_l, which is weight transport.  ``traces`` are used up, so that an
-    activity is dropped as soon as nothing below needs it."""
+    feedback[l-1] is B_l; without feedback B_l = W_l, which is weight transport.  The signal has come down through a
+    layer before that layer is handed out, so that it may learn at once.  ``traces`` are used up, so that an activity is
+    dropped as soon as nothing below needs it."""
     while traces:
         trace = traces.pop()
         delta = slope(trace, signal)  # (N, *out_l), at a_l
+        del signal  # the rule still holds what it learned from last, and no more is held at a time
         if traces:
             B = feedback[len(traces) - 1] if feedback is not None else None
             signal = pull(trace, delta, weight=B)  # (N, *out_{l-1}), before W_l changes
         elif trace.layer.inlet_learns:
             pull(trace, delta)
-        learn(trace, delta, ready)
+        yield trace, delta

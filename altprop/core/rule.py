@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from altprop.core.chain import modes_kept
+from altprop.chain import modes_kept
 from altprop.core.feedback import Feedback
 from altprop.core.layer import Layer, is_dense, is_sequence, layers, parts
 from altprop.core.local import Ready
 from altprop.core.loss import Weighted, bare, find_loss, targets
-from altprop.core.refused import Refused
 from altprop.core.steps import DROPOUTS, bends
+from altprop.limits import Refused
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Rule(nn.Module, ABC):
     domain: ClassVar[tuple[float, float] | None] = None  # of the inputs; what lies outside is cut off
     competes: bool = False  # whether a unit learns from what it wins, by the largest pre-activation of its layer
     feedback: Any  # Feedback, or an nn.ParameterList where it learns; feedback[l] brings the signal to layer l
-    enters: int = 1  # feedback[0] of a direct projection reaches the activity h_enters; h_0 is the input
+    feedback_reaches: int = 1  # which activity feedback[0] of a direct projection reaches; h_0 is the input
 
     def __init__(self, net: nn.Module, *, example: Tensor, loss: str = "cross_entropy",
                  cuts: Sequence[Layer] | None = None) -> None:  # fmt: skip
@@ -114,9 +114,11 @@ class Rule(nn.Module, ABC):
     def forward(self, x: Tensor) -> Any:
         return self.net(x)
 
-    def exact(self) -> nn.Module:
-        """What the rule computes, as autograd differentiates it; its first parameters are those of the net."""
-        return self
+    def differentiable(self) -> nn.Module | None:
+        """What autograd may differentiate to compare the rule with backpropagation; its first parameters are the net's.
+
+        None where the rule's inference is its own, unless it says that autograd can follow it."""
+        return self if self.claims.inference == "net" else None
 
     def targets(self, y: Any, samples: int) -> Any:
         """Labels (N,), or targets (N, C) as they are, as the matrix t (N, C); there must be as many as samples.
@@ -136,6 +138,18 @@ class Rule(nn.Module, ABC):
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """For an optimizer: the net's parameters, and those of the rule that learn at a rate of their own."""
         return [{"params": [p for p in self.net.parameters() if p.requires_grad], "lr": lr}]
+
+    def groups_of(self, layer: Layer, lr: float) -> list[dict[str, Any]]:
+        """Of ``param_groups`` what an optimizer of this layer alone has: ``ready`` says when it may step.
+
+        Raises ``Refused`` where a parameter of the rule's own belongs to no layer, and so would never be stepped."""
+        groups = self.param_groups(lr)
+        place = {p: index for index, group in enumerate(groups) for p in group["params"]}
+        if place.keys() - {p for each in self.layers for p in each.parameters()}:
+            what = f"{type(self).__name__} learns parameters that belong to no layer, so that none can step them"
+            raise Refused(f"{what}: let the rule put them in Layer.beside, or do not step layer by layer")
+        parted = [[p for p in layer.parameters() if place.get(p, 0) == index] for index in range(len(groups))]
+        return [{**group, "params": own} for group, own in zip(groups, parted, strict=True) if own]
 
     @property
     def classes(self) -> int:

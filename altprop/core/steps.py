@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.core.chain import DROPS
+from altprop.chain import DROPS
 from altprop.core.layer import parts
 
 aten = torch.ops.aten

@@ -38,6 +38,10 @@ class Aligned(Rule):
         super().__init__(net, **arguments)
         align_model(net, align, init=init, scale=scale, seed=seed, noise=noise, strict=strict, keep=keep)
         self.learned = feedback(net)
+        for index, layer in enumerate(self.layers):
+            inside = set(layer.synapse.modules())
+            own = [m._altprop for m, _ in self.learned.places.values() if m in inside]
+            self.layers[index] = replace(layer, beside=nn.ModuleList(dict.fromkeys(own)))
         self.mirrors = align == "wm"
         kind = KINDS[align]
         self.claims = replace(
@@ -58,7 +62,7 @@ class Aligned(Rule):
                 ready(layer)
         return loss
 
-    def exact(self) -> nn.Module:
+    def differentiable(self) -> nn.Module:
         return restore(copy.deepcopy(self.net))
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from altprop.core import Rule
 from altprop.core.layer import is_flat_linear
-from altprop.measure.probe import undisturbed
+from altprop.measure.probe import followed, undisturbed
 
 
 def angle(u: Tensor, v: Tensor) -> float:
@@ -25,11 +25,12 @@ def angle(u: Tensor, v: Tensor) -> float:
 def angles_to_bp(rule: Rule, x: Tensor, y: Tensor) -> dict[str, float | None]:
     """Degrees between the rule's gradient of each synapse and backpropagation's, by layer name; None where it has none.
 
-    Taken in eval mode on this batch; ``.grad``, modes, statistics and random state are left as they were."""
+    Taken in eval mode on this batch; ``.grad``, modes, statistics and random state are left as they were.
+    Raises ``Refused`` where autograd cannot follow what the rule computes."""
     with _aside(rule):
         rule.credit(x, y)
         own = {parameter: parameter.grad for parameter in rule.net.parameters()}
-        twin = rule.exact()
+        twin = followed(rule)
         with torch.enable_grad():
             output = twin(x)
         _, e = rule.output_error(output.detach(), rule.targets(y, len(x)))
@@ -50,9 +51,11 @@ def feedback_angles(rule: Rule) -> dict[str, float | None]:
         matrices = zip(rule.layers[1:], rule.feedback, strict=False)
         return {above.name: angle(B, above.synapse.get_parameter("weight")) for above, B in matrices}
     products = _products(rule)
-    places = ["input", *(layer.name for layer in rule.layers)][rule.enters :]
+    places = ["input", *(layer.name for layer in rule.layers)][rule.feedback_reaches :]
     return {
-        place: None if (product := products.get(rule.enters + index)) is None else angle(D.flatten(1), product)
+        place: None
+        if (product := products.get(rule.feedback_reaches + index)) is None
+        else angle(D.flatten(1), product)
         for index, (place, D) in enumerate(zip(places, rule.feedback, strict=False))
     }
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from altprop.core import Refused, Rule, layers
 from altprop.core.layer import Layer, is_convolution, is_flat_linear
-from altprop.measure.probe import position, undisturbed
+from altprop.measure.probe import followed, position, undisturbed
 
 STEP = 0.2  # of the radius: the angle to a fixed direction shrinks by 1.2 a step
 
@@ -40,7 +40,7 @@ def receptive_fields(
     x = torch.randn(units, *rule.shapes[0].x, generator=generator, dtype=rule.like.dtype).to(rule.like.device)
     x = _scaled(x, 0.1 * radius)  # weak, so that what remains of the noise is nothing beside the field
     with undisturbed(rule):
-        twin = rule.exact()
+        twin = followed(rule)
         exact = rule.layers if twin is rule else layers(twin)
         for _ in range(steps):
             x = x + STEP * radius * _scaled(_uphill(exact[: index + 1], x), 1.0)

@@ -27,6 +27,15 @@ def position(cuts: list[Layer], layer: int | str) -> int:
     raise Refused(f"{what}, or one of the names {', '.join(map(repr, names))}")
 
 
+def followed(rule: Rule) -> nn.Module:
+    """What autograd differentiates for the rule; raises ``Refused`` where it cannot follow what the rule computes."""
+    twin = rule.differentiable()
+    if twin is None:
+        what = f"{type(rule).__name__} answers by an inference of its own that autograd cannot follow"
+        raise Refused(f"{what}: override differentiable() if it can, or leave this measure out")
+    return twin
+
+
 @contextmanager
 def in_mode(rule: nn.Module, training: bool) -> Iterator[None]:
     """The rule or net in train or in eval mode, and afterwards each of its modules in its own."""

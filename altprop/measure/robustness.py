@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from altprop.core import LOSSES, Refused, Rule
-from altprop.measure.probe import undisturbed
+from altprop.measure.probe import followed, undisturbed
 
 CHUNK = 512  # samples in one pass; results do not depend on it
 PIXELS = (0.0, 1.0)
@@ -150,7 +150,7 @@ def accuracy_under(
 def _uphill(rule: Rule, x: Tensor, y: Tensor) -> Tensor:
     """(N, *in): each sample's own gradient of the loss at its input, but for a positive factor a sample."""
     gradients: list[Tensor] = []
-    exact = rule.exact()
+    exact = followed(rule)
     for part, labels in _chunks(x, y):
         with torch.enable_grad():
             part = part.detach().requires_grad_()

@@ -33,7 +33,7 @@ class AFA(Rule):
     claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
     reference = "dellaferrera2022"
     suits = Suits(lr=0.1)
-    enters = 0
+    feedback_reaches = 0
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, ascend, descend
+from altprop.core import Claims, Ready, Rule, ascend, descend, learn
 
 
 class Backprop(Rule):
@@ -31,5 +31,6 @@ class Backprop(Rule):
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         traces = ascend(self.layers, x, reach=1)
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
-        descend(traces, e / len(x), ready)
+        for trace, delta in descend(traces, e / len(x)):
+            learn(trace, delta, ready)
         return loss

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Suits, draw_feedback, forward, learn, project, slope, weighed
+from altprop.core import Claims, Refused, Staged, Suits, draw_feedback, forward, learn, project, slope, weighed
 
 
-class DRTP(Rule):
+class DRTP(Staged):
     """Direct random target projection (Frenkel et al. 2021).
 
     feedback[l] (C, *out_l) brings the target to hidden layer l.  sign: +1 or -1.  scale multiplies the hidden signal;
@@ -45,15 +45,12 @@ class DRTP(Rule):
         self.feedback = draw_feedback(self.direct_shapes, init=init, seed=seed, like=self.like)
 
     @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        t = self.targets(y, len(x))  # (N, C)
-        m = weighed(t) * (self.s * self.scale / len(x))
-        h = x
-        for layer, D in zip(self.layers, self.feedback, strict=False):
-            trace = forward(layer, h)
-            learn(trace, slope(trace, project(m, D)), ready)
-            h = trace.h
-        trace = forward(self.layers[-1], h)
-        loss, e = self.output_error(trace.h, t)
-        learn(trace, slope(trace, e / len(x)), ready)
-        return loss
+    def stage(self, index: int, h: Tensor, t: Any) -> tuple[Tensor, Tensor | None]:
+        trace, N, loss = forward(self.layers[index], h), len(h), None
+        if index < len(self.feedback):
+            signal = project(weighed(t) * (self.s * self.scale / N), self.feedback[index])  # (N, *out_l)
+        else:
+            loss, e = self.output_error(trace.h, t)
+            signal = e / N
+        learn(trace, slope(trace, signal))
+        return trace.h, loss

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, ascend, descend, draw_feedback
+from altprop.core import Claims, Ready, Rule, ascend, descend, draw_feedback, learn
 
 
 class FA(Rule):
@@ -45,5 +45,6 @@ class FA(Rule):
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         traces = ascend(self.layers, x, reach=1)
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
-        descend(traces, e / len(x), ready, self.feedback)
+        for trace, delta in descend(traces, e / len(x), self.feedback):
+            learn(trace, delta, ready)
         return loss

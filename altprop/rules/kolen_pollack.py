@@ -17,12 +17,13 @@ Easily confused with: weight mirroring, which finds W from noise; feedback align
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Claims, Layer, Ready, Rule, Suits, ascend, descend, draw_feedback
+from altprop.core import Claims, Ready, Rule, Suits, accumulate, ascend, descend, draw_feedback, learn
 
 
 class KP(Rule):
@@ -42,30 +43,24 @@ class KP(Rule):
         super().__init__(net, **arguments)
         drawn = draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like)
         self.feedback = nn.ParameterList(drawn)
+        for index, B in enumerate(self.feedback, 1):
+            self.layers[index] = replace(self.layers[index], beside=nn.ParameterList([B]))
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         traces = ascend(self.layers, x, reach=1)
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
-        weights = [next(layer.synapse.parameters()) for layer in self.layers]  # the first layer may be any module
-        before = [W.grad for W in weights]
-        for W in weights:
-            W.grad = None  # so that the increment of this batch stands there alone
-
-        def share(layer: Layer) -> None:
-            index = self.layers.index(layer)
-            W = weights[index]
-            if index and W.grad is not None:
-                B = self.feedback[index - 1]
-                B.grad = W.grad.clone() if B.grad is None else B.grad + W.grad
-            held = before[index]
-            if held is not None:
-                W.grad = held if W.grad is None else W.grad.add_(held)
+        for trace, delta in descend(traces, e / len(x), self.feedback):
+            self._share(len(traces), learn(trace, delta))
             if ready is not None:
-                ready(layer)
-
-        descend(traces, e / len(x), share, self.feedback)
+                ready(trace.layer)
         return loss
+
+    def _share(self, index: int, increment: Tensor | None) -> None:
+        """The increment of layer ``index`` for its B too; a copy, since it may be the gradient of W, which may grow."""
+        if index and increment is not None:
+            B = self.feedback[index - 1]
+            accumulate(B, increment.clone() if B.grad is None else increment)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         return [*super().param_groups(lr), {"params": list(self.feedback), "lr": lr}]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, Suits, ascend, descend
+from altprop.core import Claims, Ready, Rule, Suits, ascend, descend, learn
 
 
 class Shallow(Rule):
@@ -31,5 +31,6 @@ class Shallow(Rule):
             h = layer(h)
         traces = ascend([last], h, reach=1)
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
-        descend(traces, e / len(x), ready)
+        for trace, delta in descend(traces, e / len(x)):
+            learn(trace, delta, ready)
         return loss

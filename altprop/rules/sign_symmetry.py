@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from altprop.core import INITIALISERS, Claims, Feedback, Ready, Refused, Rule, Suits, ascend, descend, draw_feedback
+from altprop.core.local import learn
 
 
 class SignSymmetry(Rule):
@@ -54,13 +55,14 @@ class SignSymmetry(Rule):
         self.redraw()  # behind the forward pass, whose dropout is then that of every other rule
         self._take_signs()
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
-        descend(traces, e / len(x), ready, self.feedback)
+        for trace, delta in descend(traces, e / len(x), self.feedback):
+            learn(trace, delta, ready)
         return loss
 
     @torch.no_grad()
     def _take_signs(self) -> None:
         for layer, M, B in zip(self.layers[1:], self.magnitudes, self.feedback, strict=True):
-            torch.sign(layer.synapse.get_parameter("weight"), out=B).mul_(M)
+            B.copy_(layer.synapse.get_parameter("weight")).sign_().mul_(M)
 
 
 class USF(SignSymmetry):

@@ -25,6 +25,7 @@ Easily confused with: Kolen-Pollack learning, which needs no noise but the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ from altprop.core import (
     descend,
     draw_feedback,
     forward,
+    learn,
 )  # fmt: skip
 from altprop.core.layer import parts
 from altprop.core.steps import bends
@@ -71,6 +73,8 @@ class WM(Rule):
         self.mirror_lr, self.mirror_decay, self.noise = mirror_lr, mirror_decay, noise
         drawn = draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like)
         self.feedback = nn.ParameterList(drawn)
+        for index, B in enumerate(self.feedback, 1):
+            self.layers[index] = replace(self.layers[index], beside=nn.ParameterList([B]))
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
@@ -78,7 +82,8 @@ class WM(Rule):
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
         if self.training:
             self.mirror([self.noise * torch.randn_like(trace.x) for trace in traces[1:]])  # (N, *in_l)
-        descend(traces, e / len(x), ready, self.feedback)
+        for trace, delta in descend(traces, e / len(x), self.feedback):
+            learn(trace, delta, ready)
         return loss
 
     @torch.no_grad()

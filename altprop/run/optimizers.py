@@ -67,14 +67,8 @@ def make_optimizers(recipe: Recipe, rule: Rule) -> list[torch.optim.Optimizer]:
     groups = [rule.param_groups(recipe.lr or 0.0)]
     recipes = [recipe]
     if streams(recipe, rule):
-        if len(groups[0]) > 1:
-            what = f"rule '{recipe.rule}' learns parameters of its own, which belong to no layer"
-            raise RunError(f"stream came, but {what}: leave --stream out")
         recipes = _recipes(recipe, rule)
-        groups = [
-            [{"params": list(layer.parameters()), "lr": own.lr}]
-            for layer, own in zip(rule.layers, recipes, strict=True)
-        ]
+        groups = [rule.groups_of(layer, own.lr or 0.0) for layer, own in zip(rule.layers, recipes, strict=True)]
     optimizers = [OPTIMIZERS[own.optimizer or "sgd"](group, own) for group, own in zip(groups, recipes, strict=True)]
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["initial_lr"] = group["lr"]

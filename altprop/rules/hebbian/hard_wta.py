@@ -9,7 +9,7 @@ With thresholds=True, theta of a unit rises with its wins, so that every unit wi
     y_i = 1 for the k largest a - theta, 0 for all others                                          (M, units)
     Delta w_i = (1 / M) sum_m y_mi (x_m - w_i);   theta_i += rate (<y_i> - k / K), in training     (units,)
 
-    W_l.grad += -Delta W_l, l < L;  the last layer reads out by the delta rule: see ``climb``
+    W_l.grad += -Delta W_l, l < L;   W_L.grad += (e / N)^T h_{L-1}, e = y_hat - t: the last layer reads out
 
 p is that of the Lebesgue norm which goes to 1; x a sample, or a patch of a convolution; M their number.
 
@@ -18,6 +18,7 @@ References: Krotov and Hopfield, PNAS 116, 2019 (and Grinberg et al., arXiv 1908
 Deviations from the papers:
     1. Weight vectors are not set to norm 1 after each step: with thresholds they go to the mean of what they win.
     2. Pruning of synapses and image filters are not part of the rule.
+    3. Biases of hidden layers do not learn.
 Easily confused with: ``softhebb``, where all units learn; k-means, whose y is that of k=1 by distance.
 """
 
@@ -29,31 +30,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Feedback, Ready, Refused, Rule, Suits, Trace
-from altprop.rules.hebbian.climb import (
+from altprop.core import Claims, Feedback, Refused, Suits, Trace
+from altprop.rules.hebbian.correlations import (
     along,
     centred,
-    climb,
     correlated,
     driven,
-    equip,
-    hidden,
     largest_entry,
     rows,
     unbiased,
     weight_of,
 )
+from altprop.rules.hebbian.family import Hebbian, hidden
 from altprop.rules.hebbian.needs import advise
 
 
-class HardWTA(Rule):
+class HardWTA(Hebbian):
     """k winners take all (Krotov and Hopfield 2019; with thresholds Miconi 2021).
 
     k, delta: rank and strength of the anti-Hebbian unit; k=1 has none.  p: of the norm.  thresholds, rate: see above,
-    theta[l] (units,) is a buffer.  readout: see ``climb``.  Raises ``Refused`` for arguments out of range; without
+    theta[l] (units,) is a buffer.  readout: see ``Hebbian``.  Raises ``Refused`` for arguments out of range; without
     thresholds it warns of what the net lacks: see ``needs``."""
 
-    family = "hebbian"
     claims = Claims(
         weight_transport="none",
         locking="none",
@@ -73,8 +71,7 @@ class HardWTA(Rule):
         self, net: Any, *, k: int = 2, delta: float = 0.4, p: float = 2.0, thresholds: bool = False,
         rate: float = 10.0, readout: bool = True, **arguments: Any,
     ) -> None:  # fmt: skip
-        super().__init__(net, **arguments)
-        equip(self, readout)
+        super().__init__(net, readout=readout, **arguments)
         units = [len(layer.synapse.get_parameter("weight")) for layer in hidden(self)]
         fewest = min(units, default=k)
         if not (1 <= k <= fewest and p > 1 and rate >= 0):
@@ -86,11 +83,10 @@ class HardWTA(Rule):
         if not thresholds:
             advise(self, arguments["example"], hidden(self))
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._by_threshold if self.thresholds else self._by_rank, x, y, ready)
+    def gradient(self, index: int, trace: Trace) -> Tensor:
+        return self._by_threshold(index, trace) if self.thresholds else self._by_rank(trace)
 
-    def _by_rank(self, index: int, trace: Trace) -> Tensor:
+    def _by_rank(self, trace: Trace) -> Tensor:
         W = weight_of(trace)
         steep = W if self.p == 2 else W.sign() * W.abs().pow(self.p - 1)
         v = unbiased(trace) if steep is W else driven(trace, steep)

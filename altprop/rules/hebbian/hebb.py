@@ -4,7 +4,7 @@
     Oja    Delta w_i = <u_i x> - <u_i^2> w_i                u = x W^T: every unit finds the first principal component
     GHA    Delta w_i = <u_i x> - sum_{j<=i} <u_i u_j> w_j   unit i finds the i-th (Sanger's generalised Hebbian rule)
 
-    W_l.grad += -Delta W_l, l < L;  the last layer reads out by the delta rule: see ``climb``
+    W_l.grad += -Delta W_l, l < L;   W_L.grad += (e / N)^T h_{L-1}, e = y_hat - t: the last layer reads out
     <.> is the mean over samples, and over the positions of a convolution.
 
 Without decay the norm under Hebb's rule grows exponentially; with linear units only a decay above the largest
@@ -22,79 +22,59 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace
-from altprop.rules.hebbian.climb import along, climb, correlated, equip, rows, unbiased, weight_of
+from altprop.core import Claims, Refused, Suits, Trace
+from altprop.rules.hebbian.correlations import along, correlated, rows, unbiased, weight_of
+from altprop.rules.hebbian.family import Hebbian, hidden
 
 CLAIMS = Claims(weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",))
 
 
-class Hebb(Rule):
-    """Hebb's rule (1949) with the layer's own activity, less decay times the weights; readout: see ``climb``."""
+class Hebb(Hebbian):
+    """Hebb's rule (1949) with the layer's own activity, less decay times the weights; readout: see ``Hebbian``."""
 
-    family = "hebbian"
     claims = CLAIMS
     reference = "hebb1949"
+    of_activity = True
     suits = Suits(0.00001, norms="centre", norm_of_readout="centre", lr_readout=0.02, lr_regression=0.00001)
 
     def __init__(self, net: Any, *, decay: float = 0.0, readout: bool = True, **arguments: Any) -> None:
-        super().__init__(net, **arguments)
-        equip(self, readout, of_activity=True)
+        super().__init__(net, readout=readout, **arguments)
         self.decay = decay
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._gradient, x, y, ready, of_activity=True)
-
-    def _gradient(self, index: int, trace: Trace) -> Tensor:
+    def gradient(self, index: int, trace: Trace) -> Tensor:
         h = rows(trace, trace.h)  # (N, *positions, units)
         return correlated(trace, h).div_(-_samples(h)).add_(weight_of(trace), alpha=self.decay)
 
 
-class Oja(Rule):
+class Oja(Hebbian):
     """Oja's rule (1982): Hebb's, with the decay that leads every weight vector to norm 1."""
 
-    family = "hebbian"
     claims = CLAIMS
     reference = "oja1982"
     suits = Suits(lr=0.001, norms="norm", lr_regression=0.001)
 
-    def __init__(self, net: Any, *, readout: bool = True, **arguments: Any) -> None:
-        super().__init__(net, **arguments)
-        equip(self, readout)
-
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._gradient, x, y, ready)
-
-    def _gradient(self, index: int, trace: Trace) -> Tensor:
+    def gradient(self, index: int, trace: Trace) -> Tensor:
         W, u = weight_of(trace), unbiased(trace)
         power = u.square().flatten(0, -2).sum(0)  # (units,): sum u_i^2
         return correlated(trace, u).addcmul_(along(power, W), W, value=-1).div_(-_samples(u))
 
 
-class GHA(Rule):
+class GHA(Hebbian):
     """Sanger's generalised Hebbian algorithm (1989): the principal components in their order."""
 
-    family = "hebbian"
     claims = CLAIMS
     reference = "sanger1989"
     suits = Suits(lr=0.001, norms="norm", lr_regression=0.001)
 
     def __init__(self, net: Any, *, readout: bool = True, **arguments: Any) -> None:
-        super().__init__(net, **arguments)
-        equip(self, readout)
-        for layer in self.layers[: len(self.layers) - readout]:
+        super().__init__(net, readout=readout, **arguments)
+        for layer in hidden(self):
             if getattr(layer.synapse, "groups", 1) > 1:
                 raise Refused(f"the units of {layer} see different channels, so that GHA has no order: use groups=1")
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._gradient, x, y, ready)
-
-    def _gradient(self, index: int, trace: Trace) -> Tensor:
+    def gradient(self, index: int, trace: Trace) -> Tensor:
         W, u = weight_of(trace), unbiased(trace)
         U = u.flatten(0, -2)
         shadow = (U.T @ U).tril_() @ W.flatten(1)  # sum_{j<=i} u_i u_j w_j

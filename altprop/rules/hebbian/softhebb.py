@@ -5,9 +5,8 @@
     y_i <- -y_i for every unit but the largest       anti_hebbian                                  (M, units)
     Delta w_i = sum_m y_mi (x_m - u_mi w_i)                                                        (*W)
     Delta W <- Delta W / max |Delta W|               scale="max"; with None / M
-    W_l.grad += -Delta W_l, l < L;  the last layer reads out by the delta rule: see ``climb``, or, supervised, so:
-
-    W_L.grad += -Delta W_L, where y_i is 1 for the unit of the label and 0 for all others
+    W_l.grad += -Delta W_l, l < L;   W_L.grad += (e / N)^T h_{L-1}, e = y_hat - t: the last layer reads out
+    W_L.grad += -Delta W_L, supervised: y_i is 1 for the unit of the label and 0 for all others
 
 sum_m y_mi u_mi is w_i . sum_m y_mi x_m, so that one product gives both.  The weight vectors go to norm 1.  Published
 nets start with norms of 25 and learn with a rate that falls as a norm nears 1: ``altprop.NormSGD``.  So who wins often
@@ -30,20 +29,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace, accumulate, weighed
+from altprop.core import Claims, Refused, Suits, Trace, accumulate, weighed
 from altprop.core.layer import is_dense
-from altprop.rules.hebbian.climb import along, climb, correlated, equip, hidden, largest_entry, present, rows, weight_of
+from altprop.rules.hebbian.correlations import along, correlated, largest_entry, present, rows, weight_of
+from altprop.rules.hebbian.family import Hebbian, hidden
 from altprop.rules.hebbian.needs import advise
 
 
-class SoftHebb(Rule):
+class SoftHebb(Hebbian):
     """SoftHebb (Moraitis et al. 2022, Journe et al. 2023).
 
     inverse_temperature: t, one number or one a layer that learns so.  anti_hebbian: whether losers move away.
-    scale: "max" or None, see above.  readout: see ``climb``.  supervised: whether it is Hebbian too.
+    scale: "max" or None, see above.  readout: see ``Hebbian``.  supervised: whether it is Hebbian too.
     Raises ``Refused`` for arguments out of range; warns of what the net lacks: see ``needs``."""
 
-    family, competes = "hebbian", True
+    competes = True
     claims = Claims(
         weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",), averages=False
     )
@@ -57,8 +57,7 @@ class SoftHebb(Rule):
         self, net: Any, *, inverse_temperature: float | Sequence[float] = 1.0, anti_hebbian: bool = True,
         scale: str | None = "max", readout: bool = True, supervised: bool = False, **arguments: Any,
     ) -> None:  # fmt: skip
-        super().__init__(net, **arguments)
-        equip(self, readout)
+        super().__init__(net, readout=readout, **arguments)
         depth = len(self.layers) - readout
         many = isinstance(inverse_temperature, Sequence)
         self.t = [float(t) for t in (inverse_temperature if many else [inverse_temperature] * depth)]  # type: ignore
@@ -74,26 +73,21 @@ class SoftHebb(Rule):
         self.anti_hebbian, self.scale, self.supervised = anti_hebbian, scale, supervised
         advise(self, arguments["example"], hidden(self))
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._gradient, x, y, ready, read_out=self._learn_labels if self.supervised else None)
-
-    def _gradient(self, index: int, trace: Trace) -> Tensor:
+    def gradient(self, index: int, trace: Trace) -> Tensor:
         y = torch.softmax(rows(trace, trace.a) * self.t[index], -1)
         if self.anti_hebbian:
             largest, winner = y.max(-1, keepdim=True)
             y.neg_().scatter_(-1, winner, largest)
         return self._drawn(y, trace)
 
-    def _learn_labels(self, rule: Rule, x: Tensor, labels: Tensor, ready: Ready | None) -> Tensor:
-        trace = present(self.layers[-1], x)
-        output = trace.layer.activation(trace.a)
-        y = self.targets(labels, len(output))  # (N, C)
+    def read_out(self, h: Tensor, t: Any) -> tuple[Tensor, Tensor]:
+        if not self.supervised:
+            return super().read_out(h, t)
+        trace = present(self.layers[-1], h)
+        output: Any = trace.layer.activation(trace.a)
         if weight_of(trace).requires_grad:
-            accumulate(weight_of(trace), self._drawn(weighed(y), trace))
-        if ready is not None:
-            ready(trace.layer)
-        return self.output_error(output, y)[0]
+            accumulate(weight_of(trace), self._drawn(weighed(t), trace))
+        return output, self.output_error(output, t)[0]
 
     def _drawn(self, y: Tensor, trace: Trace) -> Tensor:
         """-Delta W of the activity y (N, *positions, units)."""

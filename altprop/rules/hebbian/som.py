@@ -14,14 +14,15 @@ With masks=True every unit looks at the input through a mask v_i of its own, and
 
 Both are found from x - c and w - c with c the mean weight, since far from zero |w|^2 and u drown their difference.
 ``maps`` parts the units into as many grids, one after the other.  x is a sample, or a patch of a convolution; M their
-number; * entry by entry.  The last layer reads out by the delta rule: see ``climb``.
+number; * entry by entry.  The last layer reads out: W_L.grad += (e / N)^T h_{L-1}, e = y_hat - t.
 
 References: Kohonen, Biological Cybernetics 43, 1982; masks: Stuhr and Brauer, ICMLA 2019 (CSNN).
 Deviations from the papers:
     1. sigma does not shrink: make another rule for each stage.  A batch learns at once, where they step each sample.
     2. With masks the published w_i <- w_i + rate n_i x, divided by its norm, is here the decay n_i w_i, which bounds
        the norm too; and published code lets w_i learn the bare x, which w_i never meets in u.
-    3. Published code may share a mask's entry over a kernel; here each has its own.  No optimizer sees the masks.
+    3. Biases of hidden layers do not learn.
+    4. Published code may share a mask's entry over a kernel; here each has its own.  No optimizer sees the masks.
 Easily confused with: ``hard_wta`` with thresholds, whose winners are alone; k-means, the limit sigma -> 0.
 """
 
@@ -31,31 +32,21 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace, draw_feedback
-from altprop.rules.hebbian.climb import (
-    along,
-    centred,
-    climb,
-    correlated,
-    driven,
-    equip,
-    hidden,
-    rows,
-    unbiased,
-    weight_of,
-)
+from altprop.core import Claims, Refused, Suits, Trace, draw_feedback
+from altprop.rules.hebbian.correlations import along, centred, correlated, driven, rows, unbiased, weight_of
+from altprop.rules.hebbian.family import Hebbian, hidden
 from altprop.rules.hebbian.maps import COLUMNS, Masked, neighbourhood
 
 
-class SOM(Rule):
+class SOM(Hebbian):
     """Self-organising maps (Kohonen 1982; with masks Stuhr and Brauer 2019).
 
     grid: "chain", "ring" or "grid" (near square, row by row, the last row may be short).  sigma: in steps on it.
     masks[l] (*W_l), drawn by ``seed``, is a buffer.  Raises ``Refused`` for arguments and nets that do not fit."""
 
-    family, reference = "hebbian", "kohonen1982"
+    reference = "kohonen1982"
     suits = Suits(0.2, "triangle", norms="centre", norm_of_readout="centre", lr_regression=0.2, lr_readout=0.02)
     claims = Claims(
         weight_transport="none", locking="none", signal="none", labels=False, changes=("masks",), trains=("synapse",)
@@ -65,8 +56,7 @@ class SOM(Rule):
         self, net: Any, *, grid: str = "ring", sigma: float = 1.0, masks: bool = False, maps: int = 1,
         mask_lr: float = 0.005, seed: int = 0, readout: bool = True, **arguments: Any,
     ) -> None:  # fmt: skip
-        super().__init__(net, **arguments)
-        equip(self, readout)
+        super().__init__(net, readout=readout, **arguments)
         if grid not in COLUMNS or not (sigma > 0 and maps >= 1 and mask_lr >= 0):
             what = f"grid={grid!r}, sigma={sigma}, maps={maps}, mask_lr={mask_lr} came"
             raise Refused(f"{what}: grid is one of {', '.join(COLUMNS)}, sigma above 0, maps from 1, mask_lr from 0")
@@ -79,25 +69,28 @@ class SOM(Rule):
         self.masks = draw_feedback(shapes, init="uniform", seed=seed, like=self.like)
         self.claims = replace(self.claims, inference="own" if masks else "net")
         for index, layer in enumerate(learning if masks else []):
-            self.layers[index] = Masked(layer.inlet, layer.synapse, layer.activation, layer.name, self.masks, index)
+            self.layers[index] = Masked(
+                layer.inlet, layer.synapse, layer.activation, layer.name, masks=self.masks, index=index
+            )
 
     def forward(self, x: Tensor) -> Any:
         for layer in self.layers if len(self.masks) else [self.net]:
             x = layer(x)
         return x
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._gradient, x, y, ready, respond=self._respond if len(self.masks) else None)
+    def differentiable(self) -> nn.Module:
+        return self
 
-    def _respond(self, index: int, trace: Trace) -> Any:
+    def respond(self, index: int, trace: Trace) -> Any:
         """a (N, *out) of the layer, seen through its masks."""
+        if not len(self.masks):
+            return trace.a
         bias: Any = trace.layer.synapse.bias
         u = driven(trace, weight_of(trace) * self.masks[index])
         rows(trace, trace.a).copy_(u if bias is None else u + bias)
         return trace.a
 
-    def _gradient(self, index: int, trace: Trace) -> Tensor:
+    def gradient(self, index: int, trace: Trace) -> Tensor:
         W, v = weight_of(trace), self.masks[index] if len(self.masks) else None
         if v is None:
             trace, W = centred(trace)

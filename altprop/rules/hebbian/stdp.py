@@ -11,7 +11,7 @@ when it spikes shortly after.  The neurons leak, compete, and grow reluctant whe
     theta_i += adapt (K <y_i> - activity)                     in training, after use; K units            (units,)
 
 <.> is the mean over steps, samples and positions.  soft=False leaves out (1 - w), and the w that a_minus has.  The
-last layer reads out the rates, sum_t y_t / T, by the delta rule: see ``climb``.
+last layer reads out the rates r = sum_t y_t / T: W_L.grad += (e / N)^T r_{L-1}, e = y_hat - t.
 
 Reference: Diehl and Cook, Frontiers in Computational Neuroscience 9, 2015.
 Deviations from the paper:
@@ -21,7 +21,8 @@ Deviations from the paper:
        bounds w from any start; weights are neither clipped nor normalised, and may be negative.
     3. theta seeks a mean activity and may become negative; the paper's rises with each spike and leaks.
     4. In eval mode x itself, not spikes, is the current's source and s_t, in credit too: nothing is drawn.
-    5. A linear readout, where the paper lets each neuron vote for the class that it prefers.
+    5. Biases of hidden layers do not learn.
+    6. A linear readout, where the paper lets each neuron vote for the class that it prefers.
 Easily confused with: backpropagation through spikes by surrogate gradients, which is what snnTorch is made for.
 """
 
@@ -29,16 +30,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from altprop.core import Claims, Layer, Ready, Refused, Rule, Suits, Trace
+from altprop.core import Claims, Layer, Refused, Suits, Trace
 from altprop.core.layer import RESHAPES, is_convolution, parts
-from altprop.rules.hebbian.climb import along, climb, correlated, equip, hidden, rows, weight_of
+from altprop.rules.hebbian.correlations import along, correlated, rows, weight_of
+from altprop.rules.hebbian.family import Hebbian, hidden
 from altprop.rules.hebbian.spikes import Neurons, Rates, Spikes, find_leaky, lowpass, warn_outside
 
 
-class STDP(Rule):
+class STDP(Hebbian):
     """Spike-timing-dependent plasticity of competing neurons (Diehl and Cook 2015); needs snnTorch.
 
     steps: T.  beta, threshold: theta's start.  trace: lambda.  inhibition=False: all that pass theta spike.  The other
@@ -46,7 +47,7 @@ class STDP(Rule):
     calling the rule runs it.  Raises ``Refused`` for arguments out of range, and where snnTorch is missing; warns where
     ``example`` leaves [0, 1]."""
 
-    family, reference = "hebbian", "diehl2015"
+    reference, of_activity = "diehl2015", True
     domain = (0.0, 1.0)  # of the inputs, which are probabilities of a spike
     suits = Suits(lr=0.03, lr_regression=0.03)
     requires = "spiking"  # which brings snnTorch
@@ -61,8 +62,7 @@ class STDP(Rule):
         adapt: float = 0.1, activity: float = 0.9, readout: bool = True, **arguments: Any,
     ) -> None:  # fmt: skip
         leaky = find_leaky()
-        super().__init__(net, **arguments)
-        equip(self, readout, of_activity=True)
+        super().__init__(net, readout=readout, **arguments)
         warn_outside(arguments["example"])
         amounts = {"a_plus": a_plus, "a_minus": a_minus, "decay": decay, "adapt": adapt}
         wrong = {name: value for name, value in {"beta": beta, "trace": trace}.items() if not 0 <= value < 1}
@@ -91,11 +91,10 @@ class STDP(Rule):
             x = layer(x)
         return x if self.readout else self.rates(x)
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
-        return climb(self, self._gradient, x, y, ready, of_activity=True)
+    def differentiable(self) -> nn.Module:
+        return self  # no gradient passes spikes, but that of the readout is there
 
-    def _gradient(self, index: int, trace: Trace) -> Tensor:
+    def gradient(self, index: int, trace: Trace) -> Tensor:
         W, y = weight_of(trace), rows(trace, trace.h)  # y (T * N, *positions, units)
         p = lowpass(trace.x, self.steps, self.trace)  # (T * N, *in)
         q = lowpass(y, self.steps, self.trace) - (1 - self.trace) * y  # (T * N, *positions, units)

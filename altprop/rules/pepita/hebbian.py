@@ -1,10 +1,13 @@
 """PEPITA with Hebbian updates: what each pass does to a layer is a product of that pass's own two activities.
 
-    first pass    h_l on x,    y_hat;   e = y_hat - t;   second pass   h_l^m on x^m = x + s e F
+    first pass    h_l on x,    y_hat;   e = y_hat - t;   second pass   h_l^m on x^m = x + s e F       F fixed, (C, *in)
     W_l.grad += (h_l^T h_{l-1} - h_l^mT h_{l-1}^m) / M
     W_L.grad += (y_hat^T h_{L-1} - t^T h_{L-1}^m) / N
 
-Two large products that nearly cancel are computed as (h_l - h_l^m)^T h_{l-1} + h_l^mT (h_{l-1} - h_{l-1}^m).
+M: the products that a weight sums, N times the positions that share it.  normalise: h_l / |h_l| for l < L, of each
+sample or of the whole batch, in both passes and in use.
+Two large products that nearly cancel are computed as (h_l - h_l^m)^T h_{l-1} + h_l^mT (h_{l-1} - h_{l-1}^m), and
+h^m - h as f(a + W d) - f(a) with d = h^m - h below.
 For a ReLU the hidden update is half the gradient of |h|^2 - |h^m|^2: the form of Forward-Forward, without its logistic.
 ``PEPITALocal`` is local in time as well: each half is an update of its own, made during its pass, and the second pass
 runs with the weights that the first has left.
@@ -13,7 +16,9 @@ Reference: Srinivasan et al., ICLR 2024 (arXiv 2302.05440), sections 4 and 6, al
 Deviations from the paper:
     1. ``sign`` s = +1, as PEPITA's; the authors' code has -1.
     2. Both passes share their dropout masks; the code draws new ones in the local variant.
-    3. Without ``ready`` the two halves of ``PEPITALocal`` are summed, which makes it the other rule.
+    3. ``normalise="batch"`` divides by the length of the whole batch, as the published code does; "sample" is meant.
+    4. Biases take the mean of h - h^m.
+    5. Without ``ready`` the two halves of ``PEPITALocal`` are summed, which makes it the other rule.
 Easily confused with: Forward-Forward, which raises what goes up here and lowers what goes down.
 """
 
@@ -23,88 +28,79 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Claims, Ready, Rule, Suits, learn, slope, weighed
-from altprop.rules.pepita.modulation import equip, first_pass, follow, infer, learn_apart, modulate, present, products
+from altprop.core import Claims, Ready, Suits, Trace, learn, slope, weighed
+from altprop.rules.pepita.family import Modulated
+from altprop.rules.pepita.modulation import learn_apart, products
 
 
-class PEPITAHebbian(Rule):
+class PEPITAHebbian(Modulated):
     """PEPITA-Hebbian (Srinivasan et al. 2024).
 
     feedback[0] (C, *in) is F.  sign, normalise, init, scale, seed: as ``PEPITA``."""
 
-    family = "forward-only"
     claims = Claims(weight_transport="none", locking="forward", signal="error", passes=2, trains=("synapse",))
     reference = "srinivasan2024"
     suits = Suits(lr=0.1)
-    refuses = (_NormBase,)
-    enters, perturb, forward = 0, "error", infer
 
     def __init__(
         self, net: Any, *, sign: int = 1, normalise: str | None = None, init: str = "he_uniform", scale: float = 0.05,
         seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
-        super().__init__(net, **arguments)
-        equip(self, sign=sign, normalise=normalise, init=init, scale=scale, seed=seed)
+        super().__init__(net, sign=sign, normalise=normalise, init=init, scale=scale, seed=seed, **arguments)
 
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        return _contrast(self, x, y, ready)
+    def second_pass(self, x: Tensor, first: list[Trace], t: Any, e: Tensor, ready: Ready | None) -> None:
+        _contrast(self, x, first, t, e, ready)
 
 
-class PEPITALocal(Rule):
+class PEPITALocal(Modulated):
     """PEPITA local in time (Srinivasan et al. 2024).  Arguments: as ``PEPITAHebbian``.
 
     ``ready`` is called twice for every layer, after either half."""
 
-    family = "forward-only"
     claims = Claims(
         weight_transport="none", locking="forward", signal="error", passes=2, updates=2, trains=("synapse",)
     )
     reference = "srinivasan2024"
     suits = Suits(lr=0.005)
-    refuses = (_NormBase,)
-    enters, perturb, forward = 0, "error", infer
 
     def __init__(
         self, net: Any, *, sign: int = 1, normalise: str | None = None, init: str = "he_uniform", scale: float = 0.05,
         seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
-        super().__init__(net, **arguments)
-        equip(self, sign=sign, normalise=normalise, init=init, scale=scale, seed=seed)
+        super().__init__(net, sign=sign, normalise=normalise, init=init, scale=scale, seed=seed, **arguments)
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         if ready is None:
-            return _contrast(self, x, y, ready)
+            return super().credit(x, y)
         first = []
         h, t = x, self.targets(y, len(x))
         for index in range(len(self.layers)):
-            first.append(present(self, index, h))
+            first.append(self.present(index, h))
             trace, h = first[-1], first[-1].h
             if index < len(self.layers) - 1:
                 learn(trace, h / products(trace), ready)
         loss, e = self.output_error(h, t)
         t = weighed(t)
         learn(first[-1], slope(first[-1], (e + t) / len(x)), ready)
-        h, _ = modulate(self, x, first, e)  # (N, *in), x^m
+        h, _ = self.modulate(x, first, e)  # (N, *in), x^m
         for index, clean in enumerate(first):
-            trace = present(self, index, h, like=clean)
+            trace = self.present(index, h, like=clean)
             h = trace.h
             down = slope(trace, t / len(x)) if index == len(first) - 1 else h / products(trace)
             learn(trace, -down, ready)
         return loss
 
+    def second_pass(self, x: Tensor, first: list[Trace], t: Any, e: Tensor, ready: Ready | None) -> None:
+        _contrast(self, x, first, t, e, ready)
 
-def _contrast(rule: Any, x: Tensor, y: Tensor, ready: Ready | None) -> Tensor:
-    first, N = first_pass(rule, x), len(x)
-    t = rule.targets(y, N)
-    loss, e = rule.output_error(first[-1].h, t)
-    h, d = modulate(rule, x, first, e)  # (N, *in): x^m, x^m - x
-    t = weighed(t)
-    for clean in first:
-        modulated, d_x, d = follow(rule, clean, h, d)  # d is h^m - h
+
+def _contrast(rule: Modulated, x: Tensor, first: list[Trace], t: Any, e: Tensor, ready: Ready | None) -> None:
+    h, d = rule.modulate(x, first, e)  # (N, *in): x^m, x^m - x
+    t, N = weighed(t), len(x)
+    for index, clean in enumerate(first):
+        modulated, d_x, d = rule.again(index, clean, h, d)  # d is h^m - h
         if clean is first[-1]:
             down = slope(modulated, t / N)
             risen = slope(clean, e / N) + (slope(clean, t / N) - down)
@@ -114,4 +110,3 @@ def _contrast(rule: Any, x: Tensor, y: Tensor, ready: Ready | None) -> Tensor:
         if ready is not None:
             ready(clean.layer)
         h = modulated.h
-    return loss

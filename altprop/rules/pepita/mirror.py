@@ -1,13 +1,9 @@
 """Weight mirroring of PEPITA's F: it is a product of one matrix a layer, and each is drawn towards its layer's weights.
 
-    F = F_1 F_2 ... F_L                                      F_l (n_{l-1}, n_l)            (n_0, C)
-    xi ~ 0.1 N(0, 1) minus its mean,  y = h_l(xi)            softmax at the output
-    F_l <- F_l + eta xi^T y / N - eta lambda F_l
-    then all F_l by one factor, so that the deviation of F's entries stays as it was drawn
-
-Reference: Srinivasan et al., ICLR 2024 (arXiv 2302.05440), section 5.
-Deviations from the paper:
-    1. F is used with the sign at which mirroring descends, -s F: a mirrored F aligns with the weights.
+F = F_1 F_2 ... F_L                                      F_l (n_{l-1}, n_l)            (n_0, C)
+xi ~ 0.1 N(0, 1) minus its mean,  y = h_l(xi)            softmax at the output
+F_l <- F_l + eta xi^T y / N - eta lambda F_l
+then all F_l by one factor, so that the deviation of F's entries stays as it was drawn
 """
 
 from __future__ import annotations

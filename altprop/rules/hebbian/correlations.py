@@ -1,18 +1,11 @@
-"""What the rules without a teaching signal share: layer by layer upward, each layer learns from its own input and
-output alone, and the last one reads them out by the delta rule.
+"""What the Hebbian rules multiply: pre- and postsynaptic activity of one layer, for Linear and convolutions alike.
 
-    u_l = h_{l-1} W_l^T,  a_l = u_l + b_l,  h_l = f_l(a_l)                                       (N, *out_l)
-    W_l.grad += -Delta W_l,  l < L            Delta W_l is the rule's direction of growth         (*W_l)
-    W_L.grad += (e / N)^T h_{L-1},  b_L.grad += sum e / N                             e = y_hat - t
-
-Hidden biases and norms get no gradient.  A layer whose weight does not require one is only passed, and nothing above
-the highest that does is computed: freezing is how layers are trained one after another.
+The units of a convolution are its channels and each of its positions is a sample of its own, a patch.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -20,59 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.core import Layer, Ready, Refused, Trace, accumulate, ascend, correlate, descend, drive, forward
-from altprop.core.layer import is_convolution, is_dense
+from altprop.core import Layer, Trace, correlate, drive, forward
+from altprop.core.layer import is_convolution
 from altprop.core.local import pads_itself, refuse_autocast
 from altprop.core.product import linear, outer
 from altprop.core.steps import Step, run_all
-
-Gradient = Callable[[int, Trace], Tensor]  # (index of the layer, its trace with a) -> -Delta W
-ReadOut = Callable[[Any, Tensor, Tensor, Ready | None], Tensor]  # (rule, h_{L-1}, y, ready) -> loss
-
-
-def equip(rule: Any, readout: bool, of_activity: bool = False) -> None:
-    """Whether the last layer reads out, and a check that every other is a Linear or a convolution, which for a gradient
-    ``of_activity`` has an activity for each of its units and positions."""
-    rule.readout = readout
-    for layer, shapes in zip(hidden(rule), rule.shapes, strict=False):
-        if not is_dense(layer.synapse):
-            what = f"{type(rule).__name__} has no rule for the weights of {layer}"
-            raise Refused(f"{what}: use Linear or convolutions below the last layer, or a rule such as 'dfa'")
-        if of_activity and shapes.h.numel() != shapes.a.numel():
-            what = f"{layer} pools its own activity, of shape {tuple(shapes.a)}, to {tuple(shapes.h)}"
-            raise Refused(f"{what}: let the next layer's inlet pool; without a readout end the net in nn.Flatten alone")
-
-
-def hidden(rule: Any) -> list[Layer]:
-    """The layers that learn without labels."""
-    return rule.layers[: len(rule.layers) - rule.readout]
-
-
-def climb(
-    rule: Any, gradient: Gradient, x: Tensor, y: Tensor | None, ready: Ready | None, *,
-    of_activity: bool = False, respond: Gradient | None = None, read_out: ReadOut | None = None,
-) -> Tensor:  # fmt: skip
-    """Every layer that learns, from x (N, *in) up; returns the loss of the readout, 0 where nothing is read out.
-
-    of_activity: the gradient finds h in its trace, where otherwise a stands twice.  respond: from what a gradient gets
-    it makes a, in place of W x + b.  read_out: what teaches the last layer, in place of the delta rule."""
-    layers = hidden(rule)
-    reads = rule.readout and y is not None and any(p.requires_grad for p in rule.layers[-1].parameters())
-    learning = [index for index, layer in enumerate(layers) if layer.synapse.get_parameter("weight").requires_grad]
-    top = len(layers) if reads else max(learning, default=-1) + 1
-    for index, layer in enumerate(layers[:top]):
-        trace = present(layer, x)
-        if respond is not None:
-            trace = trace._replace(a=respond(index, trace))
-        if of_activity:
-            trace = trace._replace(h=_activity(layer, trace.a))
-        if index in learning:
-            accumulate(layer.synapse.get_parameter("weight"), gradient(index, trace))
-            if ready is not None:
-                ready(layer)
-        if index + 1 < top or reads:
-            x = trace.h if of_activity else layer.activation(trace.a)
-    return (read_out or delta_rule)(rule, x, y, ready) if reads and y is not None else x.new_zeros(())
 
 
 def weight_of(trace: Trace) -> Tensor:
@@ -162,19 +107,5 @@ def present(layer: Layer, x: Tensor) -> Trace:
     return Trace(layer, patches, a, a, [], Step(module, None), [])  # patches (M, in kh kw)
 
 
-def _activity(layer: Layer, a: Any) -> Tensor:
-    """h in the shape of a, (N, *out), though the last layer's may be flattened."""
-    return layer.activation(a).reshape(a.shape)
-
-
 def _plain(layer: Layer, x: Tensor) -> Trace:
     return forward(Layer(layer.inlet, layer.synapse, nn.Sequential(), layer.name), x, keep=True)._replace(layer=layer)
-
-
-def delta_rule(rule: Any, x: Tensor, y: Tensor, ready: Ready | None) -> Tensor:
-    """The last layer's gradients from h_{L-1} and the labels; returns the loss."""
-    traces = ascend(rule.layers[-1:], x, reach=1)
-    output = traces[-1].h  # of as many samples as y has: x of a spiking layer has a row a time step
-    loss, e = rule.output_error(output, rule.targets(y, len(output)))
-    descend(traces, e / len(e), ready)
-    return loss

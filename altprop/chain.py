@@ -19,7 +19,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from altprop.core.refused import Refused
+from altprop.limits import Refused
 
 BATCH = 1 << 40  # what len(x) says while a forward is followed, since it has to be some number
 SAMPLES = ((0,), (-1,), (BATCH,))  # what a view keeps apart: x.size(0), -1, len(x)

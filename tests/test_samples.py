@@ -8,10 +8,12 @@ from helpers import CLASSES, cnn, credit, inputs, labels, mlp
 from torch import nn
 
 from altprop import Refused, layers
-from altprop.rules.forward_forward import ForwardForward, hybrid
+from altprop.rules.forward_forward import ForwardForward
+from altprop.rules.forward_forward.goodness import GOODNESS
+from altprop.rules.forward_forward.samples import Samples, blobs, wrong
 
 
-def told(x, y, label):
+def labelled(x, y, label):
     """x with the one-hot of y in its first entries, written sample by sample."""
     x = x.clone()
     for sample, c in zip(x, y.tolist(), strict=True):
@@ -23,7 +25,7 @@ def test_wrong_labels_are_wrong_and_uniform():
     """A permutation of labels leaves some true; a draw from 0 to C - 2 favours neighbours."""
     torch.manual_seed(0)
     true = torch.arange(5).repeat_interleave(4000)
-    table = torch.zeros(5, 5).index_put_((true, hybrid.wrong(true, 5)), torch.ones(len(true)), accumulate=True)
+    table = torch.zeros(5, 5).index_put_((true, wrong(true, 5)), torch.ones(len(true)), accumulate=True)
     assert table.diagonal().sum() == 0
     others = table[~torch.eye(5, dtype=torch.bool)]
     assert (others - 1000).abs().max() < 5 * math.sqrt(4000 * 0.25 * 0.75)
@@ -34,12 +36,12 @@ def test_labels_stand_over_the_first_entries(shape):
     """One entry too far, a label in the negatives that is true, a batch that is overwritten in place."""
     torch.manual_seed(0)
     x, y = torch.randn(6, *shape).double(), torch.tensor([0, 1, 2, 0, 1, 2])
-    kept, samples = x.clone(), hybrid.Samples(False, 2.0, 6, CLASSES)
+    kept, samples = x.clone(), Samples(False, 2.0, 6, CLASSES)
     positive, negative = samples.pairs(x, y).split(6)
-    assert torch.equal(positive, told(x, y, 2.0)) and (samples.neutral(x).flatten(1)[:, :CLASSES] == 0.1).all()
+    assert torch.equal(positive, labelled(x, y, 2.0)) and (samples.neutral(x).flatten(1)[:, :CLASSES] == 0.1).all()
     assert torch.equal(samples.neutral(x).flatten(1)[:, CLASSES:], x.flatten(1)[:, CLASSES:])
-    wrong = negative.flatten(1)[:, :CLASSES].argmax(1)
-    assert not (wrong == y).any() and torch.equal(negative, told(x, wrong, 2.0))
+    others = negative.flatten(1)[:, :CLASSES].argmax(1)
+    assert not (others == y).any() and torch.equal(negative, labelled(x, others, 2.0))
     assert torch.equal(x, kept)
 
 
@@ -48,20 +50,20 @@ def test_masks_are_patches(shape):
     """Noise that is not blurred, in one direction only, or a mask of its own for each channel."""
     torch.manual_seed(0)
     x = torch.zeros(shape)
-    mask = hybrid.blobs(x, 6)
+    mask = blobs(x, 6)
     sides = shape[1:][-2:]
     assert mask.dtype == torch.bool and mask.shape == (shape[0], *(1 for _ in shape[1:-2]), *sides)
     assert abs(mask.double().mean() - 0.5) < 0.05 and len(mask.flatten(1).unique(dim=0)) == len(mask)
     for dim in range(-len(sides), 0):
         for blurs, low, high in ((6, 0.72, 0.95), (0, 0.45, 0.55)):
-            mask = hybrid.blobs(x, blurs)
+            mask = blobs(x, blurs)
             assert low < (mask == mask.roll(1, dim)).double().mean() < high
 
 
 def test_the_blur_is_a_quarter_a_half_a_quarter():
     """A blur to one side shifts the masks, and smooths them less."""
     torch.manual_seed(0)
-    mask = hybrid.blobs(torch.zeros(50, 30).double(), 2)
+    mask = blobs(torch.zeros(50, 30).double(), 2)
     torch.manual_seed(0)
     noise = nn.functional.pad(torch.rand(50, 1, 30, dtype=torch.float64), (2, 2), "circular")
     twice = torch.tensor([[[1.0, 4.0, 6.0, 4.0, 1.0]]]).double() / 16
@@ -75,18 +77,18 @@ def test_patchworks_are_of_two_samples(shape):
     x = torch.arange(5.0).view(5, *(1 for _ in shape)).expand(5, *shape).clone()
     partners = [set() for _ in x]
     for _ in range(100):
-        positive, patched = hybrid.Samples(True, 1.0, 6, 10).pairs(x, torch.zeros(5).long()).split(5)
+        positive, patched = Samples(True, 1.0, 6, 10).pairs(x, torch.zeros(5).long()).split(5)
         assert torch.equal(positive, x)
         for n, sample in enumerate(patched):
             found = set(sample.unique().tolist()) - {float(n)}
             assert len(found) <= 1
             partners[n] |= found
     assert partners == [{float(k) for k in range(5) if k != n} for n in range(5)]
-    alone = hybrid.Samples(True, 1.0, 6, 10).pairs(x[:1], torch.zeros(1).long())
+    alone = Samples(True, 1.0, 6, 10).pairs(x[:1], torch.zeros(1).long())
     assert torch.equal(alone, x[[0, 0]])
 
 
-@pytest.mark.parametrize("goodness", hybrid.GOODNESS.values(), ids=hybrid.GOODNESS)
+@pytest.mark.parametrize("goodness", GOODNESS.values(), ids=GOODNESS)
 def test_a_black_image_has_finite_slopes(goodness):
     """The root in the length has none at zero."""
     leaf = torch.zeros(2, 2, 6, 6).double().requires_grad_()
