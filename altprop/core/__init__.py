@@ -5,13 +5,14 @@ from altprop.core.layer import Layer, layers
 from altprop.core.local import Ready, Trace, correlate, drive, forward, learn, pull, push, slope
 from altprop.core.loss import LOSSES, Weighted, bare, weighed
 from altprop.core.passes import ascend, descend
+from altprop.core.phase import Phase
 from altprop.core.refused import Refused
 from altprop.core.rule import Claims, Rule, Suits
 from altprop.core.steps import accumulate
 from altprop.core.warning import RuleWarning
 
 __all__ = [
-    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "RuleWarning", "Suits",
-    "Trace", "Weighted", "accumulate", "ascend", "bare", "correlate", "descend", "draw_feedback", "drive", "forward",
-    "layers", "learn", "project", "pull", "push", "slope", "weighed",
+    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Phase", "Ready", "Refused", "Rule", "RuleWarning",
+    "Suits", "Trace", "Weighted", "accumulate", "ascend", "bare", "correlate", "descend", "draw_feedback", "drive",
+    "forward", "layers", "learn", "project", "pull", "push", "slope", "weighed",
 ]  # fmt: skip

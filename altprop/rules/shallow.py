@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, Suits, ascend, descend
+from altprop.core import Claims, Phase, Ready, Rule, Suits, ascend, descend
+from altprop.core.phase import modules_of
 
 
 class Shallow(Rule):
@@ -33,3 +34,10 @@ class Shallow(Rule):
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
         descend(traces, e / len(x), ready)
         return loss
+
+    def phases(self) -> list[Phase]:
+        """Of the hidden layers norms alone move; by themselves they do so before the readout learns."""
+        *hidden, last = self.layers
+        below = (*(module for layer in hidden for module in modules_of(layer)), last.inlet)
+        readout = Phase("readout", modules_of(last), self.credit, beside=True)
+        return [Phase("hidden", below, self.credit), readout] if hidden else [readout]

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from altprop.core import Layer, Ready, Refused, Trace, accumulate, ascend, correlate, descend, drive, forward
+from altprop.core import Layer, Phase, Ready, Refused, Trace, accumulate, ascend, correlate, descend, drive, forward
 from altprop.core.layer import is_convolution, is_dense
 from altprop.core.local import pads_itself, refuse_autocast
+from altprop.core.phase import modules_of
 from altprop.core.product import linear, outer
 from altprop.core.steps import Step, run_all
 
@@ -46,6 +47,24 @@ def equip(rule: Any, readout: bool, of_activity: bool = False) -> None:
 def hidden(rule: Any) -> list[Layer]:
     """The layers that learn without labels."""
     return rule.layers[: len(rule.layers) - rule.readout]
+
+
+def one_by_one(rule: Any) -> list[Phase]:
+    """A phase for each layer, the readout last: beside each other, unless a recipe parts them.
+
+    A norm behind the layer below stands before the one that learns, and moves with it; so does a frozen layer's."""
+    phases: list[Phase] = []
+    learned: list[Layer] = []
+    moves: list[nn.Module] = []  # of layers that are frozen for good
+    for number, layer in enumerate(hidden(rule), 1):
+        behind = [below.activation for below in learned[-1:]]
+        own = (*moves, *behind, *modules_of(layer))
+        phases.append(Phase(f"layer {number}", own, rule.credit, labels=False, beside=number > 1))
+        frozen = not layer.synapse.get_parameter("weight").requires_grad
+        moves += modules_of(layer) if frozen else ()
+        learned += [] if frozen else [layer]
+    readout = [Phase("readout", modules_of(rule.layers[-1]), rule.credit, beside=True)] if rule.readout else []
+    return [*phases, *readout]
 
 
 def climb(

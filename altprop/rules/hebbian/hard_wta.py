@@ -39,6 +39,7 @@ from altprop.rules.hebbian.climb import (
     equip,
     hidden,
     largest_entry,
+    one_by_one,
     rows,
     unbiased,
     weight_of,
@@ -85,6 +86,8 @@ class HardWTA(Rule):
         self.claims = replace(self.claims, averages=thresholds)
         if not thresholds:
             advise(self, arguments["example"], hidden(self))
+
+    phases = one_by_one
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:

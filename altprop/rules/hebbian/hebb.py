@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace
-from altprop.rules.hebbian.climb import along, climb, correlated, equip, rows, unbiased, weight_of
+from altprop.rules.hebbian.climb import along, climb, correlated, equip, one_by_one, rows, unbiased, weight_of
 
 CLAIMS = Claims(weight_transport="none", locking="none", signal="none", labels=False, trains=("synapse",))
 
@@ -43,6 +43,8 @@ class Hebb(Rule):
         super().__init__(net, **arguments)
         equip(self, readout, of_activity=True)
         self.decay = decay
+
+    phases = one_by_one
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
@@ -64,6 +66,8 @@ class Oja(Rule):
     def __init__(self, net: Any, *, readout: bool = True, **arguments: Any) -> None:
         super().__init__(net, **arguments)
         equip(self, readout)
+
+    phases = one_by_one
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
@@ -89,6 +93,8 @@ class GHA(Rule):
         for layer in self.layers[: len(self.layers) - readout]:
             if getattr(layer.synapse, "groups", 1) > 1:
                 raise Refused(f"the units of {layer} see different channels, so that GHA has no order: use groups=1")
+
+    phases = one_by_one
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:

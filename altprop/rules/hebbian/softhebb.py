@@ -32,7 +32,18 @@ from torch import Tensor
 
 from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace, accumulate, weighed
 from altprop.core.layer import is_dense
-from altprop.rules.hebbian.climb import along, climb, correlated, equip, hidden, largest_entry, present, rows, weight_of
+from altprop.rules.hebbian.climb import (
+    along,
+    climb,
+    correlated,
+    equip,
+    hidden,
+    largest_entry,
+    one_by_one,
+    present,
+    rows,
+    weight_of,
+)
 from altprop.rules.hebbian.needs import advise
 
 
@@ -73,6 +84,8 @@ class SoftHebb(Rule):
         self.claims = replace(self.claims, averages=scale is None)
         self.anti_hebbian, self.scale, self.supervised = anti_hebbian, scale, supervised
         advise(self, arguments["example"], hidden(self))
+
+    phases = one_by_one
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:

@@ -42,10 +42,11 @@ from altprop.rules.hebbian.climb import (
     driven,
     equip,
     hidden,
+    one_by_one,
     rows,
     unbiased,
     weight_of,
-)
+)  # fmt: skip
 from altprop.rules.hebbian.maps import COLUMNS, Masked, neighbourhood
 
 
@@ -85,6 +86,8 @@ class SOM(Rule):
         for layer in self.layers if len(self.masks) else [self.net]:
             x = layer(x)
         return x
+
+    phases = one_by_one
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from altprop.core import Claims, Layer, Ready, Refused, Rule, Suits, Trace
 from altprop.core.layer import RESHAPES, is_convolution, parts
-from altprop.rules.hebbian.climb import along, climb, correlated, equip, hidden, rows, weight_of
+from altprop.rules.hebbian.climb import along, climb, correlated, equip, hidden, one_by_one, rows, weight_of
 from altprop.rules.hebbian.spikes import Neurons, Rates, Spikes, find_leaky, lowpass, warn_outside
 
 
@@ -90,6 +90,8 @@ class STDP(Rule):
         for layer in self.layers:
             x = layer(x)
         return x if self.readout else self.rates(x)
+
+    phases = one_by_one
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:
