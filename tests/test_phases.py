@@ -13,7 +13,7 @@ import altprop
 from altprop.data import Dataset, batches, from_torch
 from altprop.measure import READOUTS, peak_activation_bytes
 from altprop.report.page import write_report
-from altprop.run import phases
+from altprop.run import head, train
 from altprop.run.directory.records import read_run
 from altprop.run.experiment import resume_run, run_recipe
 from altprop.run.learner import Learner, prepare
@@ -21,6 +21,7 @@ from altprop.run.recipe import RunError
 from altprop.run.train import Interrupted
 
 NET = "6-norm-8-norm-5-3"
+LAYERS = [{"name": "layer 1", "epochs": 2, "lr": 0.05}, {"name": "layer 2", "epochs": 2, "lr": 0.02}]
 READOUT = {"epochs": 5, "batch": 20, "optimizer": "adam", "lr": 0.1, "schedule": "halve@50%"}
 
 
@@ -29,7 +30,7 @@ def toy_data():
 
 
 def phased(**settings):
-    given = {"rule": "softhebb", "net": NET, "layerwise": True, "epochs": 2, "rates": [0.05, 0.02], "readout": READOUT}
+    given = {"rule": "softhebb", "net": NET, "epochs": 2, "phase": LAYERS, "readout": READOUT}
     return toy_recipe(**{**given, **settings})
 
 
@@ -38,10 +39,10 @@ def by_hand(recipe, data):
     net = prepare(recipe, data).net  # for its initial weights
     order = torch.Generator().manual_seed(recipe.seed)
     hidden = [net[:3], net[3:6]]  # norm, linear, triangle
-    for place, lr in enumerate(recipe.rates):
+    for place, table in enumerate(LAYERS):
         weight = hidden[place][1].weight
         rule = altprop.SoftHebb(hidden[place], example=torch.zeros(1, weight.shape[1]), readout=False)
-        for _ in range(recipe.epochs):
+        for _ in range(table["epochs"]):
             for x, _ in batches(data.x_train, data.y_train, recipe.batch, generator=order):
                 with torch.no_grad():
                     for below in hidden[:place]:
@@ -49,7 +50,7 @@ def by_hand(recipe, data):
                 weight.grad = None
                 rule.train().credit(x)
                 distance = (weight.norm(dim=1, keepdim=True) - 1).abs() + 1e-10
-                weight.data -= lr * distance**0.5 * weight.grad
+                weight.data -= table["lr"] * distance**0.5 * weight.grad
     told = recipe.readout
     net.eval()
     with torch.no_grad():
@@ -120,15 +121,17 @@ def test_unlabelled_samples_are_what_the_layers_below_learn_from(monkeypatch):
     assert sum(count for rule, count in seen if rule == "bp") == 5 * 60
 
 
-@pytest.mark.parametrize("place", [("below", 1, 2), ("below", 3, 3), ("readout", 0, 0), ("readout", 3, 1)])
+@pytest.mark.parametrize(
+    "place", [("below", 1, 2), ("below", 1, 3), ("below", 2, 0), ("below", 3, 3), ("readout", 0, 0), ("readout", 3, 1)]
+)
 def test_stopped_anywhere_and_resumed_is_the_same(tmp_path, place):
-    """The readout is a run of its own, with checkpoints of its own."""
+    """Layer 1, layer 2, the readout: at the first batch of one, in its middle, and where it ends."""
     data, recipe = toy_data(), phased()
     run_recipe(recipe, data, out=tmp_path / "whole")
     part, at, batch = place
 
     def stop(epoch, epochs, index, count, loss):
-        if (epochs, epoch, index) == (4 if part == "below" else 5, at, batch):
+        if (epochs, epoch, index) == (9, at + 4 * (part == "readout"), batch):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
@@ -143,7 +146,7 @@ def test_a_run_that_has_ended_is_only_read(tmp_path, monkeypatch):
     """Features of all samples, computed again for nothing."""
     data, recipe = toy_data(), phased()
     whole = run_recipe(recipe, data, out=tmp_path / "run")
-    monkeypatch.setattr(phases, "_features", None)
+    monkeypatch.setattr(head, "_features", None)
     again = resume_run(tmp_path / "run", data={"train": toy_tensors(), "test": toy_tensors(30, seed=1)})
     assert same_bits(again.net.state_dict(), whole.net.state_dict()) and again.metrics == whole.metrics
     assert again.train_accuracy == pytest.approx(whole.train_accuracy)
@@ -175,8 +178,10 @@ def test_augmentation_computes_anew_and_moves_nothing_below(monkeypatch):
     x, y = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
     data = from_torch((x, y), (x[:12], y[:12]))
     heads = []
-    monkeypatch.setattr(phases, "_head", lambda *a, make=phases._head: heads.append(make(*a)) or heads[-1])
-    recipe = phased(net="norm-conv4k3r1-pool2-3", rates=[0.05], readout={**READOUT, "augment": "flip", "dropout": 0.5})
+    monkeypatch.setattr(head, "_head", lambda *a, make=head._head: heads.append(make(*a)) or heads[-1])
+    recipe = phased(
+        net="norm-conv4k3r1-pool2-3", phase=LAYERS[:1], readout={**READOUT, "augment": "flip", "dropout": 0.5}
+    )
     result = run_recipe(recipe, data)
     before = run_recipe(recipe.with_(readout={**READOUT, "augment": None, "dropout": 0.5}), data).net.state_dict()
     after = result.net.state_dict()
@@ -202,17 +207,11 @@ def test_beside_the_layers_below_the_readout_has_its_own_optimizer():
     assert [optimizer.param_groups[0]["lr"] for optimizer in learner.optimizers] == [0.25, 0.25, 0.125]
 
 
-def test_as_many_rates_as_layers():
-    """A rate too few would fall on another layer."""
-    with pytest.raises(RunError, match=r"1 rates came for 2 layers.*one each"):
-        prepare(phased(rates=[0.1]), toy_data())
-
-
 def test_a_norm_before_the_readout_is_refused():
     """No phase would move its statistics, and the readout would see features that nothing has centred."""
     with pytest.raises(RunError, match="BatchNorm1d stands above all layers that learn"):
-        prepare(phased(net="6-norm-8-norm-3", rates=[0.1]), toy_data())
-    prepare(phased(net="6-norm-8-norm-3", rates=[], layerwise=False, readout={}), toy_data())
+        prepare(phased(net="6-norm-8-norm-3", phase=[]), toy_data())
+    prepare(phased(net="6-norm-8-norm-3", phase=[], readout={}), toy_data())
 
 
 @pytest.mark.parametrize(
@@ -235,7 +234,7 @@ def test_features_are_of_a_linear_readout():
     images = torch.rand(12, 1, 4, 4), torch.arange(12) % 3
     top = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 2), nn.Flatten())
     with pytest.raises(RunError, match="end the net in a Linear"):
-        prepare(phased(net=None, rates=[]), from_torch(images, images), top)
+        prepare(phased(net=None, phase=[]), from_torch(images, images), top)
 
 
 def test_a_frozen_layer_has_its_statistics():
@@ -248,18 +247,16 @@ def test_a_frozen_layer_has_its_statistics():
 
 def test_random_layers_get_a_readout_that_has_not_learned_yet(monkeypatch):
     """The control would begin its readout where labels have led it before, on features of another scale."""
-    seen, make = [], phases._head
-    monkeypatch.setattr(
-        phases, "_head", lambda *a: seen.append(a[0].rule.layers[-1].synapse.weight.clone()) or make(*a)
-    )
-    recipe = phased(rule="shallow", layerwise=False, rates=[])
+    seen, make = [], head._head
+    monkeypatch.setattr(head, "_head", lambda *a: seen.append(a[0].rule.layers[-1].synapse.weight.clone()) or make(*a))
+    recipe = phased(rule="shallow", phase=[])
     result = run_recipe(recipe, toy_data())
     assert torch.equal(seen[0], prepare(recipe, toy_data()).net[6].weight)
     assert all(parameter.requires_grad for parameter in result.net.parameters())
 
 
 def test_a_readout_killed_before_its_first_checkpoint_begins_anew(tmp_path, monkeypatch):
-    """What is left of it must not stand in the way."""
+    """What is left of it must not stand in the way, and the layers below are not trained again."""
     data, recipe = toy_data(), phased()
     whole = run_recipe(recipe, data, out=tmp_path / "whole")
 
@@ -267,12 +264,14 @@ def test_a_readout_killed_before_its_first_checkpoint_begins_anew(tmp_path, monk
         raise ArithmeticError
 
     with monkeypatch.context() as patch:
-        patch.setattr(phases, "train", killed)
+        patch.setattr(head, "_features", killed)
         with pytest.raises(ArithmeticError):
             run_recipe(recipe, data, out=tmp_path / "parts")
-    assert (tmp_path / "parts" / "readout").is_dir()
+    trained = []
+    monkeypatch.setattr(train, "_epoch", lambda at, *a, make=train._epoch: trained.append(at) or make(at, *a))
     result = resume_run(tmp_path / "parts", data={"train": toy_tensors(), "test": toy_tensors(30, seed=1)})
-    assert same_bits(result.net.state_dict(), whole.net.state_dict())
+    assert same_bits(result.net.state_dict(), whole.net.state_dict()) and len(trained) == 5
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
 
 
 def test_online_learning_sample_by_sample():
@@ -332,14 +331,15 @@ def test_greedy_training_holds_one_layer():
 
     def peaks(depth):
         net = "-".join(["64", *["norm-64"] * depth, "3"])
-        learner = prepare(phased(net=net, rates=[], epochs=1), data)
-        found = []
-        for epoch in range(depth):
-            learner.enter(epoch)
+        learner = prepare(phased(net=net, phase=[{"name": "layer *", "epochs": 1}], epochs=1), data)
+        found, below = [], learner.rule.layers[:-1]
+        for turn in range(depth):
+            learner.stand(turn)
+            learner.enter(0)
             found.append(peak_activation_bytes(learner.rule, x, None))
             learner.step(x, data.y_train)
-            learning = [layer for layer in learner.hidden if layer.synapse.weight.requires_grad]
-            assert learning == learner.hidden[epoch : epoch + 1]
+            learning = [layer for layer in below if layer.synapse.weight.requires_grad]
+            assert learning == below[turn : turn + 1]
         return found
 
     few, many = peaks(2), peaks(8)

@@ -9,6 +9,7 @@ from altprop import RULES
 from altprop.cli.settings import parse_settings
 from altprop.optim import RATES
 from altprop.run.recipe import (
+    PhaseTable,
     Readout,
     Recipe,
     RunError,
@@ -34,9 +35,14 @@ FULL = {
 }  # fmt: skip
 
 
-PHASED = {  # what only rules take whose hidden layers learn without labels
-    "rule": "softhebb", "arguments": {"inverse_temperature": [1.0, 0.5]}, "rates": [0.08, 0.005], "power": 0.75,
-    "layerwise": True, "optimizer": "norm_sgd", "init": "radius25", "act": "triangle0.7,triangle",
+PHASED = {
+    "rule": "softhebb", "arguments": {"inverse_temperature": [1.0, 0.5]}, "power": 0.75,
+    "phase": [
+        {"name": "layer *", "epochs": 3, "beside": False, "batch": 7, "optimizer": "sgd", "lr": 0.08, "power": 0.25,
+         "momentum": 0.25, "nesterov": True, "eps": 0.125, "weight_decay": 1e-7, "schedule": "halve@50%"},
+        {"name": "layer 2", "lr": 0.005},
+    ],
+    "optimizer": "norm_sgd", "init": "radius25", "act": "triangle0.7,triangle",
     "readout": {
         "by": "hebbian", "strength": 1.0,
         "epochs": 50, "batch": 32, "optimizer": "adam", "lr": 0.001, "momentum": 0.5, "weight_decay": 1e-5,
@@ -55,6 +61,7 @@ def test_toml_there_and_back(tmp_path):
     """A resumed run would otherwise go on by another recipe than the one it began with."""
     assert {*FULL, *PHASED} == set(Recipe.model_fields), "a new key belongs into this test"
     assert PHASED["readout"].keys() == Readout.model_fields.keys(), "a new key belongs into this test"
+    assert PHASED["phase"][0].keys() == PhaseTable.model_fields.keys(), "a new key belongs into this test"
     for given in (FULL, PHASED):
         recipe = make_recipe(**given)
         assert tomllib.loads(recipe.toml()).items() >= given.items()
@@ -117,9 +124,6 @@ BAD = {
     "arguments no table": ({"arguments": [1]}, ["arguments"]),
     "argument a list": ({"rule": "fa", "arguments": {"scale": [1.0]}}, ["argument scale=[1.0]", "give a number"]),
     "argument a table": ({"rule": "fa", "arguments": {"scale": {"a": 1}}}, ["argument scale={'a': 1}"]),
-    "rates of a rule with labels": ({"rates": [0.1]}, ["rates came", "'bp'", "softhebb"]),
-    "layers one after another with labels": ({"layerwise": True}, ["layerwise came", "'bp'"]),
-    "layers one after another alone": ({"rule": "softhebb", "layerwise": True}, ["epochs of the readout"]),
     "readout where all learn by labels": ({"readout": {"epochs": 3}}, ["readout came", "'bp'", "leave it out"]),
     "readout key": ({"rule": "softhebb", "readout": {"epoch": 3}}, ["readout.epoch = 3"]),
     "readout by": ({"rule": "softhebb", "readout": {"by": "rigde"}}, ["readout.by = 'rigde'", "'ridge'"]),

@@ -5,6 +5,7 @@ from altprop.core.layer import Layer, layers
 from altprop.core.local import Ready, Trace, correlate, drive, forward, learn, pull, push, slope
 from altprop.core.loss import LOSSES, Weighted, bare, weighed
 from altprop.core.passes import ascend, descend
+from altprop.core.phase import Phase
 from altprop.core.rule import Claims, Rule, Suits
 from altprop.core.stages import Staged
 from altprop.core.steps import accumulate
@@ -12,7 +13,8 @@ from altprop.core.warning import RuleWarning
 from altprop.limits import Refused
 
 __all__ = [
-    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "RuleWarning", "Staged",
+    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Phase", "Ready", "Refused", "Rule", "RuleWarning",
+    "Staged",
     "Suits", "Trace", "Weighted", "accumulate", "ascend", "bare", "correlate", "descend", "draw_feedback", "drive",
     "forward", "layers", "learn", "project", "pull", "push", "slope", "weighed",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from altprop.core.feedback import Feedback
 from altprop.core.layer import Layer, is_dense, is_sequence, layers, parts
 from altprop.core.local import Ready
 from altprop.core.loss import Weighted, bare, find_loss, targets
+from altprop.core.phase import Phase
 from altprop.core.steps import DROPOUTS, bends
 from altprop.limits import Refused
 
@@ -105,6 +106,10 @@ class Rule(nn.Module, ABC):
 
         x (N, *in); y labels (N,) or targets (N, C), perhaps ``Weighted``.
         ``ready(layer)`` is called as soon as a layer's gradient is complete."""
+
+    def phases(self) -> list[Phase]:
+        """What a run of this rule is made of, in its order."""
+        return [Phase("all", (self,), self.credit)]
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

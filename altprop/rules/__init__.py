@@ -45,8 +45,15 @@ RULES: dict[str, type[Rule]] = {
     "stdp": STDP,
 }
 
+HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer alone: the rule, and its arguments
+    "descent": ("bp", {}),
+    "hebbian": ("softhebb", {"supervised": True}),
+    "ridge": ("bp", {}),  # which are solved, and only measured by it
+    "svc": ("bp", {}),
+}
+
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA", "SOM",
-    "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja", "PEPITAHebbian",
+    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA",
+    "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja", "PEPITAHebbian",
     "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

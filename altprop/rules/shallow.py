@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, Suits, ascend, descend, learn
+from altprop.core import Claims, Phase, Ready, Rule, Suits, ascend, descend, learn
+from altprop.core.phase import modules_of
 
 
 class Shallow(Rule):
@@ -34,3 +35,10 @@ class Shallow(Rule):
         for trace, delta in descend(traces, e / len(x)):
             learn(trace, delta, ready)
         return loss
+
+    def phases(self) -> list[Phase]:
+        """Of the hidden layers norms alone move; by themselves they do so before the readout learns."""
+        *hidden, last = self.layers
+        below = (*(module for layer in hidden for module in modules_of(layer)), last.inlet)
+        readout = Phase("readout", modules_of(last), self.credit, beside=True)
+        return [Phase("hidden", below, self.credit), readout] if hidden else [readout]

@@ -16,7 +16,8 @@ Deviations from the paper:
     1. The noise is Gaussian and divided by its variance, so that the mirror's rate does not depend on it; the authors'
        code draws it uniformly from 0.1 [-.5, .5) and does not divide.
     2. B decays at ``mirror_decay``; the code's limit of its norm has no effect.
-    3. One mirror batch for each batch of training; the authors' code mirrors an epoch before the first, too.
+    3. The authors' code mirrors for an epoch before it trains: the phase "mirror", which is left out unless a recipe
+       gives it epochs.  Then, as there, one mirror batch follows each batch of training.
     4. Padded convolutions: a weight at the kernel's edge also sums products with padded zeros, which makes its image
        smaller (on 8 x 8 maps B is left 5 degrees off), and noise that is padded by reflection is not white.
 Easily confused with: Kolen-Pollack learning, which needs no noise but the same increment at both synapses.
@@ -34,10 +35,12 @@ from torch import Tensor, nn
 from altprop.core import (
     Claims,
     Layer,
+    Phase,
     Ready,
     Refused,
     Rule,
     Suits,
+    Trace,
     accumulate,
     ascend,
     correlate,
@@ -81,10 +84,24 @@ class WM(Rule):
         traces = ascend(self.layers, x, reach=1)
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
         if self.training:
-            self.mirror([self.noise * torch.randn_like(trace.x) for trace in traces[1:]])  # (N, *in_l)
+            self.mirror(self._noise(traces))
         for trace, delta in descend(traces, e / len(x), self.feedback):
             learn(trace, delta, ready)
         return loss
+
+    def phases(self) -> list[Phase]:
+        return [Phase("mirror", (self.feedback,), self._hear, labels=False, epochs=0), *super().phases()]
+
+    @torch.no_grad()
+    def _hear(self, x: Tensor, y: None = None, ready: Ready | None = None) -> Tensor:
+        """A batch of noise alone, as many samples of it as x (N, *in) has."""
+        self.mirror(self._noise(ascend(self.layers, x, reach=1)))
+        for layer in self.layers if ready is not None else ():
+            ready(layer)  # type: ignore[misc]
+        return x.new_zeros(())
+
+    def _noise(self, traces: Sequence[Trace]) -> list[Tensor]:
+        return [self.noise * torch.randn_like(trace.x) for trace in traces[1:]]  # (N, *in_l)
 
     @torch.no_grad()
     def mirror(self, noise: Sequence[Tensor]) -> None:

@@ -37,7 +37,8 @@ def check_domain(rule: str, data: Dataset) -> None:
 def check_units(rule: Rule, x: Tensor) -> dict[str, dict[str, int]]:
     """What to write down of hidden layers that learned without labels from x (N, *in): layer name -> units that never
     win; empty where none compete.  Warns, a line a layer, where most units never win or answer all samples alike."""
-    layers = rule.layers[: len(rule.layers) - bool(getattr(rule, "readout", False))]
+    untaught = {module for phase in rule.phases() if not phase.labels for module in phase.moves}
+    layers = [layer for layer in rule.layers if layer.synapse in untaught]
     if rule.claims.labels or not layers:
         return {}
     units = {layer.name: len(layer.synapse.get_parameter("weight")) for layer in layers}

@@ -14,16 +14,15 @@ from torch import Tensor, nn
 from altprop.core import Layer, RuleWarning
 from altprop.data import Dataset, advice, from_torch
 from altprop.panels.probes import probe
-from altprop.run.checks import check_units
 from altprop.run.directory.store import RunDirectory, check_free, describe, write_atomically
 from altprop.run.directory.tensors import fill
+from altprop.run.head import scratch_of
 from altprop.run.inputs import example_of, preprocessed, suited_data
 from altprop.run.isolated import borrowed, isolated
 from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
 from altprop.run.machine import within_memory
 from altprop.run.metrics import evaluate, judge, standard, test_scores, units_of
 from altprop.run.model import Model
-from altprop.run.phases import read_out
 from altprop.run.recipe import Recipe, RunError, make_recipe
 from altprop.run.result import Loaded, Result
 from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
@@ -86,7 +85,7 @@ def run_recipe(
     with borrowed(net):
         learner = prepare(recipe, data, net, cuts=cuts)
         run = None if out is None else RunDirectory.create(Path(out), learner.recipe, learner.data)
-        return _train(learner, Position(), run, progress, report)
+        return _train(learner, run, progress, report)
 
 
 @isolated()
@@ -128,21 +127,22 @@ def resume_recipe(
         if run.data().get("weighted", False) != weighted:
             what = f"{path} was trained {'without' if weighted else 'with'} weights of its samples"
             raise RunError(f"{what}: go on with the same, as sample_weight=...")
-        return _train(learner, resume(learner, run), run, progress, report)
+        return _train(learner, run, progress, report, begun=True)
 
 
-def _train(learner: Learner, position: Position, run: RunDirectory | None, progress: Any, report: Any) -> Result:
-    accuracy, fresh = None, position.step == 0
+def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: Any, begun: bool = False) -> Result:
+    position, accuracy, fresh = Position(), None, not begun
     try:
         if run is not None and run.ended:
             fill(learner.rule, run.finished(), run.path)
             position.rows = run.metrics()
         else:
-            train(learner, position, run, progress, report)
-            position.rows[-1] |= check_units(learner.rule, learner.data.x_train)
-            if run is not None:
-                run.log(position.rows)
-            accuracy = read_out(learner, position, run, progress, report) if learner.hidden else None
+            with scratch_of(learner, run):
+                position = resume(learner, run) if run is not None and begun else position
+                fresh = position.step == 0
+                at = train(learner, position, run, progress, report)
+                accuracy = evaluate(at.rule, at.data.x_train, at.data.y_train)[1]
+            learner.let_all_learn()
             if run is not None:
                 run.finish(learner.net.state_dict(), learner.rule.state_dict())
         if run is not None and not (run.path / "measures.json").exists():

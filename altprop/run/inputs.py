@@ -114,7 +114,8 @@ def weigh(data: Dataset, recipe: Recipe, rule: Rule) -> Dataset:
     Raises ``RunError`` where nothing that learns would hear of them, ``DataError`` for weights that do not fit."""
     if data.weights is None and recipe.class_weight is None:
         return data
-    silent = recipe.readout.by != "descent" or not getattr(rule, "readout", True) or recipe.arguments.get("supervised")
+    taught = any(phase.labels for phase in rule.phases())
+    silent = recipe.readout.by != "descent" or not taught or recipe.arguments.get("supervised")
     if silent or not rule.weighs:
         what = f"weights came for rule '{recipe.rule}'" + (" without a readout by descent" if silent else "")
         raise RunError(f"{what}, which has no error that they could multiply: leave them out, or use 'dfa' or 'bp'")

@@ -24,6 +24,7 @@ from altprop.run.checks import check_batch, check_domain, check_readout
 from altprop.run.inputs import augmentation, check_square, preprocessed, suited_data, weigh
 from altprop.run.machine import check_room, check_threads, find_device
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
+from altprop.run.phases import Turn, find_turns, parameters_of, spelled
 from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError, as_signature, rule_arguments
 
@@ -32,31 +33,59 @@ SMALL = 5000  # training samples; below this many an epoch is so short that more
 
 @dataclass
 class Learner:
-    """Everything a run needs, built."""
+    """A rule at work: everything a run needs, built, and standing in one of its turns."""
 
     recipe: Recipe
     data: Dataset
     net: nn.Module
     rule: Rule
-    optimizers: list[torch.optim.Optimizer]  # one, or with ``stream`` one for each layer
-    schedule: Callable[[float], float]  # epoch from 0 -> factor of the learning rate
+    turns: list[Turn]
     order: torch.Generator  # of the training samples, and of what augmentation does to them
     augment: Callable[[Tensor, torch.Generator], Tensor]
-    still: Sequence[nn.Module] = ()  # modules in eval mode: what they say, statistics too, stays as it is
-    turn: int = 0  # the layer that learns, where they learn one after another
-    plastic: frozenset[nn.Parameter] = frozenset()  # those of the layers that may learn, when it is their turn
+    plastic: frozenset[nn.Parameter]  # what may learn, when it is its turn
+    before: int = 0  # epochs of the turns before
+    planned: int = 0  # epochs of the whole run
+    solve: Callable[[], None] | None = None  # in place of all batches, where what learns is computed
+    scratch: Path | None = None  # a folder for what does not fit into memory
+    at: Learner | None = None  # what is at work in the turn under way: itself, or a head on top of it
+
+    def __post_init__(self) -> None:
+        self.planned = self.planned or sum(turn.epochs for turn in self.turns)
+        self.stand(0)
+
+    def stand(self, index: int) -> None:
+        """Take the turn of that number: its optimizers and schedule, anew."""
+        self.turn = self.turns[index]
+        self.before = self.before if index == 0 else sum(turn.epochs for turn in self.turns[:index])
+        self.let_all_learn()
+        parts = [
+            (own, parameters_of(phase.moves)) for phase, own in zip(self.turn.phases, self.turn.recipes, strict=True)
+        ]
+        self.streaming = streams(self.turn.recipe, self.rule)
+        self.steppers = make_optimizers(self.rule, parts, self.streaming)
+        self.schedule = find_schedule(self.turn.recipe.schedule, self.turn.epochs)
 
     @property
-    def hidden(self) -> list[Layer]:
-        """The layers below the readout, if it learns after them, or else none."""
-        return self.rule.layers[:-1] if self.recipe.readout.after else []
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        return list(self.steppers.values())
+
+    @property
+    def rate(self) -> float | None:
+        """That of the first thing that is stepped."""
+        return None if self.solve else self.optimizers[0].param_groups[0]["lr"]
+
+    @property
+    def reads(self) -> bool:
+        """Whether the output means something: the last layer has learned, or learns in this turn."""
+        reached = self.turns[: self.turns.index(self.turn) + 1]
+        last = set(self.rule.layers[-1].synapse.parameters())
+        return not last or any(last & turn.moved for turn in reached)
 
     @property
     def samples(self) -> tuple[Tensor, Tensor]:
-        """(x, y) of an epoch: layers that learn before the readout and without labels see the unlabelled samples,
-        where there are any."""
+        """(x, y) of an epoch: phases without labels see the unlabelled samples, where there are any."""
         x = self.data.x_unlabelled
-        if x is None or not self.hidden or self.rule.claims.labels:
+        if x is None or self.turn.labels:
             return self.data.x_train, self.data.y_train
         return x, self.data.y_train.new_zeros(len(x), *self.data.y_train.shape[1:])
 
@@ -65,43 +94,32 @@ class Learner:
         """(N,): what each of ``samples`` counts, where they have labels to be taught by."""
         return self.data.weights if self.samples[0] is self.data.x_train else None
 
-    @property
-    def epochs(self) -> int:
-        """Those of the recipe, once a layer where layers learn one after another."""
-        return (self.recipe.epochs or 0) * (len(self.hidden) if self.recipe.layerwise else 1)
-
     def enter(self, epoch: int) -> None:
-        """Set train mode, the layers that learn and the learning rate of an epoch, counted from 0."""
-        self.rule.train()
-        if self.hidden and not self.recipe.layerwise:
-            self.let_learn(self.hidden)
-        elif self.recipe.layerwise:
-            self.turn = epoch // (self.recipe.epochs or 1)
-            self.let_learn(self.hidden[self.turn : self.turn + 1])
-            below = [layer for layer in self.hidden[: self.turn] if self.plastic & set(layer.synapse.parameters())]
-            # A norm behind the last of them stands before the layer that learns.
-            self.still = [part for layer in below for part in (layer.inlet, layer.synapse)]
-            self.still += [layer.activation for layer in below[:-1]]
-        for module in self.still:
-            module.eval()
+        """Set modes, what learns and the learning rates of an epoch of the turn, counted from 0."""
+        moved = self.turn.moved
+        for parameter in self.plastic:
+            parameter.requires_grad_(parameter in moved)
+        self.rule.eval()
+        self.rule.training = True
+        for module in self.turn.moves:
+            module.train()
         self.anneal(epoch)
 
-    def let_learn(self, layers: Sequence[Layer]) -> None:
-        """These layers alone, and of them what was not frozen from the start."""
-        turn = {parameter for layer in layers for parameter in layer.synapse.parameters()}
-        for parameter in (parameter for layer in self.rule.layers for parameter in layer.synapse.parameters()):
-            parameter.requires_grad_(parameter in turn and parameter in self.plastic)
+    def let_all_learn(self) -> None:
+        for parameter in self.plastic:
+            parameter.requires_grad_()
 
     def hand_back(self) -> None:
         """Rule and net as they are used: in eval mode, no gradients left over, a net that the run built not frozen."""
+        self.let_all_learn()
         self.rule.eval()
         self.rule.zero_grad(set_to_none=True)
         if self.recipe.net != "custom":
             self.net.requires_grad_()
 
     def anneal(self, epoch: float) -> None:
-        """Set the learning rate of an epoch, counted from 0, or of a moment in it."""
-        factor = self.schedule(epoch % (self.recipe.epochs or 1))
+        """Set the learning rate of an epoch of the turn, counted from 0, or of a moment in it."""
+        factor = self.schedule(epoch)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
@@ -109,19 +127,21 @@ class Learner:
     def step(self, x: Tensor, y: Tensor) -> float:
         """One batch: credit, then the optimizer's step unless the loss is not finite; with ``stream`` each layer's step
         as soon as it can.  Returns the loss."""
-        if streams(self.recipe, self.rule):
-            labels: Any = None if self.hidden and not self.rule.claims.labels else y
-            return self.rule.credit(x, labels, ready=self._update).item()
-        self.optimizers[0].zero_grad()
-        loss = self.rule.credit(x, y).item()
+        labels = y if self.turn.labels else None
+        if self.streaming:
+            return self.turn.step(x, labels, ready=self._update).item()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss = self.turn.step(x, labels).item()
         if isfinite(loss):  # else the weights are left as they are, so that the layer that broke can be told
-            self.optimizers[0].step()
+            for optimizer in self.optimizers:
+                optimizer.step()
         return loss
 
     def _update(self, layer: Layer) -> None:
-        optimizer = self.optimizers[self.rule.layers.index(layer)]
-        optimizer.step()
-        optimizer.zero_grad()
+        if layer in self.steppers:
+            self.steppers[layer].step()
+            self.steppers[layer].zero_grad()
 
 
 def prepare(
@@ -151,18 +171,18 @@ def prepare(
     rule = build_rule(recipe, net, as_input(data.x_train[:1].to(device)), cuts)
     if rule.classes != data.outputs:
         raise RunError(f"the net has {rule.classes} outputs, but the data has {data.outputs}: end it in {data.outputs}")
-    schedule = find_schedule(recipe.schedule, recipe.epochs or 1)
     data = weigh(data, recipe, rule)
     _freeze(recipe, rule)
     check_readout(recipe, rule, data)
-    check_batch(recipe, net)
+    turns = find_turns(recipe, rule)
+    for turn in turns:
+        check_batch(turn.recipe, net)
     check_room(rule, min(recipe.batch, len(data.x_train)))
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
     augment = augmentation(recipe, data)
-    plastic = frozenset(parameter for parameter in net.parameters() if parameter.requires_grad)
-    optimizers = make_optimizers(recipe, rule)
-    return Learner(recipe, data, net, rule, optimizers, schedule, order, augment, plastic=plastic)
+    plastic = frozenset(parameter for parameter in rule.parameters() if parameter.requires_grad)
+    return Learner(spelled(recipe, turns), data, net, rule, turns, order, augment, plastic)
 
 
 def load_data(recipe: Recipe, table: TableEncoding | None = None) -> Dataset:

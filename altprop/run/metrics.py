@@ -110,7 +110,7 @@ def standard(accuracy: float | None, y: Tensor) -> Standard:
 def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
     """One row of metrics; the training part is seen as far as the test part is large, to cost as little."""
     row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, **_accuracies(learner, position)}
-    row |= {"seconds": round(position.seconds, 4), "lr": learner.optimizers[learner.turn].param_groups[0]["lr"]}
+    row |= {"seconds": round(position.seconds, 4), "lr": learner.rate}
     for name in _wanted(learner):
         row[name] = _taken(name, learner, position.refused)
     return row
@@ -130,7 +130,7 @@ def _wanted(learner: Learner) -> list[str]:
     if not learner.recipe.measure:
         return []
     own = [] if learner.rule.claims.labels else ["unit_norm"]
-    return [*own, *([] if learner.hidden else ["angle_to_bp", "feedback_angle"]), "weight_norm"]
+    return [*own, *(["angle_to_bp", "feedback_angle"] if learner.reads else []), "weight_norm"]
 
 
 def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, Any] | None:
@@ -145,7 +145,7 @@ def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, An
 
 def _accuracies(learner: Learner, position: Position) -> dict[str, Any]:
     data, rule = learner.data, learner.rule
-    if learner.hidden:  # the readout has not learned yet
+    if not learner.reads:  # the last layer has not learned yet
         return dict.fromkeys(("loss", "train_accuracy", "test_loss", "test_accuracy"))
     few, units = len(data.x_test), units_of(data)
     test = judge(rule, data.x_test, data.y_test, units)
@@ -156,6 +156,8 @@ def _accuracies(learner: Learner, position: Position) -> dict[str, Any]:
         "test_loss": test.loss,
         "test_accuracy": test.accuracy,
     }
+    if learner.solve is not None:  # which knows no batches
+        row["loss"] = None
     if test.balanced_accuracy is not None:
         row["test_balanced_accuracy"] = test.balanced_accuracy
     if data.x_val is not None and data.y_val is not None:

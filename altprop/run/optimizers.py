@@ -6,14 +6,14 @@ import copy
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import cos, pi
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from altprop.core import Rule
+from altprop.core import Layer, Rule
 from altprop.limits import shorten, shown
 from altprop.optim import NormSGD
 from altprop.run.recipe import Recipe, RunError, nearest
@@ -62,30 +62,46 @@ def find_schedule(text: str, epochs: int) -> Callable[[float], float]:
     return lambda epoch: SCHEDULES[name](epoch, epochs, milestones)
 
 
-def make_optimizers(recipe: Recipe, rule: Rule) -> list[torch.optim.Optimizer]:
-    """One for all parameters, or one a layer where each is stepped by itself."""
-    groups = [rule.param_groups(recipe.lr or 0.0)]
-    recipes = [recipe]
-    if streams(recipe, rule):
-        recipes = _recipes(recipe, rule)
-        groups = [rule.groups_of(layer, own.lr or 0.0) for layer, own in zip(rule.layers, recipes, strict=True)]
-    optimizers = [OPTIMIZERS[own.optimizer or "sgd"](group, own) for group, own in zip(groups, recipes, strict=True)]
-    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+def make_optimizers(
+    rule: Rule, parts: Sequence[tuple[Recipe, set[nn.Parameter]]], streaming: bool
+) -> dict[Layer | int, torch.optim.Optimizer]:
+    """One for all parameters with the same settings, by its number, or one a layer where each is stepped by itself.
+
+    parts: of each phase its recipe, and what moves in it."""
+    made: dict[Layer | int, torch.optim.Optimizer] = {}
+    for recipe, moved in parts if streaming else _joined(parts):
+        groups = _groups(rule, recipe, moved)
+        if not streaming:
+            made[len(made)] = _optimizer(groups, recipe)
+        else:
+            own = [each for each in rule.layers if each not in made and moved & set(each.synapse.parameters())]
+            for layer in own:
+                made[layer] = _optimizer(rule.groups_of(layer, recipe.lr or 0.0), recipe)
+    return made
+
+
+def _joined(parts: Sequence[tuple[Recipe, set[nn.Parameter]]]) -> list[tuple[Recipe, set[nn.Parameter]]]:
+    """Those that follow each other and have the same settings, as one."""
+    joined: list[tuple[Recipe, set[nn.Parameter]]] = []
+    for recipe, moved in parts:
+        if joined and joined[-1][0] == recipe:
+            moved = moved | joined.pop()[1]
+        joined.append((recipe, moved))
+    return joined
+
+
+def _groups(rule: Rule, recipe: Recipe, moved: set[nn.Parameter]) -> list[dict[str, Any]]:
+    """The rule's groups, and of them what moves."""
+    groups = rule.param_groups(recipe.lr or 0.0)
+    own = [{**group, "params": [p for p in group["params"] if p in moved]} for group in groups]
+    return [group for group in own if group["params"]] or own[:1]
+
+
+def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    optimizer = OPTIMIZERS[recipe.optimizer or "sgd"](groups, recipe)
+    for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
-    return optimizers
-
-
-def _recipes(recipe: Recipe, rule: Rule) -> list[Recipe]:
-    """For each layer one that says how it is stepped: by a rate of its own, and the readout by its own optimizer."""
-    reads = bool(getattr(rule, "readout", False))
-    hidden = len(rule.layers) - reads
-    if len(recipe.rates) not in (0, hidden):
-        raise RunError(f"{len(recipe.rates)} rates came for {hidden} layers that learn without labels: give one each")
-    own = [recipe.with_(lr=rate) for rate in recipe.rates] or [recipe] * hidden
-    head = recipe.readout
-    settings = {key: getattr(head, key) for key in ("optimizer", "momentum", "weight_decay")}
-    settings["lr"] = head.lr or recipe.lr  # of a readout in closed form, which takes no step
-    return [*own, recipe.with_(**settings, nesterov=False)] if reads else own
+    return optimizer
 
 
 def restore(optimizer: torch.optim.Optimizer, saved: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -1,177 +1,123 @@
-"""The readout after the layers below it: the last layer learns by labels from what they say of every sample, computed
-once, without a graph, and kept in memory or in a file.  What descends is a run of its own in the run, in ``readout/``;
-what is solved in closed form is one row of metrics."""
+"""What a run is made of: the phases of its rule, each with the settings that the recipe's tables give it."""
 
 from __future__ import annotations
 
-import math
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from time import perf_counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from altprop.core import Layer
-from altprop.data import Dataset, as_input, batches
-from altprop.measure import FITS
-from altprop.nets import BitDropout
-from altprop.run.directory.store import RunDirectory
-from altprop.run.learner import Learner, prepare
-from altprop.run.metrics import evaluate, measured_row
-from altprop.run.readout import Readout
-from altprop.run.recipe import RunError
-from altprop.run.train import Position, Progress, resume, train
+from altprop.core import Phase, Rule
+from altprop.limits import shorten
+from altprop.optim import RATES
+from altprop.run.optimizers import find_schedule
+from altprop.run.readout import READOUT
+from altprop.run.recipe import Recipe, RunError, nearest
 
-FOLDER = "readout"  # in the run directory
-BATCH = 250  # of the samples whose features are computed at once
+OF_THE_FIRST = ("batch", "schedule")  # of phases beside each other: how their batches come
 
 
-def read_out(
-    learner: Learner,
-    position: Position,
-    run: RunDirectory | None,
-    progress: Progress | None = None,
-    report: Callable[[dict[str, Any]], None] | None = None,
-) -> float | None:
-    """Train the last layer as ``recipe.readout`` says; its epochs are added to ``position.rows`` behind those before.
+@dataclass(frozen=True)
+class Turn:
+    """Phases that learn beside each other, batch by batch, by the step of the first; mostly there is one."""
 
-    Returns the accuracy on the training part.  Raises ``Interrupted``, after which ``resume_run`` goes on."""
-    learner.let_learn(learner.rule.layers[-1:])
-    before = (len(position.rows), position.step, position.seconds)
-    with _folder(run) as scratch:
-        head = _head(learner, scratch)
-        if learner.recipe.readout.by in FITS:
-            taught = _solve(head, learner.recipe.readout)
-        else:
-            taught = _descend(head, run, progress, None if report is None else lambda row: report(_behind(row, before)))
-        position.rows += [_behind(row, before) for row in taught.rows]
-        accuracy = evaluate(head.rule, head.data.x_train, head.data.y_train)[1]
-    learner.let_learn(learner.rule.layers)
-    if run is not None:
-        run.log(position.rows)
-    return accuracy
+    phases: tuple[Phase, ...]
+    recipes: tuple[Recipe, ...]  # one for each: the run's, with the settings of its own
+    epochs: int
+    head: bool = False  # whether what learns is the last layer, on top of what has learned
 
+    @property
+    def name(self) -> str:
+        return " + ".join(phase.name for phase in self.phases)
 
-def _descend(head: Learner, run: RunDirectory | None, progress: Any, report: Any) -> Position:
-    own, start = None, Position()
-    if run is not None and (run.path / FOLDER / "checkpoint" / "state.json").exists():
-        own = RunDirectory.open(run.path / FOLDER)
-        start = resume(head, own)
-    elif run is not None:
-        RunDirectory(run.path / FOLDER).remove()  # it was killed before its first checkpoint
-        own = RunDirectory.create(run.path / FOLDER, head.recipe, head.data)
-    train(head, start, own, progress, report)
-    return start
+    @property
+    def recipe(self) -> Recipe:
+        """That of the first, which says how batches come."""
+        return self.recipes[0]
+
+    @property
+    def step(self) -> Callable[..., Tensor]:
+        return self.phases[0].step
+
+    @property
+    def labels(self) -> bool:
+        return any(phase.labels for phase in self.phases)
+
+    @property
+    def moves(self) -> list[nn.Module]:
+        return [module for phase in self.phases for module in phase.moves]
+
+    @property
+    def moved(self) -> set[nn.Parameter]:
+        return parameters_of(self.moves)
 
 
-def _solve(head: Learner, told: Readout) -> Position:
-    """The weights in closed form, told as one epoch without a step."""
-    data, last = head.data, head.rule.layers[-1].synapse
-    start = perf_counter()
-    W, b = FITS[told.by](data.x_train, data.y_train, data.outputs, told.strength)
-    last.get_parameter("weight").data.copy_(W)
-    last.get_parameter("bias").data.copy_(b)
-    position = Position(epoch=1, seconds=perf_counter() - start)
-    position.rows = [{**measured_row(head, position), "loss": None, "lr": None}]
-    return position
+def parameters_of(modules: Sequence[nn.Module]) -> set[nn.Parameter]:
+    return {parameter for module in modules for parameter in module.parameters()}
 
 
-def _behind(row: dict[str, Any], before: tuple[int, int, float]) -> dict[str, Any]:
-    epochs, steps, seconds = before
-    shifted = {"epoch": row["epoch"] + epochs, "step": row["step"] + steps, "seconds": row["seconds"] + seconds}
-    return {**row, **shifted}
+def find_turns(recipe: Recipe, rule: Rule) -> list[Turn]:
+    """The turns of a run, in their order; raises ``RunError`` for tables of phases that the rule does not have."""
+    phases, turns = rule.phases(), []  # type: list[Phase], list[Turn]
+    _check_names(recipe, [phase.name for phase in phases])
+    for phase in phases:
+        given, head = _given(recipe, phase), phase.name == READOUT and recipe.readout.after
+        own = _with_settings(recipe, phase, given)
+        wanted = phase.epochs if given.get("epochs") is None else given["epochs"]
+        if wanted == 0 and not head:
+            continue
+        alone = head or given.get("epochs") is not None or not given.get("beside", True)
+        if phase.beside and turns and not alone:
+            _check_beside(phase, turns[-1], given)
+            last = turns[-1]
+            turns[-1] = replace(last, phases=(*last.phases, phase), recipes=(*last.recipes, own))
+            continue
+        epochs = (recipe.readout.epochs or 1) if head else wanted or recipe.epochs or 1
+        find_schedule(own.schedule, epochs)  # what would fail after hours fails now
+        turns.append(Turn((phase,), (own,), epochs, head))
+    if not turns:
+        raise RunError(f"no phase of rule '{recipe.rule}' has epochs, so that nothing learns: give one some")
+    return turns
 
 
-def _head(learner: Learner, scratch: Path) -> Learner:
-    """The readout as something that learns by itself, from features or, with augmentation, on top of the frozen net."""
-    told = learner.recipe.readout
-    last = learner.rule.layers[-1]
-    top = [BitDropout(told.dropout), last.synapse, last.activation]
-    stepped = {key: getattr(told, key) for key in ("optimizer", "lr", "momentum", "weight_decay")}
-    hebbian = told.by == "hebbian"
-    recipe = learner.recipe.with_(
-        rule="softhebb" if hebbian else "bp", data="custom", net="custom",
-        arguments={"supervised": True} if hebbian else {}, readout=stepped if hebbian else {}, **stepped,
-        epochs=told.epochs or 1, batch=told.batch, augment=told.augment, schedule=told.schedule, rates=[],
-        layerwise=False, nesterov=False, freeze=0, stream=False, measure=False, probe=False, class_weight=None,
-    )  # fmt: skip
-    if told.augment is None:
-        return prepare(recipe, _features(learner, scratch), nn.Sequential(*top), resident=False)
-    learner.rule.eval()
-    return prepare(recipe, learner.data, nn.Sequential(_Below(learner.hidden), last.inlet, *top))
+def spelled(recipe: Recipe, turns: Sequence[Turn]) -> Recipe:
+    """The recipe with the epochs of each turn written down, where there are several."""
+    own = [turn for turn in turns if not turn.head]
+    if len(turns) == 1:
+        return recipe
+    tables = [table.given() | {"name": table.name} for table in recipe.phase]
+    known = {table["name"] for table in tables if "epochs" in table}
+    added = [{"name": t.phases[0].name, "epochs": t.epochs} for t in own if t.phases[0].name not in known]
+    return recipe.with_(phase=[*tables, *added])
 
 
-class _Below(nn.Module):
-    """The layers below the readout as one module without parameters, which nothing moves any more."""
-
-    def __init__(self, layers: list[Layer]) -> None:
-        super().__init__()
-        self.layers = tuple(layers)  # where torch does not look
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = layer(x)
-        return x
+def _check_names(recipe: Recipe, names: list[str]) -> None:
+    for table in recipe.phase:
+        if not any(table.meets(name) for name in names):
+            what = f"rule '{recipe.rule}' has no phase '{shorten(table.name, 60)}' with these arguments and this net"
+            raise RunError(f"{what}{nearest(table.name, names)}")
 
 
-def _features(learner: Learner, scratch: Path) -> Dataset:
-    """The data set of what reaches the last layer: x (N, features) of every part."""
-    data, told, rule = learner.data, learner.recipe.readout, learner.rule
-    rule.eval()
-    dtype = getattr(torch, told.dtype)
-    size = math.prod(_reach(learner, data.x_train[:2]).shape[1:]) * dtype.itemsize
-    in_file = size * sum(len(x) for _, x, _ in data.parts()) > told.memory * 1e9
-    parts: dict[str, Any] = {}
-    for part, x, y in data.parts():
-        room: Tensor | None = None
-        for index, (inputs, _) in enumerate(batches(x, y, BATCH, dtype=rule.like.dtype)):
-            h = _reach(learner, inputs)
-            if room is None:
-                room = _room((len(x), h.shape[1]), dtype, scratch / f"{part}.features" if in_file else None)
-                room = room if in_file else room.to(h.device)
-            kept = room[index * BATCH : index * BATCH + len(h)].copy_(h)
-            if not bool(kept.isfinite().all()):
-                what = f"features of samples from {index * BATCH} of {part} on are too large for {told.dtype}"
-                raise RunError(f"{what}: give the readout dtype = 'float32', or a bounded activation below")
-        assert room is not None
-        parts |= {f"x_{part}": room, f"y_{part}": y.to(room.device)}
-    plain: dict[str, Any] = {"scaling": None, "scale": "none", "raw": None, "whitening": None, "features": ()}
-    return replace(data, x_unlabelled=None, **plain, **parts)
+def _check_beside(phase: Phase, turn: Turn, given: dict[str, Any]) -> None:
+    idle = [key for key in OF_THE_FIRST if key in given]
+    if idle:
+        what = f"{idle[0]} came for phase '{phase.name}', which learns in the batches of '{turn.phases[0].name}'"
+        raise RunError(f"{what}: leave it out, or give it epochs of its own")
 
 
-def _reach(learner: Learner, x: Tensor) -> Tensor:
-    """(N, features): what the layers below hand to the last synapse."""
-    with torch.no_grad():
-        h = as_input(x, learner.rule.like.dtype)
-        for layer in learner.hidden:
-            h = layer(h)
-        return learner.rule.layers[-1].inlet(h).flatten(1)
+def _given(recipe: Recipe, phase: Phase) -> dict[str, Any]:
+    """What the tables say of it, the later one first."""
+    return {key: value for table in recipe.phase if table.meets(phase.name) for key, value in table.given().items()}
 
 
-def _room(shape: tuple[int, int], dtype: torch.dtype, path: Path | None) -> Tensor:
-    if path is None:
-        return torch.empty(shape, dtype=dtype)
-    return torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
-
-
-@contextmanager
-def _folder(run: RunDirectory | None) -> Iterator[Path]:
-    """A place for features that do not fit into memory, gone afterwards: beside the run, where there is room."""
-    if run is None:
-        with TemporaryDirectory() as name:
-            yield Path(name)
-        return
-    path = run.path / "features"
-    shutil.rmtree(path, ignore_errors=True)  # of a run that was killed
-    path.mkdir()
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+def _with_settings(recipe: Recipe, phase: Phase, given: dict[str, Any]) -> Recipe:
+    """The recipe as it is for one phase."""
+    if phase.name == READOUT and recipe.readout.optimizer is not None:
+        head = recipe.readout
+        settings: dict[str, Any] = {key: getattr(head, key) for key in ("optimizer", "momentum", "weight_decay")}
+        return recipe.with_(**settings, lr=head.lr or recipe.lr, nesterov=False)
+    settings = {key: value for key, value in given.items() if key not in ("epochs", "beside")}
+    if "optimizer" in settings:
+        settings.setdefault("lr", RATES[settings["optimizer"]] or recipe.lr)
+    return recipe.with_(**settings) if settings else recipe

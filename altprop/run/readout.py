@@ -1,8 +1,9 @@
-"""How the last layer learns where the layers below learn without labels: the recipe's table ``readout``."""
+"""What a recipe says of phases: its tables ``[[phase]]``, and that of the phase named readout, ``[readout]``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -29,8 +30,39 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Text = Annotated[str, AfterValidator(_text)]
 
 
+READOUT = "readout"  # the phase that may learn from features, by a table of its own
+
+
+class PhaseTable(BaseModel):
+    """How the phases of that name learn, in place of what the recipe says of all; None: as it says.
+
+    name: * stands for any letters.  epochs: those of its own; a phase that has some, or beside=False, comes after the
+    phase before it, where its rule would let it learn beside that one.  0 leaves it out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Text
+    epochs: int | None = Field(default=None, ge=0, lt=MANY)
+    beside: bool = True
+    batch: Count | None = None
+    optimizer: Text | None = None
+    lr: Rate | None = None
+    power: Amount | None = None
+    momentum: Fraction | None = None
+    nesterov: bool | None = None
+    eps: Rate | None = None
+    weight_decay: Amount | None = None
+    schedule: Text | None = None
+
+    def meets(self, name: str) -> bool:
+        return fnmatchcase(name, self.name)
+
+    def given(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True, exclude_defaults=True, exclude={"name"})
+
+
 class Readout(BaseModel):
-    """How the last layer learns where the layers below learn without labels."""
+    """How the last layer learns where those below learn without labels: the recipe's table of the phase "readout"."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -21,11 +21,12 @@ from altprop.limits import LARGEST, shorten, shown
 from altprop.optim import RATES
 from altprop.rules import RULES
 from altprop.run.directory.files import RunError, read_toml
-from altprop.run.readout import MANY, Amount, Count, Fraction, Rate, Readout, Text
+from altprop.run.former import OLD, modern
+from altprop.run.readout import MANY, Amount, Count, Fraction, PhaseTable, Rate, Readout, Text
 
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
 BESIDE = {"seed", "device", "threads", "data_dir", "measure", "probe"}
-UNTAUGHT = ("rates", "power", "layerwise", "readout")  # keys for layers that learn without labels
+SELDOM = ("power", "phase", "readout", "categories")  # keys that say nothing where they are not given
 RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
 
 
@@ -60,7 +61,6 @@ class Recipe(BaseModel):
     batch: Count = 64
     optimizer: Text | None = None
     lr: Rate | None = None
-    rates: list[Rate] = Field(default_factory=list)  # one a layer that learns without labels, in place of lr
     power: Amount = 0.5  # of norm_sgd
     momentum: Fraction = 0.9
     nesterov: bool = False
@@ -71,25 +71,24 @@ class Recipe(BaseModel):
     device: Text = "cpu"
     threads: int | None = Field(default=None, ge=1, le=1024)
     stream: bool = False
-    layerwise: bool = False  # the layers below the readout one after another, each for that many epochs
-    readout: Readout = Readout()
+    phase: list[PhaseTable] = Field(default_factory=list)  # how phases of a rule learn that are not as the above says
+    readout: Readout = Readout()  # and the one named readout, whose features may be computed once
     measure: bool = True  # angles and norms after every epoch
     probe: bool = False  # and at the end weights, receptive fields, hidden activity and robustness
 
     @property
     def rate_used(self) -> list[float] | float | None:
-        """One rate for each layer that learns without labels where the recipe has them, else the one of all layers."""
-        return self.rates or self.lr
+        """The rates of the phases that have their own, else the one of all."""
+        return [table.lr for table in self.phase if table.lr is not None] or self.lr
 
     def with_(self, **changes: Any) -> Recipe:
         return make_recipe(**{**self.model_dump(), **changes})
 
     def by_rule(self, rule: str, **changes: Any) -> Recipe:
-        """The same experiment by another rule, without the settings of layers that learn without labels where it has
-        none."""
+        """The same experiment by another rule, without the settings of phases that it cannot have."""
         claims = RULES[rule].claims
-        if claims.labels:
-            changes = {"rates": [], "layerwise": False, **changes}
+        if claims.labels and rule != self.rule:
+            changes = {"phase": [], **changes}
         if claims.signal != "none":
             changes = {"readout": {}, **changes}
         return self.with_(rule=rule, **{"arguments": {}, **changes})
@@ -101,13 +100,21 @@ class Recipe(BaseModel):
     def toml(self) -> str:
         """The recipe as TOML, without what is None or says nothing of this rule; ``read_recipe`` gives it back."""
         table, given = self.model_dump(exclude_none=True), self.model_dump(exclude_defaults=True)
-        table = {key: value for key, value in table.items() if key not in (*UNTAUGHT, "categories") or key in given}
+        table = {key: value for key, value in table.items() if key not in SELDOM or key in given}
+        phases = [each.given() | {"name": each.name} for each in self.phase]
+        table.pop("phase", None)
         tables = ("readout", "arguments", *("class_weight",) * isinstance(self.class_weight, dict))
         inner = {key: table.pop(key, None) for key in tables}
         lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
         for name, part in inner.items():
             if part:
                 lines += ["", f"[{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in part.items())]
+        for part in phases:
+            lines += [
+                "",
+                "[[phase]]",
+                *(f"{key} = {_toml(part[key])}" for key in PhaseTable.model_fields if key in part),
+            ]
         return "\n".join(lines) + "\n"
 
 
@@ -115,9 +122,9 @@ def make_recipe(**values: Any) -> Recipe:
     """A checked recipe; raises ``RunError`` for unknown keys, rules and rule arguments (with the nearest match) and for
     values out of range."""
     for key in values:
-        if key not in Recipe.model_fields:
+        if key not in Recipe.model_fields and key not in OLD:
             raise RunError(f"unknown recipe key '{shorten(key, 60)}'{nearest(key, Recipe.model_fields)}")
-    values = {key: _plain(value) for key, value in values.items()}
+    values = modern({key: _plain(value) for key, value in values.items()})
     rule, arguments = values.get("rule", "bp"), values.get("arguments")
     values["class_weight"] = spell_weights(values.get("class_weight"))
     if isinstance(rule, str):
@@ -130,7 +137,8 @@ def make_recipe(**values: Any) -> Recipe:
     except pydantic.ValidationError as error:
         faults = error.errors(include_url=False)
         first = next((fault for fault in faults if fault["type"] == "value_error"), faults[0])  # ours before a union's
-        where = shorten(".".join(str(part) for part in first["loc"][:2] if "[" not in str(part)), 60)
+        depth = 3 if first["loc"][0] == "phase" else 2
+        where = shorten(".".join(str(part) for part in first["loc"][:depth] if "[" not in str(part)), 60)
         message = first["msg"].replace("Input should", "it should").removeprefix("Value error, ")
         raise RunError(f"{where} = {shown(first['input'])} came: {message}") from None
     _check_optimizer(recipe)
@@ -151,7 +159,7 @@ def _is_none(value: Any) -> bool:
 
 def _check_optimizer(recipe: Recipe) -> None:
     optimizer = recipe.optimizer or RULES[recipe.rule].suits.optimizer
-    for name in (optimizer, recipe.readout.optimizer):
+    for name in (optimizer, recipe.readout.optimizer, *(table.optimizer for table in recipe.phase)):
         if name is not None and name not in RATES:
             raise RunError(f"unknown optimizer '{name}'{nearest(name, RATES)}")
     if recipe.nesterov and (optimizer != "sgd" or not recipe.momentum):
@@ -161,12 +169,8 @@ def _check_optimizer(recipe: Recipe) -> None:
 
 
 def _check_phases(recipe: Recipe) -> None:
-    """What is meant for layers that learn without labels is refused elsewhere."""
-    claims = RULES[recipe.rule].claims
-    for key, given in (("layerwise", recipe.layerwise), ("rates", bool(recipe.rates))):
-        if given and claims.labels:
-            raise RunError(f"{key} came, but rule '{recipe.rule}' trains its layers by labels: use it with 'softhebb'")
-    if recipe.readout != Readout() and claims.signal != "none":
+    """What is meant for a readout is refused elsewhere; the names of phases are known when the rule is built."""
+    if recipe.readout != Readout() and RULES[recipe.rule].claims.signal != "none":
         raise RunError(f"readout came, but every layer of rule '{recipe.rule}' learns by labels: leave it out")
     told = recipe.readout
     if told.after and recipe.arguments.get("supervised"):
@@ -181,8 +185,6 @@ def _check_phases(recipe: Recipe) -> None:
     for key in idle:
         if getattr(told, key) != Readout.model_fields[key].default:
             raise RunError(f"readout.{key} came for a readout {how}, which does not use it: leave it out")
-    if recipe.layerwise and not recipe.readout.after:
-        raise RunError("layerwise came without epochs of the readout: give it readout = { epochs = 50 }, say")
 
 
 def read_recipe(path: Path, **changes: Any) -> Recipe:

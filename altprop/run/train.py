@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -15,17 +13,22 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from altprop.core import Layer, Rule, Weighted
+from altprop.core import Layer, Weighted
 from altprop.data import batches
 from altprop.limits import shorten
+from altprop.run.checks import check_units
 from altprop.run.directory.files import sweep
 from altprop.run.directory.store import RunDirectory
 from altprop.run.directory.tensors import fill
+from altprop.run.head import take
 from altprop.run.learner import Learner
 from altprop.run.metrics import evaluate as evaluate
 from altprop.run.metrics import measured_row
 from altprop.run.optimizers import BATCHWISE, restore
+from altprop.run.readout import READOUT
 from altprop.run.recipe import RunError
+from altprop.run.stop import Interrupted as Interrupted
+from altprop.run.stop import interruptible
 
 CHECKPOINT_SECONDS = 5.0  # at least so long between two checkpoints behind the first, since each waits for the disk
 FACTOR = 1e6  # a loss so many times that of the first batch, or of outputs of zero, is divergence
@@ -41,10 +44,6 @@ class Diverged(RunError):
         self.where, self.what = where, what
 
 
-class Interrupted(Exception):
-    """The run was stopped from outside, at a step from which it can be resumed."""
-
-
 class Progress(Protocol):
     def __call__(self, epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None: ...
 
@@ -53,7 +52,8 @@ class Progress(Protocol):
 class Position:
     """Where a run stands: everything of its state that is not a tensor."""
 
-    epoch: int = 0  # finished
+    phase: int = 0  # the turn that is under way, or has just ended
+    epoch: int = 0  # finished, those of the turns before too
     batch: int = 0  # done of the epoch that is under way
     step: int = 0
     loss_sum: float = 0.0  # over the samples of this epoch
@@ -69,41 +69,60 @@ def train(
     run: RunDirectory | None,
     progress: Progress | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
-) -> None:
-    """Train from ``position`` to the recipe's last epoch; ``run`` gets metrics and checkpoints, ``progress`` hears of
-    every batch and ``report`` of every epoch's row of metrics.
+) -> Learner:
+    """Train from ``position`` to the last epoch of the last turn; ``run`` gets metrics and checkpoints, ``progress``
+    hears of every batch and ``report`` of every epoch's row of metrics.  Returns what was at work in the end.
 
     A checkpoint is written before the epoch is measured, which may take longer than a kill leaves time.
     Raises ``Diverged`` at the first loss or weight that is not finite or beyond all measure, and ``Interrupted`` after
     a Ctrl-C, when the step under way has ended and the checkpoint is written."""
-    epochs = learner.epochs
-    written, saved = (-math.inf if position.epoch == 0 else time.perf_counter()), True
-    with _interruptible() as stop:
+    unlabelled = [any(not phase.labels for phase in turn.phases) for turn in learner.turns]
+    settled = max((index for index, found in enumerate(unlabelled) if found), default=len(learner.turns) - 1)
+    with interruptible() as stop:
         while True:
-            if len(position.rows) < position.epoch:
-                _measure(learner, position, run if saved else None, report)
-            if position.epoch >= epochs:
-                break
-            start = learner.order.get_state()  # from here the epoch can be drawn again
-            learner.enter(position.epoch)
-            _epoch(learner, position, stop, progress)
-            if stop.is_set():
-                _checkpoint(learner, position, run, start)
-                raise Interrupted
-            _check_weights(learner.rule, position)
-            position.epoch, position.batch = position.epoch + 1, 0
-            saved = position.epoch == epochs or time.perf_counter() - written > CHECKPOINT_SECONDS
-            if saved:
-                _checkpoint(learner, position, run, learner.order.get_state())
-                written = time.perf_counter()
-        if stop.is_set():  # during the last epoch's measures
+            at = learner.at or take(learner, position.phase)
+            _turn(learner, at, position, run, stop, progress, report)
+            if position.phase == settled:
+                position.rows[-1] |= check_units(learner.rule, learner.data.x_train)
+                if run is not None:
+                    run.log(position.rows)
+            if position.phase + 1 == len(learner.turns):
+                return at
+            position.phase, learner.at = position.phase + 1, None
+
+
+def _turn(
+    learner: Learner, at: Learner, position: Position, run: RunDirectory | None, stop: threading.Event,
+    progress: Progress | None, report: Any,
+) -> None:  # fmt: skip
+    """The epochs of one turn, of which ``at`` learns."""
+    start, end = at.before, at.before + at.turn.epochs
+    written, saved = (-math.inf if position.epoch == start else time.perf_counter()), True
+    while True:
+        if len(position.rows) < position.epoch:
+            _measure(at, position, run if saved else None, report)
+        if position.epoch >= end:
+            break
+        order = at.order.get_state()  # from here the epoch can be drawn again
+        at.enter(position.epoch - start)
+        _epoch(at, position, stop, progress)
+        if stop.is_set():
+            _checkpoint(learner, at, position, run, order)
             raise Interrupted
+        _check_weights(at, position)
+        position.epoch, position.batch = position.epoch + 1, 0
+        saved = position.epoch == end or time.perf_counter() - written > CHECKPOINT_SECONDS
+        if saved:
+            _checkpoint(learner, at, position, run, at.order.get_state())
+            written = time.perf_counter()
+    if stop.is_set():  # during the last epoch's measures
+        raise Interrupted
 
 
 def _measure(learner: Learner, position: Position, run: RunDirectory | None, report: Any) -> None:
     row = measured_row(learner, position)
     if not math.isfinite(row["test_loss"] or 0):
-        raise _diverged(learner.rule, position, None, f"the test loss is {row['test_loss']}")
+        raise _diverged(learner, position, None, f"the test loss is {row['test_loss']}")
     position.rows.append(row)
     position.loss_sum = 0.0
     if report is not None:
@@ -120,8 +139,12 @@ def _loss_of_zeros(learner: Learner) -> float:
 
 
 def _epoch(learner: Learner, position: Position, stop: threading.Event, progress: Progress | None) -> None:
-    x_all, recipe = learner.samples[0], learner.recipe
+    x_all, recipe, at = learner.samples[0], learner.turn.recipe, position.epoch - learner.before
     start = time.perf_counter() - position.seconds
+    if learner.solve is not None:
+        learner.solve()
+        position.seconds = time.perf_counter() - start
+        return
     # A BatchNorm cannot take a batch of one sample, so that such a rest is left out.
     alone = len(x_all) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
     count, chance = -(-len(x_all) // recipe.batch), _loss_of_zeros(learner)
@@ -130,15 +153,15 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
         if index < position.batch:
             continue
         if recipe.schedule in BATCHWISE:
-            learner.anneal(position.epoch + index / count)
+            learner.anneal(at + index / count)
         loss = learner.step(x, y)
         position.batch, position.step = index + 1, position.step + 1
-        position.first = loss if position.step == 1 else position.first
+        position.first = loss if (at, index) == (0, 0) else position.first
         if not loss < FACTOR * max(chance, position.first):
-            raise _diverged(learner.rule, position, x, f"the loss is {loss:.3g}")
+            raise _diverged(learner, position, x, f"the loss is {loss:.3g}")
         position.loss_sum += loss * len(x)
         if progress is not None:
-            progress(position.epoch, learner.epochs, index, count, loss)
+            progress(position.epoch, learner.planned, index, count, loss)
         if stop.is_set():
             break
     position.seconds = time.perf_counter() - start
@@ -149,15 +172,15 @@ def _batches(learner: Learner, drop_last: bool) -> Iterator[tuple[Tensor, Any]]:
     (x, y), w, like = learner.samples, learner.weights, learner.rule.like
     options: Any = {"generator": learner.order, "dtype": like.dtype, "drop_last": drop_last, "device": like.device}
     if w is None:
-        return batches(x, y, learner.recipe.batch, **options)
+        return batches(x, y, learner.turn.recipe.batch, **options)
     y, w = y.to(like.device), w.to(like.device)
-    numbered = batches(x, torch.arange(len(x), device=x.device), learner.recipe.batch, **options)
+    numbered = batches(x, torch.arange(len(x), device=x.device), learner.turn.recipe.batch, **options)
     return ((inputs, Weighted(y[rows], w[rows])) for inputs, rows in numbered)
 
 
-def _check_weights(rule: Rule, position: Position) -> None:
-    if not all(_bounded(p) for p in rule.net.parameters()):
-        raise _diverged(rule, position, None, f"a weight is not finite, or larger than {LARGEST:g}")
+def _check_weights(learner: Learner, position: Position) -> None:
+    if not all(_bounded(p) for p in learner.rule.net.parameters()):
+        raise _diverged(learner, position, None, f"a weight is not finite, or larger than {LARGEST:g}")
 
 
 def _bounded(weight: Tensor) -> bool:
@@ -169,9 +192,10 @@ def _largest(weight: Tensor) -> float:
 
 
 @torch.no_grad()
-def _diverged(rule: Rule, position: Position, x: Tensor | None, what: str) -> Diverged:
+def _diverged(learner: Learner, position: Position, x: Tensor | None, what: str) -> Diverged:
     """The error of a run that has left the numbers, with the first layer in which they are gone or, where they are only
     large, that of the largest weight."""
+    rule = learner.rule
     layer: Layer = max(rule.layers, key=lambda layer: max(map(_largest, layer.parameters())))
     for each in rule.layers:
         broken = not all(_bounded(p) for p in each.parameters())
@@ -180,41 +204,21 @@ def _diverged(rule: Rule, position: Position, x: Tensor | None, what: str) -> Di
             layer = each
             break
     advice = "lower --lr, scale the inputs (--scale standard), or add --weight-decay"
-    if layer is rule.layers[-1] and getattr(rule, "readout", False):
+    by = [phase.name for phase in learner.turn.phases if layer.synapse in phase.moves]
+    if by[-1:] == [READOUT]:
         advice = "lower lr in the recipe's table [readout], or give it optimizer = 'adam'"
     where = f"at epoch {position.epoch + (position.batch > 0)}, step {position.step}, in {layer}"
     return Diverged(where, what, advice)
 
 
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C (and a polite kill) asks to stop after the step under way; a second one stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    ours = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
-    before = {number: signal.signal(number, ask) for number in ours}  # None: a handler that Python cannot give back
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _checkpoint(learner: Learner, position: Position, run: RunDirectory | None, order: Tensor) -> None:
+def _checkpoint(learner: Learner, at: Learner, position: Position, run: RunDirectory | None, order: Tensor) -> None:
+    """All of the run's rule, and of what is at work its optimizers and what it draws by."""
     if run is None:
         return
     run.log(position.rows)
     tensors = {f"rule.{key}": tensor for key, tensor in learner.rule.state_dict().items()}
     states: list[Any] = []
-    for number, optimizer in enumerate(learner.optimizers):
+    for number, optimizer in enumerate(at.optimizers):
         state = optimizer.state_dict()
         plain: dict[str, dict[str, Any]] = {}
         for index, entries in state["state"].items():
@@ -237,16 +241,17 @@ def resume(learner: Learner, run: RunDirectory) -> Position:
     tensors, state = run.restore()
     try:
         fill(learner.rule, _below(tensors, "rule."), run.checkpoint)
-        for number, (optimizer, saved) in enumerate(zip(learner.optimizers, state["optimizers"], strict=True)):
+        later = {"first": 0.0, "refused": {}, "phase": 0}  # which checkpoints of former versions lack
+        position = Position(**{name: {**later, **state}[name] for name in Position.__dataclass_fields__})
+        _check_phase(learner, position, run, state)
+        learner.at = at = take(learner, position.phase)
+        for number, (optimizer, saved) in enumerate(zip(at.optimizers, state["optimizers"], strict=True)):
             restore(optimizer, saved, _below(tensors, f"optimizer.{number}."))
-        learner.order.set_state(tensors["random.order"])
+        at.order.set_state(tensors["random.order"])
         torch.set_rng_state(tensors["random.torch"])
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], learner.rule.like.device)
-        later = {"first": 0.0, "refused": {}}  # which checkpoints of former versions lack
-        position = Position(**{name: {**later, **state}[name] for name in Position.__dataclass_fields__})
-        _check_position(learner, position)
-        learner.turn = max(position.epoch - 1, 0) // (learner.recipe.epochs or 1) if learner.recipe.layerwise else 0
+        _check_position(at, position)
     except RunError:
         raise
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -265,9 +270,18 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
-def _check_position(learner: Learner, position: Position) -> None:
-    """Raises ``ValueError`` for one that the recipe does not have."""
-    batches = -(-len(learner.samples[0]) // learner.recipe.batch)
-    if position.epoch > learner.epochs or position.batch > batches or (position.epoch and not position.step):
+def _check_phase(learner: Learner, position: Position, run: RunDirectory, state: dict[str, Any]) -> None:
+    if "phase" not in state and len(learner.turns) > 1:
+        what = f"the checkpoint in {shorten(run.path, 80)} is of a former version, which counted no phases"
+        raise RunError(f"{what}: train the run anew")
+    if position.phase >= len(learner.turns):
+        raise ValueError(f"phase {position.phase} of {len(learner.turns)}")
+
+
+def _check_position(at: Learner, position: Position) -> None:
+    """Raises ``ValueError`` for one that the turn does not have."""
+    batches, end = -(-len(at.samples[0]) // at.turn.recipe.batch), at.before + at.turn.epochs
+    within = at.before <= position.epoch <= end
+    if not within or position.batch > batches or (position.epoch and not position.step and not at.solve):
         where = f"epoch {position.epoch}, batch {position.batch}, step {position.step}"
-        raise ValueError(f"{where} of {learner.epochs} epochs of {batches} batches")
+        raise ValueError(f"{where} of epochs {at.before} to {end} of {batches} batches")

@@ -196,7 +196,7 @@ def _mean_of(runs: list[Result], score: str) -> float | None:
 
 def readout_of(run: Result) -> str | None:
     """What the last layer saw of the labels where the layers below saw none of them."""
-    if run.rule.claims.labels or not getattr(run.rule, "readout", False):
+    if run.rule.claims.labels or not any(phase.labels for phase in run.rule.phases()):
         return None
     told = run.recipe.readout
     steps = f"by {told.by}" if told.by in SOLVED else f"for {told.epochs} epochs"

@@ -32,6 +32,7 @@ from scipy.stats import t as student_t
 from altprop.measure import plateau
 from altprop.run.directory.files import read_json, read_toml, unreadable
 from altprop.run.directory.schemas import Finite, Loose, Number, Whole
+from altprop.run.former import OLD
 from altprop.run.recipe import Recipe, RunError, make_recipe, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -76,6 +77,7 @@ class Finished(Loose):
     """What of a result file is read, whatever else stands in it."""
 
     recipe_hash: str
+    recipe: dict[str, Any] = Field(default_factory=dict)  # as it was spelled then
     seed: Whole
     seconds: Finite = Field(ge=0)
     classes: int = Field(ge=1)
@@ -111,8 +113,7 @@ class Row:
     @cached_property
     def hash(self) -> str:
         """Of what decides the numbers; a result of another hash is not this row's."""
-        experiment = self.recipe.experiment() if self.recipe else {"method": self.method}
-        return hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:12]
+        return _digest(self.recipe.experiment() if self.recipe else {"method": self.method})
 
     def result_path(self, seed: int, results: Path) -> Path:
         return results / self.runs_of / f"seed{seed}.json"
@@ -123,7 +124,7 @@ class Row:
         for path in sorted((folder / self.runs_of).glob("seed*.json")):
             run = read_json(path, Finished, "remove it, and the run is made anew")
             self._check(run, path)
-            if run["recipe_hash"] == self.hash:
+            if self.hash in (run["recipe_hash"], _as_of_today(run.get("recipe", {}))):
                 runs[run["seed"]] = run
         return runs
 
@@ -136,6 +137,15 @@ class Row:
         if not math.isfinite(told):
             what = f"its curves give no {self.quantity}"
             raise unreadable(path, what, "numbers", "remove it, and the run is made anew")
+
+
+def _digest(experiment: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _as_of_today(recipe: dict[str, Any]) -> str | None:
+    """The hash of a finished run's recipe where it has keys of former versions, which are spelled otherwise now."""
+    return _digest(make_recipe(**recipe).experiment()) if recipe.keys() & set(OLD) else None
 
 
 def tables(recipes: Path = RECIPES) -> dict[str, str]:

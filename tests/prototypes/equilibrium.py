@@ -22,8 +22,9 @@ class EP(Rule):
     """Equilibrium propagation."""
 
     family, reference = "energy", "rumelhart1986"
-    claims = Claims(weight_transport="full", locking="backward", signal="layerwise", passes=37, trains=("synapse",),
-                    inference="own")
+    claims = Claims(
+        weight_transport="full", locking="backward", signal="layerwise", passes=37, trains=("synapse",), inference="own"
+    )
 
     def __init__(self, net: Any, *, free: int = 12, nudged: int = 6, beta: float = 0.2, **arguments: Any) -> None:
         super().__init__(net, **arguments)
@@ -48,11 +49,11 @@ class EP(Rule):
         for _ in range(steps):
             s = [trace.h for trace in traces]
             new = []
-            for l, layer in enumerate(self.layers):
-                below = forward(layer, x if l == 0 else s[l - 1], traces[l], reach=True, keep=True)
-                if l + 1 < len(s):
-                    a = below.a + pull(traces[l + 1], s[l + 1])  # pooled activations would not fit
-                    new.append(forward(layer, x if l == 0 else s[l - 1], traces[l], reach=True, a=a))
+            for n, layer in enumerate(self.layers):
+                below = forward(layer, x if n == 0 else s[n - 1], traces[n], reach=True, keep=True)
+                if n + 1 < len(s):
+                    a = below.a + pull(traces[n + 1], s[n + 1])  # pooled activations would not fit
+                    new.append(forward(layer, x if n == 0 else s[n - 1], traces[n], reach=True, a=a))
                 else:
                     e = 0.0 if t is None else self.beta * self.output_error(below.h, t)[1]
                     new.append(below._replace(h=below.h - e))

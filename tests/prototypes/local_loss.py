@@ -22,8 +22,9 @@ class LocalLoss(Rule):
     """Local classifiers."""
 
     family, reference = "local", "rumelhart1986"
-    claims = Claims(weight_transport="none", locking="none", signal="target", trains=("synapse", "activation"),
-                    learns=("heads",))
+    claims = Claims(
+        weight_transport="none", locking="none", signal="target", trains=("synapse", "activation"), learns=("heads",)
+    )
 
     def __init__(self, net: Any, *, seed: int = 0, **arguments: Any) -> None:
         super().__init__(net, **arguments)

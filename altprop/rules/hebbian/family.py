@@ -15,10 +15,11 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from altprop.core import Layer, Ready, Refused, Staged, Trace, accumulate, ascend, descend, learn
+from altprop.core import Layer, Phase, Ready, Refused, Staged, Trace, accumulate, ascend, descend, learn
 from altprop.core.layer import is_dense
+from altprop.core.phase import modules_of
 from altprop.rules.hebbian.correlations import present, weight_of
 
 
@@ -86,6 +87,22 @@ class Hebbian(Staged):
             if ready is not None and (_learns(layer) if layer in hidden(self) else reads):
                 ready(layer)
         return x.new_zeros(()) if loss is None else loss
+
+    def phases(self) -> list[Phase]:
+        """One for each layer, the readout last: beside each other, unless a recipe parts them.
+
+        A norm behind the layer below stands before the one that learns, and moves with it; so does a frozen layer's."""
+        phases: list[Phase] = []
+        moves: list[nn.Module] = []  # of layers that are frozen for good
+        behind: list[nn.Module] = []
+        for number, layer in enumerate(hidden(self), 1):
+            own = (*moves, *behind, *modules_of(layer))
+            phases.append(Phase(f"layer {number}", own, self.credit, labels=False, beside=number > 1))
+            if _learns(layer):
+                behind = [layer.activation]
+            else:
+                moves += modules_of(layer)
+        return [*phases, *(Phase("readout", modules_of(self.layers[-1]), self.credit, beside=True),) * self.readout]
 
     def _top(self, reads: bool) -> int:
         """How many layers are run: all, or those up to the highest that learns without labels."""

@@ -54,7 +54,8 @@ class RunRecord:
         if isinstance(told, dict) and (told.get("epochs") or told.get("by") in SOLVED):  # after the layers below
             read = sum(line.get("test_loss") is not None for line in self.epochs.values())
             return read < (told.get("epochs") or 1)
-        planned = self.recipe.get("epochs")
+        phases = [epochs for table in self.recipe.get("phase") or () if (epochs := table.get("epochs")) is not None]
+        planned = sum(phases) if phases else self.recipe.get("epochs")
         return isinstance(planned, int) and self.done < planned
 
     def curve(self, key: str, scale: float = 1.0) -> dict[int, float | None]:

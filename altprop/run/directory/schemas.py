@@ -74,6 +74,7 @@ class State(Loose):
 
     tensors: str = Field(pattern=r"^\d{1,19}\.safetensors$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    phase: Whole = 0
     epoch: Whole
     batch: Whole
     step: Whole
@@ -98,12 +99,18 @@ class ToldReadout(Loose):
     epochs: Whole | None = None
 
 
+class ToldPhase(Loose):
+    name: str | None = None
+    epochs: Whole | None = None
+
+
 class Told(Loose):
     """What a report reads of recipe.toml, whose other keys it shows as they are."""
 
     rule: str | None = None
     epochs: Whole | None = None
     readout: ToldReadout | None = None
+    phase: list[ToldPhase] = Field(default_factory=list)
 
 
 class Environment(Loose):
