@@ -84,6 +84,7 @@ class WM(Rule):
             self.mirror([self.noise * torch.randn_like(trace.x) for trace in traces[1:]])  # (N, *in_l)
         for trace, delta in descend(traces, e / len(x), self.feedback):
             learn(trace, delta, ready)
+            del trace, delta
         return loss
 
     @torch.no_grad()
