@@ -64,7 +64,8 @@ TABLE = [
            "return drive(module, tangent_x, module.weight, module.bias)", FORM),
     Mutant("core/local.py", "return left_right[::-2] if", "return left_right[::2] if", LOCAL),
     Mutant("core/local.py", "    if ready is not None:\n        ready(trace.layer)\n", "", CONTRACT),
-    Mutant("core/product.py", "    return linear(signal.T, x.T)", "    return linear(signal.T, x.T) / len(x)", FORM),
+    Mutant("core/product.py", "signal.contiguous().T, x.contiguous().T)",
+           "signal.contiguous().T, x.contiguous().T) / len(x)", FORM),
     Mutant("core/product.py", "_linear_pointwise(x, weight, bias,", "_linear_pointwise(x, weight, None,", LOCAL),
     # cuts and feedback
     Mutant("core/layer.py", "if cuts[-1][1] and (learns or isinstance(module, RESHAPES)):",
@@ -108,7 +109,7 @@ TABLE = [
     Mutant("core/passes.py", "B = feedback[len", "B = -feedback[len", f"{LIMITS} fa_with"),
     Mutant("core/passes.py", "        elif trace.layer.inlet_learns:\n            pull(trace, delta)\n", "",
            f"{LIMITS} bp_is_autograd"),
-    Mutant("rules/direct.py", "m = modulation(e, t) / len(x)", "m = modulation(e, t)", FORM),
+    Mutant("rules/direct.py", "m = self.modulation(e, t) / len(x)", "m = self.modulation(e, t)", FORM),
     Mutant("rules/direct.py", "weighed(t, e.sign())", "e", FORM),
     Mutant("rules/direct.py", "learn(trace, slope(trace, project(m, D)), ready)",
            "learn(trace, project(m, D), ready)", FORM),

@@ -28,12 +28,12 @@ def descend(traces: list[Trace], signal: Tensor, feedback: Any = None) -> Iterat
         delta_l = signal_l * f'(a_l),   signal_{l-1} = delta_l B_l
 
     feedback[l-1] is B_l; without feedback B_l = W_l, which is weight transport.  The signal has come down through a
-    layer before that layer is handed out, so that it may learn at once.  ``traces`` are used up, so that an activity is
-    dropped as soon as nothing below needs it."""
+    layer before that layer is handed out, so that it may learn at once.  ``traces`` are used up: who deletes what was
+    handed out before asking for more holds no activity that nothing below needs."""
     while traces:
         trace = traces.pop()
         delta = slope(trace, signal)  # (N, *out_l), at a_l
-        del signal  # the rule still holds what it learned from last, and no more is held at a time
+        del signal
         if traces:
             B = feedback[len(traces) - 1] if feedback is not None else None
             signal = pull(trace, delta, weight=B)  # (N, *out_{l-1}), before W_l changes

@@ -33,4 +33,5 @@ class Backprop(Rule):
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
         for trace, delta in descend(traces, e / len(x)):
             learn(trace, delta, ready)
+            del trace, delta
         return loss

@@ -16,7 +16,7 @@ Easily confused with: feedback alignment, layer by layer; DRTP, which projects t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -25,52 +25,51 @@ from torch import Tensor
 from altprop.core import Claims, Ready, Rule, Suits, ascend, draw_feedback, learn, project, slope, weighed
 
 
-class DFA(Rule):
+class Direct(Rule):
+    """The family: feedback[l] (C, *out_l) brings what is made of the error to hidden layer l."""
+
+    family = "feedback"
+    claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
+
+    def __init__(
+        self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
+    ) -> None:
+        super().__init__(net, **arguments)
+        self.feedback = draw_feedback(self.direct_shapes, init=init, scale=scale, seed=seed, like=self.like)
+
+    @abstractmethod
+    def modulation(self, e: Tensor, t: Any) -> Tensor:
+        """What hidden layers hear of the error e (N, C)."""
+
+    @torch.no_grad()
+    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
+        traces, t = ascend(self.layers, x), self.targets(y, len(x))
+        loss, e = self.output_error(traces[-1].h, t)
+        m = self.modulation(e, t) / len(x)  # (N, C)
+        for trace, D in zip(traces, self.feedback, strict=False):
+            learn(trace, slope(trace, project(m, D)), ready)
+        learn(traces[-1], slope(traces[-1], e / len(x)), ready)
+        return loss
+
+
+class DFA(Direct):
     """Direct feedback alignment (Nokland 2016, eq. 7).
 
     feedback[l] (C, *out_l) brings the error to hidden layer l.  init, scale, seed: how it is drawn."""
 
-    family = "feedback"
-    claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
     reference = "nokland2016"
 
-    def __init__(
-        self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
-    ) -> None:
-        super().__init__(net, **arguments)
-        self.feedback = draw_feedback(self.direct_shapes, init=init, scale=scale, seed=seed, like=self.like)
-
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        return _broadcast(self, x, y, ready, lambda e, t: e)
+    def modulation(self, e: Tensor, t: Any) -> Tensor:
+        return e
 
 
-class SDFA(Rule):
+class SDFA(Direct):
     """DFA with the sign of the error (Frenkel et al. 2021).  Arguments as ``DFA``.
 
     The sign does not shrink with the error, so neither does the step: give it a schedule."""
 
-    family = "feedback"
-    claims = Claims(weight_transport="none", locking="forward", signal="error", trains=("synapse", "activation"))
     reference = "frenkel2021"
     suits = Suits(lr=0.02, activation="tanh")
 
-    def __init__(
-        self, net: Any, *, init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any
-    ) -> None:
-        super().__init__(net, **arguments)
-        self.feedback = draw_feedback(self.direct_shapes, init=init, scale=scale, seed=seed, like=self.like)
-
-    @torch.no_grad()
-    def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        return _broadcast(self, x, y, ready, lambda e, t: weighed(t, e.sign()))
-
-
-def _broadcast(rule: Rule, x: Tensor, y: Tensor, ready: Ready | None, modulation: Callable[..., Tensor]) -> Tensor:
-    traces, t = ascend(rule.layers, x), rule.targets(y, len(x))
-    loss, e = rule.output_error(traces[-1].h, t)
-    m = modulation(e, t) / len(x)  # (N, C)
-    for trace, D in zip(traces, rule.feedback, strict=False):
-        learn(trace, slope(trace, project(m, D)), ready)
-    learn(traces[-1], slope(traces[-1], e / len(x)), ready)
-    return loss
+    def modulation(self, e: Tensor, t: Any) -> Tensor:
+        return weighed(t, e.sign())

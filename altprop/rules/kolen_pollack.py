@@ -54,6 +54,7 @@ class KP(Rule):
             self._share(len(traces), learn(trace, delta))
             if ready is not None:
                 ready(trace.layer)
+            del trace, delta
         return loss
 
     def _share(self, index: int, increment: Tensor | None) -> None:

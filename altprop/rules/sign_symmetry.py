@@ -57,6 +57,7 @@ class SignSymmetry(Rule):
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
         for trace, delta in descend(traces, e / len(x), self.feedback):
             learn(trace, delta, ready)
+            del trace, delta
         return loss
 
     @torch.no_grad()

@@ -87,6 +87,7 @@ class WM(Rule):
             self.mirror(self._noise(traces))
         for trace, delta in descend(traces, e / len(x), self.feedback):
             learn(trace, delta, ready)
+            del trace, delta
         return loss
 
     def phases(self) -> list[Phase]:
