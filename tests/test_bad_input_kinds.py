@@ -197,8 +197,8 @@ KEYS = {
     "bias as text": ({"bias": "yes"}, ["bias = 'yes'", "boolean"]),
     "bias as a number": ({"bias": 1}, ["bias = 1", "boolean"]),
     "val nan": ({"val": float("nan")}, ["val = nan"]),
-    "rates with a word": ({"rule": "softhebb", "rates": [0.1, "a"]}, ["rates.1 = 'a'", "number"]),
-    "rates that are infinite": ({"rule": "softhebb", "rates": [1e400]}, ["rates.0 = inf"]),
+    "rates with a word": ({"rule": "softhebb", "rates": [0.1, "a"]}, ["phase.1.lr = 'a'", "number"]),
+    "rates that are infinite": ({"rule": "softhebb", "rates": [1e400]}, ["phase.0.lr = inf"]),
     "a name that is no UTF-8": ({"data": "caf\udce9.csv"}, ["data = 'caf\\udce9.csv'", "UTF-8", "rename it"]),
     "a name with a zero byte": ({"data_dir": "a\0b"}, ["data_dir", "zero byte"]),
     "readout epochs": ({"rule": "softhebb", "readout": {"epochs": True}}, ["readout.epochs = True"]),
@@ -217,7 +217,7 @@ def test_numbers_of_numpy_and_torch_are_numbers():
     recipe = make_recipe(
         rule="softhebb", lr=np.float32(0.5), seed=np.int64(3), rates=(np.float64(0.1), torch.tensor(0.5))
     )
-    assert (recipe.lr, recipe.seed, recipe.rates) == (0.5, 3, [0.1, 0.5]) and type(recipe.seed) is int
+    assert (recipe.lr, recipe.seed, recipe.rate_used) == (0.5, 3, [0.1, 0.5]) and type(recipe.seed) is int
 
 
 @pytest.mark.parametrize(

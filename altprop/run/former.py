@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from altprop.limits import shown
+from altprop.run.files import RunError
 from altprop.run.readout import READOUT
 
 OLD = ("rates", "layerwise")
@@ -17,14 +19,21 @@ def modern(values: Mapping[str, Any]) -> dict[str, Any]:
         layerwise = true        [[phase]] name = "layer *", beside = false
         rates = [a, b]          [[phase]] name = "layer 1", lr = a   [[phase]] name = "layer 2", lr = b"""
     new = {key: value for key, value in values.items() if key not in OLD}
-    rates, layerwise, tables = values.get("rates") or [], values.get("layerwise"), new.get("phase") or []
-    rates = rates if isinstance(rates, list) else [rates]
-    old = [{"name": "layer *", "beside": False}] if layerwise else []
-    old += [{"name": f"layer {number}", "lr": rate} for number, rate in enumerate(rates, 1)]
+    rates, layerwise, tables = values.get("rates", []), values.get("layerwise", False), new.get("phase", [])
+    if not isinstance(layerwise, bool):
+        raise RunError(f"layerwise = {shown(layerwise)} came: it should be true or false")
+    old: list[Any] = [{"name": "layer *", "beside": False}] if layerwise else []
+    each = rates if isinstance(rates, list) else [rates]
+    old += [{"name": f"layer {number}", "lr": rate} for number, rate in enumerate(each, 1)]
     if not isinstance(tables, list):
         return new
-    readouts = [table for table in tables if isinstance(table, Mapping) and table.get("name") == READOUT]
-    for table in readouts:
-        new[READOUT] = {**new.get(READOUT, {}), **{key: value for key, value in table.items() if key != "name"}}
-    tables = [*old, *(table for table in tables if table not in readouts)]
+    head, readouts = new.get(READOUT, {}), [table for table in tables if _names_readout(table)]
+    if readouts and isinstance(head, Mapping):
+        own = [(key, value) for table in readouts for key, value in table.items() if key != "name"]
+        new[READOUT] = {**head, **dict(own)}
+    tables = [*old, *(table for table in tables if not _names_readout(table))]
     return {**new, "phase": tables} if tables or "phase" in new else new
+
+
+def _names_readout(table: Any) -> bool:
+    return isinstance(table, Mapping) and isinstance(table.get("name"), str) and table["name"] == READOUT
