@@ -430,8 +430,7 @@ TABLE = [
     Mutant("study/outcomes.py", "if isinstance(error.__cause__, OSError):", "if False:", f"{VERDICTS} disk"),
     Mutant("study/statistics.py", "stdtrit(n - 1,", "stdtrit(n,", f"{COMPARED} interval"),
     Mutant("study/baseline.py", "data.y_train.bincount().argmax()", "y.bincount().argmax()", f"{COMPARED} majority"),
-    Mutant("study/baseline.py", "regression_scores(y_hat * units,", "regression_scores(y_hat,",
-           f"{COMPARED} regression"),
+    Mutant("study/baseline.py", "y.double() * units)", "y.double())", f"{COMPARED} regression"),
     Mutant("study/outcomes.py", "x_test=data.x_val, y_test=data.y_val)", "x_test=data.x_test)", f"{COMPARED} held_out"),
     Mutant("study/plan.py", "rule == self.control or ", "", f"{COMPARED} control"),
     Mutant("study/plan.py", "**self.own.get(rule, {})", "**self.own[self.named[0]]", f"{COMPARED} setting"),
@@ -442,7 +441,7 @@ TABLE = [
     Mutant("report/terminal.py", "if left < widths[name] + GAP", "if left < 0", f"{COMPARED} folded"),
     Mutant("measure/operations.py", "2 * x.numel() * len(weight)", "x.numel() * len(weight)", f"{OPERATIONS} onednn"),
     Mutant("measure/operations.py", "counter.flops / 2 / len(x)", "counter.flops / len(x)", f"{OPERATIONS} hand"),
-    Mutant("measure/operations.py", "*rule.net.parameters(), *rule.net.buffers()", "*rule.net.parameters()",
+    Mutant("measure/operations.py", "*rule.net.parameters(), *rule.net.buffers()", "*rule.net.parameters(),",
            f"{OPERATIONS} buffers"),
     # what a sample counts
     Mutant("core/loss.py", "t = t if w is None else t * w", "t = t", f"{WEIGHTS} autograds"),

@@ -239,7 +239,7 @@ def content():
             "seconds_per_epoch": 0.1, "step_ratio_to_bp": 2.0, "peak_activation_bytes": 12345, "multiply_adds": 5056.0,
             "claims": {"weight_transport": "none", "locking": "none", "signal": "target", "labels": True,
                        "inside": "backprop", "is_backprop_when": "beta -> 0"}}  # fmt: skip
-    died = {**rule, "rule": "c", "n": 0, "failed": [{"seed": 0, "reason": "failed: 50 % & more | of {it}"}]}
+    died = {**rule, "rule": "c & d", "n": 0, "failed": [{"seed": 0, "reason": "failed: 50 % & more | of {it}"}]}
     beside = {"rule": "majority", "role": "baseline", "n": 2, "test_accuracy_mean": 0.25}
     return {"data": "x", "net": "6-3", "epochs": 1, "seeds": [0, 1], "scale": "none", "reference": "bp",
             "majority": 0.4, "rows": [rule, died, beside]}  # fmt: skip
