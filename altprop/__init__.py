@@ -32,11 +32,12 @@ from altprop.rules import (
     SoftHebb,
 )  # fmt: skip
 from altprop.run.experiment import Result, fit, load
+from altprop.study.compare import Comparison, compare
 
 __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
-    "USF", "WM", "Backprop", "Claims", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "feedback", "fit", "layers",
-    "load", "report", "restore",
+    "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja",
+    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align",
+    "compare", "feedback", "fit", "layers", "load", "report", "restore",
 ]  # fmt: skip

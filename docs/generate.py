@@ -15,9 +15,10 @@ from collections import Counter
 from pathlib import Path
 
 from altprop.panels.style import to_svg
+from altprop.report import tables as comparisons
+from altprop.report.cells import measured, signed
 from altprop.report.curves import learning_curves
 from altprop.report.page import read_run
-from altprop.report.terminal import COMPARISON, measured, signed
 from altprop.study.papers import RECIPES, rows, status, tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,8 +62,9 @@ def record(folder):
     runs = {
         row["rule"]: [read_run(folder / f"{row['rule']}-seed{seed}") for seed in comparison["seeds"]]
         for row in comparison["rows"]
+        if row.get("role") != "baseline"  # which no run stands behind
     }
-    comparison["environment"] = dict(runs["bp"][0].environment)
+    comparison["environment"] = dict(next(iter(runs.values()))[0].environment)
     comparison["test_accuracy"] = {
         rule: [[round(value, 4) for value in run.curve("test_accuracy").values()] for run in each]
         for rule, each in runs.items()
@@ -77,7 +79,7 @@ def markdown(columns, rows):
 
 
 def table(comparison):
-    text = markdown(COMPARISON, comparison["rows"])
+    text = comparisons.markdown(comparison)
     environment, seeds = comparison["environment"], ", ".join(map(str, comparison["seeds"]))
     return (
         f"{text}\nData: {comparison['data']}, net {comparison['net']}, {comparison['epochs']} epochs, seeds {seeds}; "

@@ -19,6 +19,8 @@ TABLES, TABLE_RUNS = "test_data_table.py", "test_table_runs.py"
 BEHIND, MEASURES, VERDICTS = "test_left_behind.py", "test_measures_never_end.py", "test_compare_verdicts.py"
 FLOAT32, CHAIN = "test_float32.py", "test_chain.py"
 BATCH, TRANSPOSED, GRAPHS = "test_batch_check.py", "test_transposed.py", "test_graph_training.py"
+BATCH, TRANSPOSED = "test_batch_check.py", "test_transposed.py"
+COMPARED, OPERATIONS = "test_compare_table.py", "test_measure_operations.py"
 
 
 class Mutant(NamedTuple):
@@ -340,7 +342,7 @@ TABLE = [
     Mutant("core/rule.py", "0.03) * self.lr if self.lr_regression is None else self.lr_regression", "0.03) * self.lr",
            READOUT),
     Mutant("run/learner.py", '("sgd" if classes else "adam")', '"sgd"', READOUT),
-    Mutant("study/compare.py", 'if row["test_loss"] is None] or', "if False] or", READOUT),
+    Mutant("study/rows.py", 'if row["test_loss"] is None] or', "if False] or", READOUT),
     Mutant("run/phases.py", "if not bool(kept.isfinite().all()):", "if False:", READOUT),
     Mutant("data/dataset.py", "labels.to(place)) for inputs", "labels) for inputs", DATA),
     # files of images, and files that lie
@@ -405,7 +407,7 @@ TABLE = [
     Mutant("run/experiment.py", ', seen.get("features") or ())', ")", f"{TABLE_RUNS} turned"),
     Mutant("run/experiment.py", "load_data(recipe, run.table())", "load_data(recipe)", f"{TABLE_RUNS} turned"),
     Mutant("run/experiment.py", "load_data(recipe, directory.table())", "load_data(recipe)", f"{TABLE_RUNS} turned"),
-    Mutant("study/compare.py", "seed), table) for", "seed)) for", f"{TABLE_RUNS} turned"),
+    Mutant("study/outcomes.py", "load_data(recipe, table)", "load_data(recipe)", f"{TABLE_RUNS} turned"),
     # bad input
     Mutant("limits.py", "line[len(line) - (width - 5 - head) :]", "line[-1:]", f"{KINDS} message"),
     Mutant("limits.py", "return min(limits)", "return max(limits)", f"{KINDS} memory"),
@@ -434,7 +436,7 @@ TABLE = [
     Mutant("run/learner.py", "        self.rule.eval()\n        self.rule.zero_grad", "        self.rule.zero_grad",
            f"{BEHIND} eval"),
     Mutant("measure/probe.py", "            module.training = mode", "            pass", f"{BEHIND} leaves_modes"),
-    Mutant("measure/memory.py", "            tensor.copy_(state[name])", "            pass", f"{BEHIND} leaves_modes"),
+    Mutant("measure/probe.py", "            tensor.copy_(state[name])", "            pass", f"{BEHIND} leaves_modes"),
     Mutant("core/layer.py", "plain and len(a) == 1", "plain", f"{MEASURES} picture"),
     Mutant("measure/alignment.py", " or shapes.h != shapes.a", "", f"{MEASURES} feedback"),
     Mutant("core/rule.py", "if shapes.a != shapes.h:", "if False:", f"{MEASURES} GLU"),
@@ -444,9 +446,24 @@ TABLE = [
     Mutant("run/metrics.py", "counts[there].max() > UNEVEN *", "counts[there].max() > 0 *", f"{VERDICTS} balanced"),
     Mutant("run/metrics.py", "y[hits].bincount(", "y.bincount(", f"{VERDICTS} balanced"),
     Mutant("run/metrics.py", "y.bincount().max()) / len(y)", "y.bincount().min()) / len(y)", f"{VERDICTS} answer"),
-    Mutant("study/compare.py", "return known if len(known) == len(runs) else []", "return known", f"{VERDICTS} seed"),
-    Mutant("study/compare.py", "< ROUNDING", "<= 0", f"{VERDICTS} width"),
-    Mutant("study/compare.py", "if isinstance(error.__cause__, OSError):", "if False:", f"{VERDICTS} disk"),
+    Mutant("study/rows.py", "return known if len(known) == len(values) else []", "return known", f"{VERDICTS} seed"),
+    Mutant("study/statistics.py", "< ROUNDING", "<= 0", f"{VERDICTS} width"),
+    Mutant("study/outcomes.py", "if isinstance(error.__cause__, OSError):", "if False:", f"{VERDICTS} disk"),
+    Mutant("study/statistics.py", "stdtrit(n - 1,", "stdtrit(n,", f"{COMPARED} interval"),
+    Mutant("study/baseline.py", "data.y_train.bincount().argmax()", "y.bincount().argmax()", f"{COMPARED} majority"),
+    Mutant("study/baseline.py", "y.double() * units)", "y.double())", f"{COMPARED} regression"),
+    Mutant("study/outcomes.py", "x_test=data.x_val, y_test=data.y_val)", "x_test=data.x_test)", f"{COMPARED} held_out"),
+    Mutant("study/plan.py", "rule == self.control or ", "", f"{COMPARED} control"),
+    Mutant("study/plan.py", "**self.own.get(rule, {})", "**self.own[self.named[0]]", f"{COMPARED} setting"),
+    Mutant("study/rows.py", 'float("inf") if r2 is None else -r2', "0", f"{COMPARED} regression"),
+    Mutant("study/compare.py", "plan.base.with_(threads=1)", "plan.base", f"{COMPARED} thread"),
+    Mutant("study/pool.py", "None, process.exitcode or 1", "None, 0", "test_pool.py death"),
+    Mutant("report/tables.py", '"&%$#_{}"', '"%$#_{}"', f"{COMPARED} latex"),
+    Mutant("report/terminal.py", "if left < widths[name] + GAP", "if left < 0", f"{COMPARED} folded"),
+    Mutant("measure/operations.py", "2 * x.numel() * len(weight)", "x.numel() * len(weight)", f"{OPERATIONS} onednn"),
+    Mutant("measure/operations.py", "counter.flops / 2 / len(x)", "counter.flops / len(x)", f"{OPERATIONS} hand"),
+    Mutant("measure/operations.py", "*rule.net.parameters(), *rule.net.buffers()", "*rule.net.parameters(),",
+           f"{OPERATIONS} buffers"),
     # what a sample counts
     Mutant("core/loss.py", "t = t if w is None else t * w", "t = t", f"{WEIGHTS} autograds"),
     Mutant("core/loss.py", "with_logits(z, t, w, red", "with_logits(z, t, None, red", f"{WEIGHTS} autograds"),

@@ -12,10 +12,10 @@ from scipy import stats
 
 import altprop
 from altprop import RULES
-from altprop.cli.commands import ALL
-from altprop.run.recipe import read_recipe
-from altprop.study import compare as module
-from altprop.study.compare import paired_difference
+from altprop.run.recipe import make_recipe, read_recipe
+from altprop.study import cost
+from altprop.study.plan import make_plan
+from altprop.study.statistics import paired_difference
 
 ROW_KEYS = {"rule", "activation", "lr", "test_accuracy_mean", "test_accuracy_std", "n", "seconds_per_epoch",
             "step_ratio_to_bp", "peak_activation_bytes", "claims", "net", "readout"}  # fmt: skip
@@ -24,8 +24,8 @@ ROW_KEYS = {"rule", "activation", "lr", "test_accuracy_mean", "test_accuracy_std
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "ROUNDS", 2)
-    monkeypatch.setattr(module, "STEP_SECONDS", 1e-4)
+    monkeypatch.setattr(cost, "ROUNDS", 2)
+    monkeypatch.setattr(cost, "STEP_SECONDS", 1e-4)
     toy_file(tmp_path)
 
 
@@ -38,9 +38,9 @@ def test_rows_are_the_runs_on_disk(capsys, tmp_path):
     result = compare(capsys, "--rules", "drtp,bp,pepita", "--seeds", "3,0,7", "--json").json
     assert result.keys() >= {"data", "net", "report", "rows"}
     assert (result["data"], result["net"], result["epochs"], result["seeds"]) == ("toy.npz", "6-5-3", 2, [3, 0, 7])
-    assert [row["rule"] for row in result["rows"]] == ["drtp", "bp", "pepita"]
+    assert [row["rule"] for row in result["rows"]] == ["drtp", "bp", "pepita", "shallow", "majority"]
     last = {rule: [rows(f"c/{rule}-seed{seed}")[-1] for seed in (3, 0, 7)] for rule in ("drtp", "bp", "pepita")}
-    for row in result["rows"]:
+    for row in result["rows"][:3]:
         assert row.keys() >= ROW_KEYS
         accuracies = [line["test_accuracy"] for line in last[row["rule"]]]
         assert row["n"] == 3
@@ -61,7 +61,7 @@ def test_rows_are_the_runs_on_disk(capsys, tmp_path):
 def test_a_row_says_what_its_readout_saw(capsys):
     """Labels that only the last layer sees are no labels of the rule, but the number rests on them."""
     result = compare(capsys, "--rules", "softhebb,dfa", "--seeds", "1", "--json").json
-    softhebb, dfa = result["rows"]
+    softhebb, dfa, *_ = result["rows"]
     assert "all training labels" in softhebb["readout"] and not softhebb["claims"]["labels"]
     assert dfa["readout"] is None and dfa["claims"]["labels"]
     assert "readout" in compare(capsys, "--rules", "softhebb", "--seeds", "1", "--out", "d").out
@@ -73,15 +73,16 @@ def test_rules_without_labels_in_phases(capsys, tmp_path, by, when):
     told = "{ epochs = 3 }" if by == "descent" else f'{{ by = "{by}" }}'
     (tmp_path / "phases.toml").write_text(f'rule = "oja"\nreadout = {told}\n')
     result = compare(capsys, "--rules", "softhebb,oja", "--seeds", "1", "--config", "phases.toml", "--json").json
-    assert [row["readout"] for row in result["rows"]] == [f"all training labels, {when}, after the layers below"] * 2
-    assert all(row["step_ratio_to_bp"] > 0 for row in result["rows"])
+    named = result["rows"][:2]
+    assert [row["readout"] for row in named] == [f"all training labels, {when}, after the layers below"] * 2
+    assert all(row["step_ratio_to_bp"] > 0 for row in named)
 
 
 def test_layers_one_after_another_are_held_against_bp(capsys, tmp_path):
     """bp gets what it knows of the recipe; neither its steps nor its accuracy want a recipe of their own."""
     (tmp_path / "phases.toml").write_text('rule = "oja"\nlayerwise = true\nrates = [0.02]\n[readout]\nepochs = 2\n')
     outcome = compare(capsys, "--rules", "bp,shallow,oja", "--seeds", "2", "--config", "phases.toml", "--json")
-    bp, shallow, oja = outcome.json["rows"]
+    bp, shallow, oja, _ = outcome.json["rows"]
     assert bp["readout"] is None and isinstance(bp["lr"], float) and oja["lr"] == [0.02]
     assert oja["difference_to_bp"] == pytest.approx(oja["test_accuracy_mean"] - bp["test_accuracy_mean"])
     assert (
@@ -94,7 +95,8 @@ def test_files_of_a_comparison(capsys, tmp_path):
     """One run directory a rule and seed, the table as JSON, the report."""
     outcome = compare(capsys, "--rules", "bp,fa", "--seeds", 2, "--json")
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
-        "bp-seed0", "bp-seed1", "comparison.json", "fa-seed0", "fa-seed1", "report.html",
+        "bp-seed0", "bp-seed1", "comparison.json", "fa-seed0", "fa-seed1", "report.html", "shallow-seed0",
+        "shallow-seed1",
     ]  # fmt: skip
     assert json.loads((tmp_path / "c" / "comparison.json").read_text()) == outcome.json
     assert outcome.json["report"] == "c/report.html"
@@ -157,7 +159,8 @@ def test_seeds_are_a_number_or_a_list(capsys, tmp_path, seeds, numbers):
     """'7' is how many; '4,7' is which."""
     result = compare(capsys, "--rules", "bp", "--seeds", seeds, "--json").json
     assert result["seeds"] == numbers
-    assert {path.name for path in (tmp_path / "c").iterdir() if path.is_dir()} == {f"bp-seed{n}" for n in numbers}
+    folders = {f"{rule}-seed{n}" for n in numbers for rule in ("bp", "shallow")}
+    assert {path.name for path in (tmp_path / "c").iterdir() if path.is_dir()} == folders
 
 
 def test_set_reaches_one_rule(capsys, tmp_path):
@@ -199,18 +202,6 @@ def test_runs_are_evaluated_on_what_they_were_not_trained_on(capsys, tmp_path, o
         assert evaluated["test_loss"] == pytest.approx(trained["test_loss"], abs=1e-9), f"seed {seed}"
 
 
-def test_regression_is_compared_by_loss(capsys, tmp_path):
-    """There is no accuracy; null, not 0."""
-    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    np.savez("regression.npz", x=x, y=x[:, :2] * 0.5)
-    arguments = ["--data", "regression.npz", "--net", "4-8-2", "--rules", "bp,dfa", "--seeds", 2, "--epochs", 2]
-    result = run_cli(capsys, "compare", *arguments, "--out", "c", "--json").json
-    for row in result["rows"]:
-        last = [rows(f"c/{row['rule']}-seed{seed}")[-1]["test_loss"] for seed in (0, 1)]
-        assert row["test_accuracy_mean"] is None and row["test_loss_mean"] == pytest.approx(np.mean(last))
-    assert run_cli(capsys, "compare", *arguments, "--out", "d").out.count("loss") >= 2
-
-
 def test_table_is_printed_with_the_path_of_the_report(capsys):
     """Every rule, what it needs, and where to look further."""
     out = compare(capsys, "--rules", "bp,drtp", "--seeds", 2).out
@@ -228,7 +219,17 @@ BAD = {
     "seeds negative": (["--seeds", "-3"], ["--seeds -3"]),
     "seeds twice": (["--seeds", "4,4"], ["--seeds 4,4"]),
     "set without rule": (["--set", "sign=1"], ["rule.key=value"]),
+    "set of all": (["--set", "lr=1"], ["--set lr", "dfa.lr", "--lr for all"]),
     "set of a rule that is not compared": (["--rules", "bp", "--set", "fa.scale=1"], ["fa.scale", "bp"]),
+    "set of an unknown rule": (["--rules", "bp,drtp", "--set", "dtrp.scale=1"], ["dtrp.scale", "mean 'drtp'"]),
+    "set of what all share": (["--rules", "bp,fa", "--set", "fa.epochs=9"], ["fa.epochs", "one epochs for all"]),
+    "set of an unknown key": (["--rules", "bp,fa", "--set", "fa.momentun=0"], ["'momentun'", "mean 'momentum'"]),
+    "set of a key out of range": (["--rules", "bp,fa", "--set", "fa.lr=-1"], ["lr = -1"]),
+    "no rules": (["--rules", " "], ["unknown rule ''"]),
+    "jobs beside threads": (["--rules", "bp", "--jobs", "2", "--threads", "2"], ["jobs = 2", "threads = 2"]),
+    "jobs": (["--jobs", "0"], ["--jobs"]),
+    "format": (["--format", "latx"], ["latx", "mean 'latex'"]),
+    "format beside json": (["--format", "csv", "--json"], ["--format csv", "--json"]),
     "set of an unknown argument": (["--set", "pepita.sgin=1"], ["'sgin'", "'sign'"]),
     "set of a bad value": (["--rules", "bp,pepita", "--set", "pepita.sign=3"], ["sign=3"]),
     "net that does not fit": (["--net", "7-3"], ["7", "6"]),
@@ -276,10 +277,10 @@ def test_stopped_comparison_goes_on(capsys, tmp_path):
     assert_refused(compare(capsys, *options, "--lr", "0.5"), "another recipe", "--out")
 
 
-@pytest.mark.slow
 def test_all_rules_are_those_that_need_no_extra():
     """A plain installation has no snnTorch, and its first comparison must not end in a refusal."""
-    assert set(RULES) - set(ALL) == {"stdp"} and [name for name in RULES if name in ALL] == ALL
+    plan = make_plan(None, 1, make_recipe(), {})
+    assert set(RULES) - set(plan.named) == {"stdp"} and [name for name in RULES if name in plan.named] == plan.rules
 
 
 def test_softhebb_by_the_defaults():

@@ -12,16 +12,16 @@ from run_helpers import assert_refused, run_cli, toy_file, toy_tensors
 import altprop
 from altprop.run.experiment import evaluate_run
 from altprop.run.metrics import judge, standard
-from altprop.study import compare as module
-from altprop.study.compare import paired_difference
+from altprop.study import cost, outcomes
+from altprop.study.statistics import paired_difference
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(module, "ROUNDS", 1)
-    monkeypatch.setattr(module, "STEP_SECONDS", 1e-4)
+    monkeypatch.setattr(cost, "ROUNDS", 1)
+    monkeypatch.setattr(cost, "STEP_SECONDS", 1e-4)
     toy_file(tmp_path)
 
 
@@ -45,14 +45,14 @@ WILD = ["--data", "toy.npz", "--net", "6-5-3", "--rules", "bp,shallow,dfa", "--l
 def test_a_rule_that_diverges_is_a_row(capsys):
     """It says where and why; the others are as without it, and have no difference to lose."""
     outcome = compare(capsys, *WILD, "--seeds", 2, "--json")
-    bp, shallow, dfa = outcome.json["rows"]
+    bp, shallow, dfa, _ = outcome.json["rows"]
     assert [run["seed"] for run in dfa["failed"]] == [0, 1] and dfa["n"] == 0
     pattern = r"diverged at epoch \d+, step \d+, in layer '\d' \(.*\): (the loss is \S+|a weight is .*)"
     assert all(re.fullmatch(pattern, run["reason"]) for run in dfa["failed"])
     assert dfa["test_accuracy_mean"] is None and dfa["difference_to_bp"] is None and dfa["step_ratio_to_bp"] > 0
     assert bp["n"] == shallow["n"] == 2 and not bp["failed"] and shallow["difference_to_bp"] is not None
     alone = compare(capsys, *WILD[:5], "bp,shallow", *WILD[6:10], "--seeds", 2, "--json", "--out", "d").json["rows"]
-    assert [row["test_accuracy_mean"] for row in alone] == [bp["test_accuracy_mean"], shallow["test_accuracy_mean"]]
+    assert [row["test_accuracy_mean"] for row in alone[:2]] == [bp["test_accuracy_mean"], shallow["test_accuracy_mean"]]
     page, again = Path("c/report.html").read_text(), run_cli(capsys, "report", "c")
     assert again.status == 0 and "dfa, seed 1:" in page and "diverged at epoch" in page
 
@@ -67,14 +67,14 @@ def test_the_table_says_where(capsys):
 
 def fail_at(monkeypatch, *runs, error=RuntimeError):
     """Runs named by rule and seed that break down by themselves."""
-    run = module.run_recipe
+    run = outcomes.run_recipe
 
     def broken(recipe, *arguments, **options):
         if (recipe.rule, recipe.seed) in runs:
             raise error("of its own")
         return run(recipe, *arguments, **options)
 
-    monkeypatch.setattr(module, "run_recipe", broken)
+    monkeypatch.setattr(outcomes, "run_recipe", broken)
 
 
 TOY = ["--data", "toy.npz", "--net", "6-5-3", "--rules", "bp,fa"]
@@ -84,7 +84,7 @@ def test_a_rule_of_which_one_seed_fails_has_no_difference(capsys, monkeypatch):
     """The seeds that are left would flatter it."""
     fail_at(monkeypatch, ("fa", 1))
     outcome = compare(capsys, *TOY, "--seeds", 3, "--json")
-    bp, fa = outcome.json["rows"]
+    bp, fa, *_ = outcome.json["rows"]
     assert (fa["n"], bp["n"]) == (2, 3) and fa["test_accuracy_mean"] is not None and fa["difference_to_bp"] is None
     assert fa["failed"] == [{"seed": 1, "reason": "failed: RuntimeError: of its own"}]
     assert "(2, 1 failed)" in compare(capsys, *TOY, "--seeds", 3, "--out", "d").out
@@ -94,7 +94,7 @@ def test_runs_of_different_seeds_are_no_pairs(capsys, monkeypatch):
     """bp has lost one seed and fa another: two numbers each, but none of them belong together."""
     fail_at(monkeypatch, ("bp", 0), ("fa", 1))
     rows = compare(capsys, *TOY, "--seeds", 3, "--json").json["rows"]
-    assert [(row["n"], row["difference_to_bp"]) for row in rows] == [(2, None), (2, None)]
+    assert [(row["n"], row["difference_to_bp"]) for row in rows] == [(2, None), (2, None), (3, None), (3, None)]
 
 
 def test_where_every_run_fails_the_first_error_is_the_answer(capsys, monkeypatch):
@@ -108,20 +108,22 @@ def test_where_every_run_fails_the_first_error_is_the_answer(capsys, monkeypatch
 
 def test_a_full_disk_ends_a_comparison(capsys, monkeypatch):
     """Though bp has ended: the next rule would fill it as well."""
-    run = module.run_recipe
+    run = outcomes.run_recipe
 
     def full(recipe, *arguments, **options):
         if recipe.rule == "fa":
-            raise module.RunError("cannot write c/x: the disk is full") from OSError(28, "No space left on device")
+            raise outcomes.RunError("cannot write c/x: the disk is full") from OSError(28, "No space left on device")
         return run(recipe, *arguments, **options)
 
-    monkeypatch.setattr(module, "run_recipe", full)
+    monkeypatch.setattr(outcomes, "run_recipe", full)
     assert_refused(compare(capsys, *TOY, "--seeds", 1), "the disk is full")
 
 
 def test_of_all_rules_those_that_refuse_are_rows_and_those_that_are_named_are_errors(capsys, monkeypatch):
     """A convolution of stride 2 behind an image suits some; the default takes who can."""
-    monkeypatch.setattr("altprop.cli.commands.ALL", ["bp", "gha", "fa"])
+    monkeypatch.setattr(
+        "altprop.study.plan.RULES", {name: altprop.RULES[name] for name in ("bp", "gha", "fa", "shallow")}
+    )
     x = np.random.default_rng(0).random((30, 2, 6, 6), dtype=np.float32)
     np.savez("images.npz", x=x, y=np.arange(30) % 3)
     monkeypatch.setattr(altprop.RULES["gha"], "refuses", (torch.nn.MaxPool2d,))
@@ -138,7 +140,7 @@ def test_runs_that_coincide_are_no_certainty(capsys):
     """An interval of width 0 over a raw table: bp says one class, shallow may say the other, in every seed."""
     options = ["--data", raw_table(), "--net", "4-8-2", "--rules", "bp,shallow", "--lr", "1e-9"]
     result = compare(capsys, *options, "--seeds", "0,1", "--json").json
-    bp, shallow = result["rows"]
+    bp, shallow, _ = result["rows"]
     assert shallow["coincide"] and shallow["difference_low"] == shallow["difference_high"] and not bp["coincide"]
     text = compare(capsys, *options, "--seeds", "0,1", "--out", "d").out
     assert "+0.00 (runs coincide)" in text or "+0.00 (in every seed)" in text
@@ -206,7 +208,7 @@ def test_a_row_of_one_class_is_marked(capsys):
     options = ["--data", raw_table(), "--net", "4-8-2", "--rules", "bp,fa", "--lr", "1e-12", "--init", "zeros"]
     result = compare(capsys, *options, "--seeds", 2, "--json").json
     assert result["majority"] == 0.75
-    assert [(row["one_class"], row["test_balanced_accuracy_mean"]) for row in result["rows"]] == [(True, 0.5)] * 2
+    assert [(row["one_class"], row["test_balanced_accuracy_mean"]) for row in result["rows"][:2]] == [(True, 0.5)] * 2
     text = compare(capsys, *options, "--seeds", 2, "--out", "d").out
     assert "75.00* ± 0.00 (2), balanced 50.00" in text and "(majority 75.00 %)" in text and "(runs coincide)" in text
     assert "the largest class has 75.00" in Path("d/report.html").read_text()
@@ -231,15 +233,19 @@ def test_what_cannot_be_timed_or_weighed_ends_no_comparison(capsys, monkeypatch)
         learner.step = broken if recipe.rule == "fa" else learner.step
         return learner
 
-    prepare = module.prepare
-    monkeypatch.setattr(module, "peak_activation_bytes", broken)
-    monkeypatch.setattr(module, "prepare", prepared)
+    prepare = cost.prepare
+    monkeypatch.setattr(cost, "peak_activation_bytes", broken)
+    monkeypatch.setattr(cost, "multiply_adds", broken)
+    monkeypatch.setattr(cost, "prepare", prepared)
     outcome = compare(capsys, *TOY, "--seeds", 1, "--json")
-    assert [(row["n"], row["step_ratio_to_bp"], row["peak_activation_bytes"]) for row in outcome.json["rows"]] == [
-        (1, 1.0, None), (1, None, None)
-    ]  # fmt: skip
+    keys = ("n", "step_ratio_to_bp", "peak_activation_bytes", "multiply_adds")
+    assert [[row[key] for key in keys] for row in outcome.json["rows"][:2]] == [[1, 1.0, None, None], [1, *[None] * 3]]
+    assert all(row["parameter_bytes"] and row["optimizer_bytes"] for row in outcome.json["rows"][:2])
     assert outcome.err.splitlines() == [
         "altprop: step_ratio_to_bp of fa cannot be measured: RuntimeError: no such operation",
-        "altprop: peak_activation_bytes of bp cannot be measured: RuntimeError: no such operation",
-        "altprop: peak_activation_bytes of fa cannot be measured: RuntimeError: no such operation",
+        *(
+            f"altprop: {name} of {rule} cannot be measured: RuntimeError: no such operation"
+            for rule in ("bp", "fa", "shallow")
+            for name in ("multiply_adds", "peak_activation_bytes")
+        ),
     ]

@@ -14,9 +14,8 @@ from altprop import RULES
 from altprop.measure import angles_to_bp, peak_activation_bytes, receptive_fields, winners
 from altprop.nets import build
 from altprop.run.experiment import evaluate_run, predict, resume_run
-from altprop.run.recipe import RunError, make_recipe
+from altprop.run.recipe import RunError
 from altprop.run.train import Interrupted, evaluate
-from altprop.study.compare import compare
 
 X, Y = toy_tensors()
 DATA = {"train": (X, Y), "test": toy_tensors(30, seed=1)}
@@ -66,16 +65,15 @@ ENTRIES = {
     "evaluate": lambda path, folder: evaluate_run(path, data=DATA),
     "predict": lambda path, folder: predict(path, X),
     "build": lambda path, folder: build("6-5-3", (6,), 3, seed=4),
-    "compare": lambda path, folder: compare(
-        ["fa"], [0], lambda rule, seed: make_recipe(rule=rule, data=str(toy_file(folder)), net="6-5-3", epochs=1,
-                                                    threads=2), folder / "c"),
+    "compare": lambda path, folder: altprop.compare(["fa"], "6-5-3", toy_file(folder), seeds=1, epochs=1, threads=2,
+                                                    out=folder / "c"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_random_state_and_threads_are_the_callers(entry, path, tmp_path, monkeypatch):
     """Every public entry, though it draws and asks for two threads."""
-    monkeypatch.setattr("altprop.study.compare.ROUNDS", 1)
+    monkeypatch.setattr("altprop.study.cost.ROUNDS", 1)
     torch.manual_seed(11)
     before = state()
     ENTRIES[entry](path, tmp_path)

@@ -12,7 +12,7 @@ from altprop.data import from_torch
 from altprop.run.experiment import run_recipe
 from altprop.run.learner import prepare
 from altprop.run.recipe import RunError, make_recipe, read_recipe
-from altprop.study.compare import _epoch_seconds
+from altprop.study.rows import epoch_seconds
 
 UNTAUGHT = [name for name, rule in altprop.RULES.items() if not rule.claims.labels]
 
@@ -75,7 +75,7 @@ def test_an_epoch_is_one_of_the_layers_below():
     told = [(2.0, None), (5.0, None), (5.1, 0.3), (5.2, 0.2)]
     run = SimpleNamespace(metrics=[{"seconds": seconds, "test_loss": loss} for seconds, loss in told])
     beside = SimpleNamespace(metrics=[{"seconds": 1.0, "test_loss": 0.3}, {"seconds": 3.0, "test_loss": 0.2}])
-    assert _epoch_seconds([run]) == [2.0, 3.0] and _epoch_seconds([beside]) == [1.0, 2.0]
+    assert epoch_seconds([run]) == [2.0, 3.0] and epoch_seconds([beside]) == [1.0, 2.0]
 
 
 AFTER = {"epochs": 2}

@@ -20,35 +20,20 @@ from rich.console import Console
 
 from altprop.cli import commands
 from altprop.cli.options import (
-    Act,
-    Batch,
-    Bias,
+    RECIPE,
     Categories,
-    ClassWeight,
     Config,
-    Data,
     DataDir,
-    Decay,
     Device,
-    Dropout,
     Encoding,
-    Epochs,
-    Init,
     Json,
     Label,
-    Loss,
     Missing,
-    Momentum,
-    Net,
-    Optimizer,
     Out,
-    Rate,
-    Scale,
-    Schedule,
     Settings,
     Task,
-    Threads,
-    Val,
+    given,
+    taking,
 )  # fmt: skip
 from altprop.cli.telling import say, warnings_as_lines
 from altprop.report import terminal
@@ -115,69 +100,51 @@ def _fail(message: str, status: int, advice: str = "") -> None:
     sys.exit(status)
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given; defaults live in ``Recipe`` alone."""
-    given = {key: value for key, value in options.items() if value is not None}
-    if "categories" in given:
-        given["categories"] = [name.strip() for name in given["categories"].split(",") if name.strip()]
-    return given
-
-
 @app.command()
+@taking(RECIPE)
 def train(
+    recipe: dict[str, Any],
     rule: Annotated[str | None, typer.Argument(help="See altprop list; omitted with --config or --resume.")] = None,
-    data: Data = None, net: Net = None, data_dir: DataDir = None, label: Label = None, scale: Scale = None,
-    task: Task = None, encoding: Encoding = None, categories: Categories = None, missing: Missing = None,
-    val: Val = None, act: Act = None, dropout: Dropout = None, bias: Bias = None, init: Init = None, loss: Loss = None,
-    epochs: Epochs = None, lr: Rate = None, momentum: Momentum = None, batch: Batch = None, schedule: Schedule = None,
-    weight_decay: Decay = None, optimizer: Optimizer = None, device: Device = None, threads: Threads = None,
-    nesterov: Annotated[bool | None, typer.Option("--nesterov", help="Of sgd's momentum.")] = None,
-    freeze: Annotated[int | None, typer.Option(help="Layers from the input that stay as drawn [0].")] = None,
-    augment: Annotated[str | None, typer.Option(help="Of images: flip, crop or flip+crop.")] = None,
-    whiten: Annotated[str | None, typer.Option(help="Inputs by the training part: pca or zca.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout and feedback [0].")] = None,
-    stream: Annotated[bool | None, typer.Option("--stream", help="Step each layer as soon as it can.")] = None,
-    measure: Annotated[
-        bool | None, typer.Option("--measure/--no-measure", help="All that can be measured / nothing [angles, norms].")
-    ] = None,
-    class_weight: ClassWeight = None, settings: Settings = None, config: Config = None, out: Out = None,
+    settings: Settings = None, config: Config = None, out: Out = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events beside the metrics.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train one net by one rule, and write a run directory with a report."""
-    options = _given(
-        rule=rule, data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout,
-        bias=bias, init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
-        weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, seed=seed, stream=stream,
-        measure=measure, probe=measure, nesterov=nesterov, freeze=freeze, augment=augment, whiten=whiten, task=task,
-        encoding=encoding, categories=categories, missing=missing, class_weight=class_weight,
-    )  # fmt: skip
+    options = {**recipe, **given(rule=rule, seed=seed)}
     result = commands.train(options, settings or [], config, out, resume, tensorboard)
     _print(result, as_json, terminal.summary)
 
 
 @app.command()
+@taking(RECIPE)
 def compare(
-    rules: Annotated[str | None, typer.Option(help="Comma-separated [all that need no extra].")] = None,
-    data: Data = None, net: Net = None, data_dir: DataDir = None, label: Label = None, scale: Scale = None,
-    task: Task = None, encoding: Encoding = None, categories: Categories = None, missing: Missing = None,
-    val: Val = None, act: Act = None, dropout: Dropout = None, bias: Bias = None, init: Init = None, loss: Loss = None,
-    epochs: Epochs = None, lr: Rate = None, momentum: Momentum = None, batch: Batch = None, schedule: Schedule = None,
-    weight_decay: Decay = None, optimizer: Optimizer = None, device: Device = None, threads: Threads = None,
-    class_weight: ClassWeight = None,
+    recipe: dict[str, Any],
+    rules: Annotated[
+        str | None, typer.Option(help="Comma-separated [all that need no extra]; the control shallow is always beside.")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="How many (3: seeds 0, 1, 2), or which (4,7,9).")] = "3",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="rule.key=value; repeatable.")] = None,
-    config: Config = None, out: Out = None, as_json: Json = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Of one rule, rule.key=value, such as dfa.lr=0.02 or drtp.scale=2; repeatable."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes, of one thread each [none: here, with --threads].")
+    ] = None,
+    config: Config = None, out: Out = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="table, csv, latex or markdown [table].")
+    ] = None,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train several rules under one protocol, and print a table of what they reach, cost and need."""
-    options = _given(
-        data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout, bias=bias,
-        init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
-        weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, task=task, encoding=encoding,
-        categories=categories, missing=missing, class_weight=class_weight,
-    )  # fmt: skip
-    _print(commands.compare(options, rules, seeds, settings or [], config, out), as_json, terminal.comparison)
+    commands.check_format(form, as_json)
+    result = commands.compare(recipe, rules, seeds, settings or [], config, out, jobs)
+    if form in (None, "table"):
+        _print(result.content, as_json, terminal.comparison)
+    else:
+        print(result.table(form), end="")
 
 
 @app.command("eval")
@@ -246,7 +213,7 @@ def reproduce(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run what a paper's tables still lack, and hold it against the published numbers."""
-    options = _given(data_dir=data_dir, device=device, results=results)
+    options = given(data_dir=data_dir, device=device, results=results)
     table = commands.reproduce(targets or [], seeds, jobs, dry_run, status, options)
     _print(table, as_json, terminal.reproduction)
 
@@ -263,7 +230,7 @@ def info(
     categories: Categories = None, missing: Missing = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Shape, classes and sizes of one data set, read from its files."""
-    options = _given(
+    options = given(
         data_dir=data_dir, label=label, task=task, encoding=encoding, categories=categories, missing=missing
     )
     _print(commands.data_info(data, **options), as_json, terminal.summary)

@@ -23,7 +23,7 @@ from altprop.export.bundle import export
 from altprop.limits import shorten
 from altprop.nets import NetError
 from altprop.report.page import ReportError, write_report
-from altprop.rules import RULES
+from altprop.report.tables import FORMATS
 from altprop.run import experiment
 from altprop.run.directory.store import RunDirectory, failed_write, write_atomically
 from altprop.run.evaluation import evaluate_new
@@ -31,27 +31,25 @@ from altprop.run.experiment import evaluate_run
 from altprop.run.recipe import (
     Recipe,
     RunError,
-    check_arguments,
-    check_rule,
     make_recipe,
+    nearest,
     read_recipe,
 )  # fmt: skip
 from altprop.run.train import Interrupted
-from altprop.study.compare import compare as run_comparison
+from altprop.study.compare import Comparison, run_plan
 from altprop.study.papers import rows
 from altprop.study.papers import status as row_status
+from altprop.study.plan import make_plan, seed_numbers
 from altprop.study.reproduce import Places, missing, plan
 from altprop.study.reproduce import reproduce as run_missing
 
 __all__ = [
-    "BAD_INPUT", "WARNINGS", "compare", "data_info", "evaluate", "explain", "export", "fetch", "list_data",
-    "list_rules", "predict", "reproduce", "train", "version", "write_csv", "write_report",
+    "BAD_INPUT", "WARNINGS", "check_format", "compare", "data_info", "evaluate", "explain", "export", "fetch",
+    "list_data", "list_rules", "predict", "reproduce", "train", "version", "write_csv", "write_report",
 ]  # fmt: skip
 
 BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
 WARNINGS = (DataWarning, RuleWarning)  # each of which is one line that says what to do
-MOST_SEEDS = 1000
-ALL = [name for name, rule in RULES.items() if rule.requires is None]  # that need no extra of the package
 UPDATE_EVERY = 20  # batches between two movements of the progress bar
 
 
@@ -98,42 +96,45 @@ def _finish(result: experiment.Result) -> dict[str, Any]:
 
 
 def compare(
-    options: dict[str, Any], rules: str | None, seeds: str, settings: list[str], config: Path | None, out: Path | None
-) -> dict[str, Any]:
-    """A comparison; ``rules`` and ``seeds`` as the command line has them."""
-    names = [name.strip() for name in rules.split(",")] if rules else ALL
-    for name in names:
-        check_rule(name)
-    if len(set(names)) < len(names):
-        raise RunError(f"--rules {shorten(rules, 100)} names a rule twice: name each once")
-    arguments: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, value in parse_settings(settings).items():
-        rule, dot, argument = key.partition(".")
-        if not dot or rule not in arguments:
-            what = f"--set {shorten(key, 60)}=... came"
-            raise RunError(f"{what}: write rule.key=value with one of {shorten(', '.join(names), 150)}")
-        check_arguments(rule, {argument: value})
-        arguments[rule][argument] = value
+    options: dict[str, Any], rules: str | None, seeds: str, settings: list[str], config: Path | None, out: Path | None,
+    jobs: int | None,
+) -> Comparison:  # fmt: skip
+    """A comparison; ``rules``, ``seeds`` and ``settings`` as the command line has them."""
     base = _recipe(options, {}, config)
-    arguments[base.rule] = {**base.arguments, **arguments.get(base.rule, {})}
-
-    def recipes(rule: str, seed: int) -> Recipe:
-        return base.by_rule(rule, seed=seed, arguments=arguments.get(rule, {}))
-
+    names = [name.strip() for name in rules.split(",")] if rules else None
+    comparison = make_plan(names, _seeds(seeds), base, _by_rule(settings))
     path = out or Path("runs") / f"compare-{Path(base.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    numbers = _seeds(seeds)
     with _bar() as bar:
-        task = bar.add_task("", total=len(names) * len(numbers))
-        begun: list[tuple[str, int]] = []
+        task = bar.add_task("")
 
-        def progress(rule: str, seed: int) -> None:
-            bar.update(task, description=f"{rule}, seed {seed}", completed=len(begun))
-            begun.append((rule, seed))
+        def progress(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
 
         try:
-            return run_comparison(names, numbers, recipes, path, progress=progress, lenient=rules is None)
+            return run_plan(comparison, path, jobs=jobs, progress=progress)
         except Interrupted:
             raise Interrupted(f"stopped; go on with the same command and --out {path}") from None
+
+
+def check_format(format: str | None, as_json: bool) -> None:
+    """Raises ``RunError`` for one that is not known, and beside --json."""
+    known = ["table", *FORMATS]
+    if format is not None and format not in known:
+        raise RunError(f"--format {shorten(format, 40)} came{nearest(format, known)}")
+    if format is not None and as_json:
+        raise RunError(f"--format {format} came beside --json: leave one of them out")
+
+
+def _by_rule(settings: list[str]) -> dict[str, dict[str, Any]]:
+    """rule.key=value, as {rule: {key: value}}."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in parse_settings(settings).items():
+        rule, dot, name = key.partition(".")
+        if not dot:
+            what = f"--set {shorten(key, 60)}=... came without a rule"
+            raise RunError(f"{what}: write rule.key=value, such as dfa.lr=0.02, or give --{shorten(key, 60)} for all")
+        found.setdefault(rule, {})[name] = value
+    return found
 
 
 def reproduce(
@@ -202,11 +203,8 @@ def _seeds(text: str) -> list[int]:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) == 1 and "," not in text:
-        numbers = list(range(min(numbers[0], MOST_SEEDS + 1)))
-    if not 0 < len(numbers) <= MOST_SEEDS or min(numbers) < 0 or len(set(numbers)) < len(numbers):
-        raise RunError(f"--seeds {shorten(text, 60)} came: give how many, such as 3, or which, such as 4,7,9")
-    return numbers
+    many = len(numbers) == 1 and "," not in text
+    return seed_numbers(numbers[0] if many else numbers, came=f"--seeds {shorten(text, 60)}")
 
 
 def _bar() -> Progress:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -40,5 +43,56 @@ Optimizer = Annotated[str | None, typer.Option(help="sgd, adam, adamw, rmsprop o
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... [cpu].")]
 Threads = Annotated[int | None, typer.Option(help="Of the processor [torch's choice].")]
 Out = Annotated[Path | None, typer.Option(help="Run directory [runs/...].")]
+Nesterov = Annotated[bool | None, typer.Option("--nesterov", help="Of sgd's momentum.")]
+Freeze = Annotated[int | None, typer.Option(help="Layers from the input that stay as drawn [0].")]
+Augment = Annotated[str | None, typer.Option(help="Of images: flip, crop or flip+crop.")]
+Whiten = Annotated[str | None, typer.Option(help="Inputs by the training part: pca or zca.")]
+Stream = Annotated[bool | None, typer.Option("--stream", help="Step each layer as soon as it can.")]
+Measure = Annotated[
+    bool | None, typer.Option("--measure/--no-measure", help="All that can be measured / nothing [angles, norms].")
+]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="An argument of the rule, key=value; repeatable.")]
 Config = Annotated[Path | None, typer.Option(help="A recipe in TOML; options given beside it come first.")]
+
+# Of a recipe, as train and compare take them; rule and seed are each command's own.
+RECIPE: dict[str, Any] = {
+    "data": Data, "net": Net, "data_dir": DataDir, "label": Label, "scale": Scale, "task": Task, "encoding": Encoding,
+    "categories": Categories, "missing": Missing, "val": Val, "act": Act, "dropout": Dropout, "bias": Bias,
+    "init": Init, "loss": Loss, "epochs": Epochs, "lr": Rate, "momentum": Momentum, "batch": Batch,
+    "schedule": Schedule, "weight_decay": Decay, "optimizer": Optimizer, "device": Device, "threads": Threads,
+    "nesterov": Nesterov, "freeze": Freeze, "augment": Augment, "whiten": Whiten, "stream": Stream,
+    "measure": Measure, "class_weight": ClassWeight,
+}  # fmt: skip
+
+
+def taking(options: Mapping[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these options in the place of its parameter ``recipe``, a dict of those that were given."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        parameters = []
+        for name, own in inspect.signature(command).parameters.items():
+            kinds = options if name == "recipe" else {name: hints[name]}
+            default = None if name == "recipe" else own.default
+            parameters += [own.replace(name=key, annotation=kind, default=default) for key, kind in kinds.items()]
+
+        @wraps(command)
+        def taken(**arguments: Any) -> None:
+            recipe = given(**{key: arguments.pop(key) for key in options})
+            command(recipe=recipe, **arguments)
+
+        taken.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        taken.__annotations__ = {each.name: each.annotation for each in parameters}
+        return taken
+
+    return decorate
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given, by the recipe's keys; defaults live in ``Recipe`` alone."""
+    kept = {key: value for key, value in options.items() if value is not None}
+    if "categories" in kept:
+        kept["categories"] = [name.strip() for name in kept["categories"].split(",") if name.strip()]
+    if "measure" in kept:
+        kept["probe"] = kept["measure"]
+    return kept

@@ -73,6 +73,7 @@ class Rule(nn.Module, ABC):
     logits, or ``mse``.  Raises ``Refused`` where net, example, loss and rule do not fit, naming the layer."""
 
     family: ClassVar[str]
+    role: ClassVar[Literal["", "reference", "control"]] = ""  # in comparisons: what rules are held against
     claims: Claims
     suits: ClassVar[Suits] = Suits()
     requires: ClassVar[str | None] = None  # the extra of the package without which it does not run

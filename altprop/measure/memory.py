@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from altprop.core import Rule
 from altprop.core.layer import Layer
-from altprop.measure.probe import forked
+from altprop.measure.probe import undone
 
 
 def peak_activation_bytes(rule: Rule, x: Tensor, y: Tensor) -> int:
@@ -21,8 +21,6 @@ def peak_activation_bytes(rule: Rule, x: Tensor, y: Tensor) -> int:
     Gradients are dropped as soon as ``ready`` hands them out, so a rule that need not wait shows what that saves.
     Run in the modes that the rule is in; ``.grad``, norms' statistics, what else of the rule ``credit`` moves, and the
     random state are left as they were."""
-    kept = {parameter: parameter.grad for parameter in rule.parameters()}
-    state = {name: tensor.clone() for name, tensor in rule.state_dict().items()}
     live = _Live()
 
     def drop(layer: Layer) -> None:
@@ -31,17 +29,9 @@ def peak_activation_bytes(rule: Rule, x: Tensor, y: Tensor) -> int:
                 live.gradients.add(live.serial.get(_key(parameter.grad), -1))
                 parameter.grad = None
 
-    try:
-        for parameter in kept:
-            parameter.grad = None
-        with forked(rule), live:
-            rule.credit(x, y, ready=drop)
-        return live.peak()
-    finally:
-        for parameter, gradient in kept.items():
-            parameter.grad = gradient
-        for name, tensor in rule.state_dict().items():
-            tensor.copy_(state[name])
+    with undone(rule), live:
+        rule.credit(x, y, ready=drop)
+    return live.peak()
 
 
 class _Live(TorchDispatchMode):

@@ -63,3 +63,21 @@ def undisturbed(rule: nn.Module) -> Iterator[None]:
     ``.grad`` is safe as long as nobody inside calls ``backward``: ask ``torch.autograd.grad`` for what is wanted."""
     with forked(rule), in_mode(rule, training=False):
         yield
+
+
+@contextmanager
+def undone(rule: Rule) -> Iterator[None]:
+    """What ``credit`` leaves, taken back: ``.grad`` (none inside), norms' statistics, what else of the rule it moves,
+    and the random state."""
+    kept = {parameter: parameter.grad for parameter in rule.parameters()}
+    state = {name: tensor.clone() for name, tensor in rule.state_dict().items()}
+    try:
+        for parameter in kept:
+            parameter.grad = None
+        with forked(rule):
+            yield
+    finally:
+        for parameter, gradient in kept.items():
+            parameter.grad = gradient
+        for name, tensor in rule.state_dict().items():
+            tensor.copy_(state[name])

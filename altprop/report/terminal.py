@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from io import StringIO
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-WIDE, SPLIT_FROM = 140, 10  # characters; columns
+from altprop.report.cells import measured, percent, signed
+from altprop.report.tables import Column, columns
+
+WIDE = 140  # characters, where no terminal says how many there are
+BORDER, GAP = 2, 2  # characters that a table costs, and each column beside its own
 STANDARD = ("majority", "one_class")  # what an accuracy is held against, said beside it
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{100 * value:.{digits}f}"
-
-
-def size(value: float | None) -> str:
-    """Bytes in kB or MB, 1 kB = 1000 B."""
-    if value is None:
-        return "-"
-    return f"{value / 1e6:.2f} MB" if value >= 1e6 else f"{value / 1e3:.1f} kB"
 
 
 def summary(console: Console, result: dict[str, Any]) -> None:
@@ -45,49 +39,6 @@ def _plain(key: str, value: Any) -> str:
 
 UNITS = {"accuracy": "accuracy %", "slowness": "slowness, epochs", "angle": "angle, degrees", "loss": "loss"}
 
-
-def measured(value: float | None, deviation: float | None, digits: int = 2) -> str:
-    """mean ± deviation, in the unit they come in."""
-    if value is None:
-        return "-"
-    digits = digits if abs(value) >= 10 else digits + 1
-    return f"{value:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
-
-
-def signed(value: float | None, low: float | None, high: float | None, digits: int = 2) -> str:
-    """A difference and its interval."""
-    if value is None:
-        return "-"
-    return f"{value:+.{digits}f}" + ("" if low is None else f" [{low:+.{digits}f}, {high:+.{digits}f}]")
-
-
-def _number(value: float | None, digits: str) -> str:
-    return "-" if value is None else f"{value:{digits}}"
-
-
-def _rates(lr: float | list[float] | None) -> str:
-    """One for all layers, or one each."""
-    if lr is None:
-        return "-"
-    return ", ".join(f"{rate:g}" for rate in (lr if isinstance(lr, list) else [lr]))
-
-
-Column = tuple[str, Callable[[dict[str, Any]], str]]
-
-COMPARISON: list[Column] = [
-    ("rule", lambda r: r["rule"]),
-    ("act", lambda r: r["activation"]),
-    ("lr", lambda r: _rates(r["lr"])),
-    ("accuracy % (n)", lambda r: _accuracy(r)),
-    ("to bp [95 %]", lambda r: _difference(r)),
-    ("s/epoch", lambda r: _number(r["seconds_per_epoch"], ".3g")),
-    ("step/bp", lambda r: _number(r["step_ratio_to_bp"], ".2f")),
-    ("activity", lambda r: size(r["peak_activation_bytes"])),
-    ("transport", lambda r: r["claims"]["weight_transport"]),
-    ("locking", lambda r: r["claims"]["locking"]),
-    ("signal", lambda r: r["claims"]["signal"]),
-    ("labels", lambda r: "yes" if r["claims"]["labels"] else "readout" if r.get("readout") else "no"),
-]
 
 RULES: list[Column] = [
     ("rule", lambda r: r["name"]),
@@ -132,14 +83,22 @@ RUNS: list[Column] = [
 ]
 
 
-def comparison(console: Console, result: dict[str, Any]) -> None:
+def comparison(console: Console, result: Mapping[str, Any]) -> None:
     seeds = ", ".join(map(str, result["seeds"]))
     scale = f", scale {result['scale']}" if result["scale"] != "none" else ""
     title = f"{result['data']}{scale}, {result['net']}, {result['epochs']} epochs, seeds {seeds}"
-    _table(console, COMPARISON, result["rows"], title)
+    _table(console, columns(result), result["rows"], title)
     for line in notes(result):
         console.print(line, soft_wrap=True)
-    console.print(f"report: {result['report']}", soft_wrap=True)
+    if result.get("report"):
+        console.print(f"report: {result['report']}", soft_wrap=True)
+
+
+def comparison_text(result: Mapping[str, Any], width: int = WIDE) -> str:
+    """What ``comparison`` prints."""
+    text = StringIO()
+    comparison(Console(file=text, width=width, markup=False, highlight=False), result)
+    return text.getvalue()
 
 
 def reproduction(console: Console, result: dict[str, Any]) -> None:
@@ -159,21 +118,34 @@ def data_sets(console: Console, result: dict[str, Any]) -> None:
 
 
 def _table(console: Console, columns: list[Column], rows: list[dict[str, Any]], title: str | None) -> None:
-    """One table, or on a narrow terminal two, the first column in both."""
-    half = len(columns) // 2
-    split = [columns[:half], [columns[0], *columns[half:]]]
-    for part in [columns] if console.width >= WIDE or len(columns) < SPLIT_FROM else split:
+    """One table, or where it is too wide several, the first column in each."""
+    cells = {name: [cell(row) for row in rows] for name, cell in columns}
+    for part in _fitting({name: max(map(len, [name, *texts])) for name, texts in cells.items()}, console.width):
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         title = None
-        for name, _ in part:
+        for name in part:
             table.add_column(name, overflow="fold")
-        for row in rows:
-            table.add_row(*(cell(row) for _, cell in part))
+        for line in zip(*(cells[name] for name in part), strict=True):
+            table.add_row(*line)
         console.print(table)
 
 
-def notes(result: dict[str, Any]) -> list[str]:
-    """What stands below the table: which runs did not end, where and why, and what an accuracy is not worth."""
+def _fitting(widths: dict[str, int], room: int) -> list[list[str]]:
+    """The columns in as many tables as it takes, so that nothing is folded that fits into one."""
+    first, *others = widths
+    tables, left = [[first]], room - widths[first] - BORDER
+    for name in others:
+        if left < widths[name] + GAP and len(tables[-1]) > 1:
+            tables.append([first])
+            left = room - widths[first] - BORDER
+        tables[-1].append(name)
+        left -= widths[name] + GAP
+    return tables
+
+
+def notes(result: Mapping[str, Any]) -> list[str]:
+    """What stands below the table: which runs did not end, where and why, what an accuracy is not worth, and in which
+    limit a rule is backpropagation."""
     rows, majority = result["rows"], result.get("majority")
     lines = [
         f"{row['rule']}{'' if run['seed'] is None else ', seed ' + str(run['seed'])}: {run['reason']}"
@@ -183,26 +155,5 @@ def notes(result: dict[str, Any]) -> list[str]:
     if majority is not None and any(row.get("one_class") for row in rows):
         what = f"* the share of one class, as of a net that always answers alike (majority {percent(majority)} %)"
         lines.append(what)
-    return lines
-
-
-def _accuracy(row: dict[str, Any]) -> str:
-    failed = row.get("failed", [])
-    if not row["n"]:
-        return failed[0]["reason"].partition(":")[0].partition(" (")[0]
-    count = f" ({row['n']}, {len(failed)} failed)" if failed else f" ({row['n']})"
-    if row["test_accuracy_mean"] is None:
-        r2 = "" if row.get("test_r2_mean") is None else f"R2 {row['test_r2_mean']:.3f}, "
-        return f"{r2}loss {row['test_loss_mean']:.4g}{count}"
-    deviation = "" if row["test_accuracy_std"] is None else f" ± {percent(row['test_accuracy_std'])}"
-    balanced = row.get("test_balanced_accuracy_mean")
-    beside = "" if balanced is None else f", balanced {percent(balanced)}"
-    return f"{percent(row['test_accuracy_mean'])}{'*' if row.get('one_class') else ''}{deviation}{count}{beside}"
-
-
-def _difference(row: dict[str, Any]) -> str:
-    keys = ("difference_to_bp", "difference_low", "difference_high")
-    value, low, high = (None if row[key] is None else 100 * row[key] for key in keys)
-    if row.get("coincide") and value is not None:
-        return f"{signed(value, None, None)} ({'runs coincide' if not row['test_accuracy_std'] else 'in every seed'})"
-    return signed(value, low, high)
+    limits = {row["rule"]: (row.get("claims") or {}).get("is_backprop_when") for row in rows}
+    return lines + [f"{rule} is backpropagation when {limit}" for rule, limit in limits.items() if limit]

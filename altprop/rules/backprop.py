@@ -24,6 +24,7 @@ class Backprop(Rule):
     """Backpropagation (Rumelhart et al. 1986) without autograd.  Arguments as ``Rule``."""
 
     family = "gradient"
+    role = "reference"
     claims = Claims(weight_transport="full", locking="backward", signal="layerwise")
     reference = "rumelhart1986"
 

@@ -20,6 +20,7 @@ class Shallow(Rule):
     """The delta rule in the last layer alone (the control of Frenkel et al. 2021).  Hidden ``.grad`` stays as it is."""
 
     family = "control"
+    role = "control"
     claims = Claims(weight_transport="none", locking="forward", signal="none")
     reference = "frenkel2021"
     suits = Suits(lr=0.03)

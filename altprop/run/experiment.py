@@ -63,7 +63,7 @@ def fit(
     if named and sample_weight is not None:
         raise RunError(f"sample_weight came for data that '{data}' names: give arrays, or class_weight instead")
     with isolated() as lend:
-        dataset = None if named else _dataset(data, recipe, sample_weight)
+        dataset = None if named else dataset_of(data, recipe, sample_weight)
         return run_recipe(recipe, dataset, module, cuts=cuts, out=out, progress=lend(progress), report=lend(report))
 
 
@@ -246,10 +246,10 @@ def _given(recipe: Recipe, data: Any, seen: dict[str, Any], sample_weight: Any =
         raise RunError("the run was trained on data given from Python: give them again, as data=...")
     if data is None and sample_weight is not None:
         raise RunError("sample_weight came for data that the run names: it was trained without, leave it out")
-    return None if data is None else _dataset(data, recipe, sample_weight, seen.get("features") or ())
+    return None if data is None else dataset_of(data, recipe, sample_weight, seen.get("features") or ())
 
 
-def _dataset(data: Any, recipe: Recipe, sample_weight: Any = None, features: Sequence[str] = ()) -> Dataset:
+def dataset_of(data: Any, recipe: Recipe, sample_weight: Any = None, features: Sequence[str] = ()) -> Dataset:
     """``data`` split and scaled as the recipe says, its columns in the order of these names if both have names."""
     if not isinstance(data, Dataset):
         data = from_torch(data, label=recipe.label, sample_weight=sample_weight, seed=recipe.seed, task=recipe.task)

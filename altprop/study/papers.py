@@ -23,17 +23,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Annotated, Any
 
 from pydantic import Field
-from scipy.stats import t as student_t
 
 from altprop.measure import plateau
 from altprop.run.directory.files import read_json, read_toml, unreadable
 from altprop.run.directory.schemas import Finite, Loose, Number, Whole
 from altprop.run.former import OLD
 from altprop.run.recipe import Recipe, RunError, make_recipe, nearest
+from altprop.study.statistics import half_width, mean_and_std
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = (PACKAGE / "recipes").is_dir()  # a wheel carries the recipes; a checkout has them beside the package
@@ -180,14 +179,15 @@ def status(row: Row, results: Path = RESULTS) -> dict[str, Any]:
     runs = row.results(results)
     values = [QUANTITIES[row.quantity](run) for run in runs.values()]
     known = values and row.published is not None
-    difference = mean(values) - row.published if known else None  # type: ignore[operator]
+    centre, deviation = mean_and_std(values)
+    difference = centre - row.published if known else None  # type: ignore[operator]
     half = _half_width(values, row) if known else None
     return {
         "id": row.id, "paper": row.paper, "table": row.table,
         "rule": row.recipe.rule if row.recipe else row.method, "data": row.recipe and row.recipe.data,
         "net": row.recipe and row.recipe.net, "quantity": row.quantity, "published": row.published,
-        "published_std": row.published_std, "mean": mean(values) if values else None,
-        "std": stdev(values) if len(values) > 1 else None, "n": len(values), "seeds": sorted(runs),
+        "published_std": row.published_std, "mean": centre,
+        "std": deviation, "n": len(values), "seeds": sorted(runs),
         "difference": difference, "difference_low": None if half is None else difference - half,  # type: ignore[operator]
         "difference_high": None if half is None else difference + half,  # type: ignore[operator]
         "verdict": verdict(row, difference, half) if values else "not run", "needs": row.needs, "note": row.note,
@@ -214,9 +214,9 @@ def _half_width(values: list[float], row: Row) -> float | None:
     """Half the 95 % interval of ours - published: Student's t over our seeds, and the published mean's own error.
 
     None for a single run, whose scatter is not known."""
-    if len(values) < 2:
+    own = half_width(values)
+    if own is None:
         return None
-    own = float(student_t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
     theirs = 1.96 * (row.published_std or 0.0) / (row.published_runs or 1) ** 0.5
     return float((own**2 + theirs**2) ** 0.5)
 

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from multiprocessing import get_context, parent_process, resource_tracker
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryFile
-from threading import Thread, current_thread, main_thread
 from typing import Any, NamedTuple
 
 from altprop.data import DataError
@@ -25,11 +18,10 @@ from altprop.run.directory.store import RunDirectory, environment, write_atomica
 from altprop.run.experiment import Result, resume_run, run_recipe
 from altprop.run.machine import find_device
 from altprop.run.recipe import RunError
-from altprop.run.train import Interrupted
+from altprop.study import pool
 from altprop.study.papers import RECIPES, RESULTS, Row, rows, status
 
 RUNS = Path("runs") / "reproduce"
-POLL = 0.2  # seconds between two looks at the processes
 
 
 class Job(NamedTuple):
@@ -87,7 +79,7 @@ def reproduce(
         _check_writable(places.results, "choose another folder with --results, or allow writing there")
         _check_writable(places.runs, "start in a folder where checkpoints can be written")
     tell(plan(queue, jobs))
-    failed = _Pool(queue, jobs, places, tell).work()
+    failed = _run(queue, jobs, places, tell)
     if failed:
         raise RunError(f"{len(failed)} of {len(queue)} runs failed: {', '.join(failed)}; the reasons stand above")
     return [status(row, places.results) for row in rows(targets, places.recipes)]
@@ -108,80 +100,27 @@ def duration(minutes: float) -> str:
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-class _Pool:
-    """So many processes, each with one run at a time."""
+def _run(queue: list[Job], jobs: int, places: Places, tell: Callable[[str], None]) -> list[str]:
+    """Until everything has run; returns those that failed."""
+    by_name = {f"{job.row.id} seed {job.seed}": job for job in queue}
+    done: list[str] = []
+    failed: list[str] = []
 
-    def __init__(self, queue: list[Job], jobs: int, places: Places, tell: Callable[[str], None]) -> None:
-        self.waiting = list(queue)
-        self.jobs, self.places, self.tell = jobs, places, tell
-        self.running: dict[BaseProcess, tuple[Job, float]] = {}
-        self.failed: list[str] = []
+    def ended(run: pool.Ended) -> None:
+        (failed if run.status else done).append(run.job.name)
+        if run.status:
+            if run.death:
+                tell(f"{run.job.name}: {run.death}")
+            return
+        row, seed, _ = by_name[run.job.name]
+        accuracy = row.results(places.results)[seed]["test_accuracy"][-1]
+        reached = "done" if accuracy is None else f"{100 * accuracy:.2f} %"
+        left = len(queue) - len(done) - len(failed)
+        tell(f"{run.job.name}: {reached} after {duration(run.seconds / 60)}, {left} left")
 
-    def work(self) -> list[str]:
-        """Until everything has run; returns those that failed."""
-        try:
-            with _kill_as_ctrl_c():
-                while self.waiting or self.running:
-                    while self.waiting and len(self.running) < self.jobs:
-                        self._start(self.waiting.pop(0))
-                    time.sleep(POLL)
-                    for process in [process for process in self.running if process.exitcode is not None]:
-                        self._end(process)
-        except KeyboardInterrupt:
-            raise Interrupted("stopped; go on with the same command") from None
-        finally:
-            for process in self.running:
-                process.terminate()  # which lets it write its checkpoint
-            for process in self.running:
-                process.join()
-        return self.failed
-
-    def _start(self, job: Job) -> None:
-        process = get_context("spawn").Process(target=work, args=(job.row, job.seed, self.places), daemon=True)
-        with _deaf_to_ctrl_c():
-            process.start()
-            self.running[process] = (job, time.perf_counter())
-
-    def _end(self, process: BaseProcess) -> None:
-        job, start = self.running.pop(process)
-        if process.exitcode:
-            self.failed.append(f"{job.row.id} seed {job.seed}")
-            if process.exitcode < 0:  # it had no time to say anything
-                self.tell(f"{job.row.id} seed {job.seed}: killed by signal {-process.exitcode}")
-        else:
-            run = job.row.results(self.places.results)[job.seed]
-            minutes = (time.perf_counter() - start) / 60
-            reached = f"{100 * run['test_accuracy'][-1]:.2f} %" if run["test_accuracy"][-1] is not None else "done"
-            left = len(self.waiting) + len(self.running)
-            self.tell(f"{job.row.id} seed {job.seed}: {reached} after {duration(minutes)}, {left} left")
-
-
-@contextmanager
-def _kill_as_ctrl_c() -> Iterator[None]:
-    """A polite kill stops as Ctrl-C does, even where Ctrl-C is ignored, as in the background of a script."""
-    if current_thread() is not main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A process that is started in here never hears Ctrl-C, not even while it imports: the parent hears it, after this,
-    and asks every process once."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # whose start would let the signal through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    waiting = [pool.Job(name, work, (job.row, job.seed, places)) for name, job in by_name.items()]
+    pool.in_processes(waiting, jobs, ended)
+    return failed
 
 
 def _check_writable(folder: Path, remedy: str) -> None:
@@ -195,9 +134,6 @@ def _check_writable(folder: Path, remedy: str) -> None:
 
 def work(row: Row, seed: int, places: Places) -> None:
     """One run, new or gone on with, and its result; a process ends here."""
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()  # a signal to the group reaches the parent alone, which then asks once
-    _stop_with_parent()
     assert row.recipe is not None  # missing() leaves such rows out
     path = places.runs / row.id / f"seed{seed}-{row.hash}"
     recipe = row.recipe.with_(seed=seed, threads=1, data_dir=places.data_dir, device=places.device)
@@ -209,23 +145,9 @@ def work(row: Row, seed: int, places: Places) -> None:
                 RunDirectory(path).remove()  # it was killed before its first checkpoint
             result = run_recipe(recipe, out=path)
         record(row, seed, result, places)
-    except Interrupted:
-        sys.exit(130)
     except (RunError, DataError, ValueError, OSError) as error:
         print(f"altprop: {shorten(f'{row.id} seed {seed}: {error}')}", file=sys.stderr)
         sys.exit(2)
-
-
-def _stop_with_parent() -> None:
-    """Ask this process to stop as soon as its parent is gone, so that no run goes on that nobody waits for."""
-    parent = parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    Thread(target=follow, daemon=True).start()
 
 
 def record(row: Row, seed: int, result: Result, places: Places) -> None:

@@ -1,0 +1,200 @@
+"""The table of a comparison: its columns, and how it is written for a terminal, a spreadsheet, a paper or a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from altprop.report.cells import NONE, count, number, percent, rates, signed, size, spread
+
+Column = tuple[str, Callable[[dict[str, Any]], str]]
+
+
+def reference_of(content: Mapping[str, Any]) -> str:
+    """The rule that the others are held against; comparisons of former versions name it in their keys alone."""
+    told = (key.removeprefix("difference_to_") for row in content["rows"] for key in row if key.startswith("diff"))
+    return content.get("reference") or next(told, "")
+
+
+def columns(content: Mapping[str, Any]) -> list[Column]:
+    """What is known of the rows at hand, which may be of a former version."""
+    rows = content["rows"]
+    to = reference_of(content)
+    learned = _regression(to) if any(map(is_regression, rows)) else _classes(to)
+    return [
+        ("rule", _rule),
+        ("act", lambda r: r.get("activation") or NONE),
+        ("lr", lambda r: rates(r.get("lr"))),
+        *(column for column, key in learned if not key or _known(rows, key)),
+        ("s/epoch", lambda r: number(r.get("seconds_per_epoch"), ".3g")),
+        (f"step/{to}", lambda r: number(r.get("step_ratio_to_bp"), ".2f")),
+        *(column for column, key in COSTS if key == "peak_activation_bytes" or _known(rows, key)),
+        *NEEDS,
+        *(column for column, key in CLAIMED if any(_claims(row).get(key, "none") != "none" for row in rows)),
+    ]
+
+
+def is_regression(row: Mapping[str, Any]) -> bool:
+    return row.get("test_accuracy_mean") is None and row.get("test_loss_mean") is not None
+
+
+def _known(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
+    return any(row.get(key) is not None for row in rows)
+
+
+def _claims(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return row.get("claims") or {}
+
+
+def _classes(to: str) -> list[tuple[Column, str]]:
+    """Each with the key without which it is left out."""
+    return [
+        (("accuracy % (n)", _accuracy), ""),
+        (("val %", lambda r: _percents(r, "val_accuracy")), "val_accuracy_mean"),
+        ((f"to {to} [95 %]", _difference), ""),
+    ]
+
+
+def _regression(to: str) -> list[tuple[Column, str]]:
+    return [
+        (("R2 (n)", _r2), ""),
+        (("val R2", lambda r: spread(r.get("val_r2_mean"), r.get("val_r2_std"), ".3f")), "val_r2_mean"),
+        ((f"R2 to {to} [95 %]", _r2_difference), ""),
+        (("MAE", lambda r: spread(r.get("test_mae_mean"), r.get("test_mae_std"), ".4g")), "test_mae_mean"),
+        (("RMSE", lambda r: spread(r.get("test_rmse_mean"), r.get("test_rmse_std"), ".4g")), "test_rmse_mean"),
+    ]
+
+
+COSTS: list[tuple[Column, str]] = [
+    (("mult-adds", lambda r: count(r.get("multiply_adds"))), "multiply_adds"),
+    (("weights", lambda r: size(r.get("parameter_bytes"))), "parameter_bytes"),
+    (("feedback", lambda r: size(r.get("feedback_bytes"))), "feedback_bytes"),
+    (("optimizer", lambda r: size(r.get("optimizer_bytes"))), "optimizer_bytes"),
+    (("activity", lambda r: size(r.get("peak_activation_bytes"))), "peak_activation_bytes"),
+]
+NEEDS: list[Column] = [
+    ("transport", lambda r: _claims(r).get("weight_transport", NONE)),
+    ("locking", lambda r: _claims(r).get("locking", NONE)),
+    ("signal", lambda r: _claims(r).get("signal", NONE)),
+    ("labels", lambda r: _labels(r)),
+]
+CLAIMED: list[tuple[Column, str]] = [
+    (("inside", lambda r: _claims(r).get("inside", NONE)), "inside"),
+]
+
+
+def _rule(row: dict[str, Any]) -> str:
+    role = row.get("role")
+    return f"{row['rule']} ({role})" if role in ("control", "baseline") else row["rule"]
+
+
+def _labels(row: dict[str, Any]) -> str:
+    if not row.get("claims"):
+        return NONE
+    return "yes" if row["claims"]["labels"] else "readout" if row.get("readout") else "no"
+
+
+def _percents(row: dict[str, Any], key: str) -> str:
+    mean, std = row.get(f"{key}_mean"), row.get(f"{key}_std")
+    return percent(mean) + ("" if std is None else f" ± {percent(std)}")
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    if not row["n"]:
+        return _failure(row)
+    balanced = row.get("test_balanced_accuracy_mean")
+    beside = "" if balanced is None else f", balanced {percent(balanced)}"
+    mean, mark, deviation = _percents(row, "test_accuracy").partition(" ± ")
+    return f"{mean}{'*' if row.get('one_class') else ''}{mark}{deviation}{_count(row)}{beside}"
+
+
+def _r2(row: dict[str, Any]) -> str:
+    if not row["n"]:
+        return _failure(row)
+    if row.get("test_r2_mean") is None:
+        loss = row.get("test_loss_mean")
+        return f"{NONE if loss is None else f'loss {loss:.4g}'}{_count(row)}"
+    return f"{spread(row['test_r2_mean'], row.get('test_r2_std'), '.3f')}{_count(row)}"
+
+
+def _failure(row: dict[str, Any]) -> str:
+    failed = row.get("failed") or [{"reason": NONE}]
+    return failed[0]["reason"].partition(":")[0].partition(" (")[0]
+
+
+def _count(row: dict[str, Any]) -> str:
+    failed = row.get("failed", [])
+    return f" ({row['n']}, {len(failed)} failed)" if failed else f" ({row['n']})"
+
+
+def _difference(row: dict[str, Any]) -> str:
+    keys = ("difference_to_bp", "difference_low", "difference_high")
+    value, low, high = (None if row.get(key) is None else 100 * row[key] for key in keys)
+    if row.get("coincide") and value is not None:
+        return f"{signed(value, None, None)} ({'runs coincide' if not row['test_accuracy_std'] else 'in every seed'})"
+    return signed(value, low, high)
+
+
+def _r2_difference(row: dict[str, Any]) -> str:
+    value, low, high = (row.get(f"r2_difference_{part}") for part in ("to_bp", "low", "high"))
+    return signed(value, None if row.get("coincide") else low, high, 3)
+
+
+def _cells(content: Mapping[str, Any]) -> list[list[str]]:
+    """The header, and a line a row."""
+    shown = columns(content)
+    return [[name for name, _ in shown], *([cell(row) for _, cell in shown] for row in content["rows"])]
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    header, *rows = ([cell.replace("|", "\\|") for cell in line] for line in _cells(content))
+    return "".join(f"| {' | '.join(line)} |\n" for line in (header, ["---"] * len(header), *rows))
+
+
+SPECIAL = {"\\": r"\textbackslash{}", **{letter: f"\\{letter}" for letter in "&%$#_{}"}, "~": r"\textasciitilde{}",
+           "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$"}  # fmt: skip
+
+
+def latex(content: Mapping[str, Any]) -> str:
+    """A ``tabular`` that needs no package."""
+    header, *rows = (" & ".join(map(_escaped, line)) + r" \\" for line in _cells(content))
+    width = len(columns(content))
+    lines = [rf"\begin{{tabular}}{{{'l' * width}}}", r"\hline", header, r"\hline", *rows, r"\hline", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    # A bracket at the beginning of a line would be read as the option of the line break before it.
+    cell = "".join(SPECIAL.get(letter, letter) for letter in text)
+    return f"{{{cell}}}" if cell.startswith("[") else cell
+
+
+def comma_separated(content: Mapping[str, Any]) -> str:
+    """Every number of comparison.json in full, a column a key, those of the claims as ``claims.<key>``."""
+    flat = [dict(_flat(row)) for row in content["rows"]]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _flat(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", _plain(each)) for name, each in value.items())
+        elif key == "failed":
+            yield key, "; ".join(f"seed {run['seed']}: {run['reason']}" for run in value)
+        else:
+            yield key, _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+FORMATS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "csv": comma_separated, "latex": latex, "markdown": markdown,
+}  # fmt: skip
