@@ -1,14 +1,16 @@
 """Measures against hand-computed angles and bytes; and that measuring leaves no trace."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from helpers import inputs, labels, mlp
 from torch import nn
 
-from altprop import RULES
+from altprop import RULES, Backprop, Refused
 from altprop.core.layer import Layer
-from altprop.measure import angle, angles_to_bp, peak_activation_bytes
+from altprop.measure import angle, angles_to_bp, fgsm, peak_activation_bytes, receptive_fields
 
 
 @pytest.mark.parametrize(
@@ -227,3 +229,27 @@ def test_rules_that_wait_hold_every_layer(name):
     assert 11 * ACTIVITY <= middle - small <= 4 * 12 * ACTIVITY
     assert middle - small == pytest.approx(large - middle, abs=ACTIVITY)
     assert 15 * ACTIVITY <= middle <= 5 * 16 * ACTIVITY
+
+
+class Settling(Backprop):
+    """Answers by an inference that autograd is kept out of."""
+
+    claims = replace(Backprop.claims, inference="own")
+
+    @torch.no_grad()
+    def forward(self, x):
+        return 2 * self.net(x)
+
+
+def test_an_inference_that_autograd_cannot_follow_is_refused_by_name():
+    """torch's own error from deep inside would end a run, and tell nobody what is missing."""
+    net = mlp()
+    rule, x, y = Settling(net, example=inputs(net)), inputs(net), labels()
+    for measure in (
+        lambda: angles_to_bp(rule, x, y),
+        lambda: fgsm(rule, x, y, 0.1, bounds=(-9.0, 9.0)),
+        lambda: receptive_fields(rule, 1, 2),
+    ):
+        with pytest.raises(Refused, match=r"Settling answers by an inference of its own.*differentiable") as told:
+            measure()
+        assert len(str(told.value)) <= 290 and "\n" not in str(told.value)
