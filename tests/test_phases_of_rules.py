@@ -221,7 +221,7 @@ def wm(**settings):
 
 def test_an_epoch_of_noise_first_moves_the_feedback_alone(tmp_path):
     """Weight mirroring's first epoch, which a recipe gives it; without one there is none."""
-    plain, mirrored = run_recipe(wm(), toy_data()), wm(phase=[{"name": "mirror", "epochs": 3}])
+    plain, mirrored = run_recipe(wm(), toy_data()), wm(lr=0.25, phase=[{"name": "mirror", "epochs": 3}])
     assert len(plain.metrics) == 2
     seen, start = [], prepare(mirrored, toy_data()).rule
     learner = prepare(mirrored, toy_data())
