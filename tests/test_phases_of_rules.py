@@ -14,10 +14,10 @@ from altprop.core import Claims, Phase, Rule, ascend, descend
 from altprop.core.phase import modules_of
 from altprop.data import batches, from_torch
 from altprop.rules import RULES
+from altprop.run.directory.records import read_run
 from altprop.run.experiment import resume_run, run_recipe
 from altprop.run.learner import prepare
 from altprop.run.recipe import RunError, make_recipe, read_recipe
-from altprop.run.records import read_run
 from altprop.run.train import Interrupted
 
 NET = "6-norm-8-norm-5-3"
@@ -221,7 +221,7 @@ def wm(**settings):
 
 def test_an_epoch_of_noise_first_moves_the_feedback_alone(tmp_path):
     """Weight mirroring's first epoch, which a recipe gives it; without one there is none."""
-    plain, mirrored = run_recipe(wm(), toy_data()), wm(phase=[{"name": "mirror", "epochs": 3}])
+    plain, mirrored = run_recipe(wm(), toy_data()), wm(lr=0.25, phase=[{"name": "mirror", "epochs": 3}])
     assert len(plain.metrics) == 2
     seen, start = [], prepare(mirrored, toy_data()).rule
     learner = prepare(mirrored, toy_data())

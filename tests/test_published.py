@@ -15,7 +15,7 @@ from altprop.data import DATASETS, Dataset
 from altprop.run import learner
 from altprop.run.head import take
 from altprop.run.recipe import RunError
-from altprop.study.papers import RECIPES, rows, status
+from altprop.study.papers import RECIPES, RESULTS, rows, status
 from altprop.study.reproduce import missing
 
 ROWS = rows()
@@ -234,3 +234,14 @@ def test_a_published_number_without_a_recipe(tmp_path):
     both = '[row]\na = { method = "Burstprop", rule = "bp", published = 79.9 }'
     with pytest.raises(RunError, match=r"method names what has no recipe, but rule came"):
         rows((), places(tmp_path / "both", {"p/t": both}).recipes)
+
+
+def test_results_of_former_spellings_are_still_theirs():
+    """A row whose recipe is spelled otherwise now would be run again, at the cost of hours."""
+    files = RESULTS.glob("*/*/*/seed*.json")
+    old = [path for path in files if "rates" in json.loads(path.read_text())["recipe"]]
+    owners = {each.id: each for each in rows()}
+    for path in old:
+        owner = owners[str(path.parent.relative_to(RESULTS))]
+        assert owner.results(RESULTS)[int(path.stem.removeprefix("seed"))]["recipe_hash"] != owner.hash
+    assert old

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from altprop.limits import shown
-from altprop.run.files import RunError
+from altprop.run.directory.files import RunError
 from altprop.run.readout import READOUT
 
 OLD = ("rates", "layerwise")
