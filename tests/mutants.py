@@ -278,7 +278,8 @@ TABLE = [
            "        if True:\n            self.theta", HEBBIAN),
     Mutant("rules/hebbian/family.py", "return len(self.layers) if reads else",
            "return len(hidden(self)) + reads if True else", HEBBIAN),
-    Mutant("rules/hebbian/family.py", "        if _learns(layer):\n            accumulate", "        if True:\n            accumulate", HEBBIAN),
+    Mutant("rules/hebbian/family.py", "        if _learns(layer):\n            accumulate",
+           "        if True:\n            accumulate", HEBBIAN),
     Mutant("rules/hebbian/family.py", "descend(traces, e / len(e))", "descend(traces, e)", HEBBIAN),
     Mutant("rules/hebbian/correlations.py", "high.maximum(-low)", "high", HEBBIAN),
     Mutant("rules/hebbian/correlations.py", ".unfold(1, kh, sh).unfold(2, kw, sw)",
@@ -606,4 +607,6 @@ TABLE = [
     Mutant("rules/forward_forward/table.py", "table.weight.detach().square().mean().sqrt()", "9", FORWARD),
     Mutant("rules/forward_forward/choices.py", "fits and place != \"over\"", "place == \"beside\"", FORWARD),
     Mutant("rules/forward_forward/forward_forward.py", "*self.R, *self.U]", "*self.R]", CONTRACT),
+    Mutant("study/rows.py", 'if row["test_loss"] is None] or', "if False] or", READOUT),
+    Mutant("run/train.py", "at.before <= position.epoch <= end", "at.before <= position.epoch", f"{KINDS} state"),
 ]  # fmt: skip
