@@ -1,4 +1,4 @@
-"""What there is: rules with their claims and papers, data sets, and this version."""
+"""What there is: rules with their claims and papers, and data sets."""
 
 from __future__ import annotations
 
@@ -33,12 +33,6 @@ def explain(rule: str) -> str:
     parts = [inspect.getdoc(sys.modules[kind.__module__]), f"{kind.__name__}: {inspect.getdoc(kind)}",
              f"Arguments (--set key=value): {arguments}", f"Claims:\n{claims}", reference]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
-
-
-def version() -> str:
-    import altprop
-
-    return altprop.__version__
 
 
 def list_data() -> list[dict[str, Any]]:

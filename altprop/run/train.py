@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from altprop.core import Layer, Rule, Weighted
 from altprop.data import batches
-from altprop.limits import shorten
+from altprop.limits import Interrupted, shorten
 from altprop.run.directory.files import sweep
 from altprop.run.directory.store import RunDirectory
 from altprop.run.directory.tensors import fill
@@ -39,10 +39,6 @@ class Diverged(RunError):
     def __init__(self, where: str, what: str, advice: str) -> None:
         super().__init__(f"training stopped {where}: it diverged, {what}; {advice}")
         self.where, self.what = where, what
-
-
-class Interrupted(Exception):
-    """The run was stopped from outside, at a step from which it can be resumed."""
 
 
 class Progress(Protocol):
