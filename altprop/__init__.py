@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from altprop.core import Claims, Layer, Refused, Rule, Weighted, layers
     from altprop.graph import align, feedback, report, restore
     from altprop.optim import NormSGD
+    from altprop.registry import register
     from altprop.rules import (
         AFA,
         BRSF,
@@ -42,10 +43,17 @@ __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
     "USF", "WM", "Backprop", "Claims", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian",
     "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "feedback", "fit", "layers",
-    "load", "report", "restore",
+    "load", "register", "report", "restore",
 ]  # fmt: skip
 
-HOMES = ("core", "graph", "optim", "rules", "run.experiment")  # that the names above come from, in the order they load
+HOMES = (
+    "core",
+    "graph",
+    "optim",
+    "rules",
+    "registry",
+    "run.experiment",
+)  # that the names above come from, in the order they load
 ROOMS = ("core", "data", "export", "graph", "measure", "nets", "optim", "panels", "rules", "run", "study")
 
 if not TYPE_CHECKING:

@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -33,6 +33,7 @@ from altprop.cli.options import (
     Dropout,
     Encoding,
     Epochs,
+    Imports,
     Init,
     Json,
     Label,
@@ -49,6 +50,7 @@ from altprop.cli.options import (
     Task,
     Threads,
     Val,
+    given_of,
 )  # fmt: skip
 from altprop.cli.telling import say, show, warnings_as_lines
 from altprop.limits import Interrupted, Notice, Problem
@@ -114,14 +116,6 @@ def _fail(message: str, status: int, advice: str = "") -> None:
     sys.exit(status)
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given; defaults live in ``Recipe`` alone."""
-    given = {key: value for key, value in options.items() if value is not None}
-    if "categories" in given:
-        given["categories"] = [name.strip() for name in given["categories"].split(",") if name.strip()]
-    return given
-
-
 @app.command()
 def train(
     rule: Annotated[str | None, typer.Argument(help="See altprop list; omitted with --config or --resume.")] = None,
@@ -142,12 +136,12 @@ def train(
     class_weight: ClassWeight = None, settings: Settings = None, config: Config = None, out: Out = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events beside the metrics.")] = False,
-    as_json: Json = False,
+    imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train one net by one rule, and write a run directory with a report."""
     from altprop.cli import commands
 
-    options = _given(
+    options = given_of(
         rule=rule, data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout,
         bias=bias, init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
         weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, seed=seed, stream=stream,
@@ -169,12 +163,12 @@ def compare(
     class_weight: ClassWeight = None,
     seeds: Annotated[str, typer.Option(help="How many (3: seeds 0, 1, 2), or which (4,7,9).")] = "3",
     settings: Annotated[list[str] | None, typer.Option("--set", help="rule.key=value; repeatable.")] = None,
-    config: Config = None, out: Out = None, as_json: Json = False,
+    config: Config = None, out: Out = None, imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train several rules under one protocol, and print a table of what they reach, cost and need."""
     from altprop.cli import commands
 
-    options = _given(
+    options = given_of(
         data=data, net=net, data_dir=data_dir, label=label, scale=scale, val=val, act=act, dropout=dropout, bias=bias,
         init=init, loss=loss, epochs=epochs, lr=lr, momentum=momentum, batch=batch, schedule=schedule,
         weight_decay=weight_decay, optimizer=optimizer, device=device, threads=threads, task=task, encoding=encoding,
@@ -188,7 +182,7 @@ def evaluate(
     run: Path,
     data: Annotated[str | None, typer.Option(help="New labelled samples, in place of its data's test part.")] = None,
     label: Annotated[str | None, typer.Option(help="Label column of a new .csv [that of training].")] = None,
-    device: Annotated[str, typer.Option()] = "cpu", as_json: Json = False,
+    device: Annotated[str, typer.Option()] = "cpu", imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Loss and accuracy of a run, or the errors of a regression, on the test part of its data or on new samples."""
     from altprop.cli import commands
@@ -201,8 +195,8 @@ def predict(
     run: Path,
     file: Annotated[Path, typer.Argument(help="Samples: .npz, .csv, an image or a folder of images.")],
     out: Annotated[Path | None, typer.Option(help="Write the CSV here instead of standard output.")] = None,
-    encoding: Encoding = None,
-) -> None:
+    encoding: Encoding = None, imports: Imports = None,
+) -> None:  # fmt: skip
     """CSV of label and probability, one row a sample (for a regression: of the outputs)."""
     from altprop.cli import commands
 
@@ -218,6 +212,7 @@ def export(
     run: Path,
     to: Annotated[str, typer.Option(help="pt2, onnx (needs altprop[onnx]), torchscript or state_dict.")],
     out: Annotated[Path | None, typer.Option(help="[RUN/model.pt2, .onnx, .ts or .pt]")] = None,
+    imports: Imports = None,
 ) -> None:
     """Write the model, raw samples to outputs, for use without altprop, check it, and print its path."""
     from altprop.cli import commands
@@ -226,7 +221,7 @@ def export(
 
 
 @app.command("list")
-def list_rules(as_json: Json = False) -> None:
+def list_rules(imports: Imports = None, as_json: Json = False) -> None:
     """Every rule: its family, what it needs, its default learning rate and activation, its paper."""
     from altprop.cli import listing
 
@@ -234,7 +229,7 @@ def list_rules(as_json: Json = False) -> None:
 
 
 @app.command()
-def explain(rule: str) -> None:
+def explain(rule: str, imports: Imports = None) -> None:
     """What a rule does: the idea, its equations, arguments, claims and paper."""
     from altprop.cli import listing
 
@@ -263,7 +258,7 @@ def reproduce(
     """Run what a paper's tables still lack, and hold it against the published numbers."""
     from altprop.cli import commands
 
-    options = _given(data_dir=data_dir, device=device, results=results)
+    options = given_of(data_dir=data_dir, device=device, results=results)
     table = commands.reproduce(targets or [], seeds, jobs, dry_run, status, options)
     show(table, as_json, "reproduction")
 
@@ -284,7 +279,7 @@ def info(
     """Shape, classes and sizes of one data set, read from its files."""
     from altprop.cli import listing
 
-    options = _given(
+    options = given_of(
         data_dir=data_dir, label=label, task=task, encoding=encoding, categories=categories, missing=missing
     )
     show(listing.data_info(data, **options), as_json, "summary")

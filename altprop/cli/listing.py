@@ -8,12 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 from altprop.data import DATASETS, load
+from altprop.registry import discover
 from altprop.rules import REFERENCES, RULES
 from altprop.run.recipe import check_rule, rule_arguments
 
 
 def list_rules() -> list[dict[str, Any]]:
     """name, family, claims, reference, and the defaults, of every rule."""
+    discover()
     return [
         {
             "name": name, "family": rule.family, "claims": asdict(rule.claims), "reference": rule.reference,

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def given_of(**options: Any) -> dict[str, Any]:
+    """The options that were given; defaults live in ``Recipe`` alone."""
+    given = {key: value for key, value in options.items() if value is not None}
+    if "categories" in given:
+        given["categories"] = [name.strip() for name in given["categories"].split(",") if name.strip()]
+    return given
+
+
+def _import(files: list[Path] | None) -> None:
+    """Run the files before the command, so that it knows their rules."""
+    if files:
+        from altprop.registry import import_rules
+
+        for file in files:
+            import_rules(file.absolute())
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 Net = Annotated[str | None, typer.Option(help="Spec such as 784-1024-10 or conv32k5-pool2-10; default: the data's.")]
@@ -42,3 +60,6 @@ Threads = Annotated[int | None, typer.Option(help="Of the processor [torch's cho
 Out = Annotated[Path | None, typer.Option(help="Run directory [runs/...].")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="An argument of the rule, key=value; repeatable.")]
 Config = Annotated[Path | None, typer.Option(help="A recipe in TOML; options given beside it come first.")]
+Imports = Annotated[
+    list[Path] | None, typer.Option("--import", help="A .py file with rules of your own; repeatable.", callback=_import)
+]
