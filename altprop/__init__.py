@@ -54,7 +54,7 @@ HOMES = (
     "registry",
     "run.experiment",
 )  # that the names above come from, in the order they load
-ROOMS = ("core", "data", "export", "graph", "measure", "nets", "optim", "panels", "rules", "run", "study")
+ROOMS = ("core", "data", "export", "graph", "measure", "nets", "optim", "panels", "rules", "run", "study", "tasks")
 
 if not TYPE_CHECKING:
 

@@ -56,7 +56,7 @@ Schedule = Annotated[
 Decay = Annotated[float | None, typer.Option(help="Weight decay [0].")]
 Optimizer = Annotated[str | None, typer.Option(help="sgd, adam, adamw, rmsprop or norm_sgd [the rule's, mostly sgd].")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... [cpu].")]
-Threads = Annotated[int | None, typer.Option(help="Of the processor [torch's choice].")]
+Threads = Annotated[int | None, typer.Option(help="Of the processor [as many as the net is worth].")]
 Out = Annotated[Path | None, typer.Option(help="Run directory [runs/...].")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="An argument of the rule, key=value; repeatable.")]
 Config = Annotated[Path | None, typer.Option(help="A recipe in TOML; options given beside it come first.")]

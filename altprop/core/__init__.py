@@ -7,11 +7,12 @@ from altprop.core.loss import LOSSES, Weighted, bare, weighed
 from altprop.core.passes import ascend, descend
 from altprop.core.refused import Refused
 from altprop.core.rule import Claims, Rule, Suits
+from altprop.core.search import Population, Search, SearchClaims
 from altprop.core.steps import accumulate
 from altprop.core.warning import RuleWarning
 
 __all__ = [
-    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Ready", "Refused", "Rule", "RuleWarning", "Suits",
-    "Trace", "Weighted", "accumulate", "ascend", "bare", "correlate", "descend", "draw_feedback", "drive", "forward",
-    "layers", "learn", "project", "pull", "push", "slope", "weighed",
+    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Population", "Ready", "Refused", "Rule", "RuleWarning",
+    "Search", "SearchClaims", "Suits", "Trace", "Weighted", "accumulate", "ascend", "bare", "correlate", "descend",
+    "draw_feedback", "drive", "forward", "layers", "learn", "project", "pull", "push", "slope", "weighed",
 ]  # fmt: skip
