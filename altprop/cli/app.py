@@ -222,7 +222,7 @@ def export(
 
 @app.command("list")
 def list_rules(imports: Imports = None, as_json: Json = False) -> None:
-    """Every rule: its family, what it needs, its default learning rate and activation, its paper."""
+    """Every rule: what it is, its family, what it needs, its default learning rate and activation, its paper."""
     from altprop.cli import listing
 
     show({"rules": listing.list_rules()}, as_json, "rules")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -14,15 +15,22 @@ from altprop.run.recipe import check_rule, rule_arguments
 
 
 def list_rules() -> list[dict[str, Any]]:
-    """name, family, claims, reference, and the defaults, of every rule."""
+    """name, family, what it is, claims, reference, and the defaults, of every rule."""
     discover()
     return [
         {
-            "name": name, "family": rule.family, "claims": asdict(rule.claims), "reference": rule.reference,
-            "lr": rule.suits.lr, "lr_regression": rule.suits.rate(classes=False), "activation": rule.suits.activation,
+            "name": name, "family": rule.family, "about": _about(rule), "claims": asdict(rule.claims),
+            "reference": rule.reference, "lr": rule.suits.lr, "lr_regression": rule.suits.rate(classes=False),
+            "activation": rule.suits.activation,
         }
         for name, rule in RULES.items()
     ]  # fmt: skip
+
+
+def _about(rule: type) -> str:
+    """The first sentence of a rule's docstring."""
+    head = " ".join((inspect.getdoc(rule) or "").partition("\n\n")[0].split())
+    return re.split(r"(?<!\bal)(?<!\beq)\.(?: |$)", head)[0]
 
 
 def explain(rule: str) -> str:
