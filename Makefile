@@ -26,6 +26,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/hebbian.py
+	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/threads.py
 
 # Installed once; again only when what is to be installed has changed.
 $(STAMP): pyproject.toml constraints.txt

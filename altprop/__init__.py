@@ -1,43 +1,65 @@
 """Train neural networks without backpropagation."""
 
-from altprop.core import Claims, Layer, Refused, Rule, Weighted, layers
-from altprop.graph import align, feedback, report, restore
-from altprop.optim import NormSGD
-from altprop.rules import (
-    AFA,
-    BRSF,
-    DFA,
-    DRTP,
-    FA,
-    FRSF,
-    GHA,
-    IFA,
-    KP,
-    PEPITA,
-    RULES,
-    SDFA,
-    SOM,
-    SSDFA,
-    STDP,
-    USF,
-    WM,
-    Backprop,
-    ForwardForward,
-    HardWTA,
-    Hebb,
-    Oja,
-    PEPITAHebbian,
-    PEPITALocal,
-    Shallow,
-    SoftHebb,
-)  # fmt: skip
-from altprop.run.experiment import Result, fit, load
-from altprop.study.compare import Comparison, compare
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from altprop.core import Claims, Layer, Refused, Rule, Weighted, layers
+    from altprop.graph import align, feedback, report, restore
+    from altprop.optim import NormSGD
+    from altprop.registry import register
+    from altprop.rules import (
+        AFA,
+        BRSF,
+        DFA,
+        DRTP,
+        FA,
+        FRSF,
+        GHA,
+        IFA,
+        KP,
+        PEPITA,
+        RULES,
+        SDFA,
+        SOM,
+        SSDFA,
+        STDP,
+        USF,
+        WM,
+        Backprop,
+        ForwardForward,
+        HardWTA,
+        Hebb,
+        Oja,
+        PEPITAHebbian,
+        PEPITALocal,
+        Shallow,
+        SoftHebb,
+    )  # fmt: skip
+    from altprop.run.experiment import Result, fit, load
+    from altprop.study.compare import Comparison, compare
 
 __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
     "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja",
     "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align",
-    "compare", "feedback", "fit", "layers", "load", "report", "restore",
+    "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
+
+HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load
+ROOMS = ("core", "data", "export", "graph", "measure", "nets", "optim", "panels", "rules", "run", "study", "tasks")
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A public name or a room, read when it is first asked for: ``altprop --help`` does not wait for torch."""
+        if name in ROOMS:
+            return import_module(f"altprop.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module 'altprop' has no attribute '{name}'")
+        homes = (vars(import_module(f"altprop.{home}")) for home in HOMES)
+        return globals().setdefault(name, next(home[name] for home in homes if name in home.get("__all__", home)))
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, *ROOMS})

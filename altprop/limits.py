@@ -22,6 +22,14 @@ class Refused(Problem):
     """A net or an argument that altprop will not guess about; the message says what to do instead."""
 
 
+class Notice(UserWarning):
+    """What is told beside a result that stands; one line that says what to do."""
+
+
+class Interrupted(Exception):
+    """The run was stopped from outside, at a step from which it can be resumed."""
+
+
 def shorten(text: object, width: int = WIDTH) -> str:
     """One line of at most ``width`` letters, those that cannot be printed as escapes.
 

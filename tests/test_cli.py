@@ -207,7 +207,7 @@ def test_list_shows_the_table_of_rates(capsys):
     """One line a rule, with its default rate and activation."""
     out = run_cli(capsys, "list").out
     for name, kind in RULES.items():
-        (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
+        _, line = [line for line in out.splitlines() if line.split()[:1] == [name]]  # in words, and in numbers
         assert f" {kind.suits.lr:g} " in line and f" {kind.suits.activation} " in line
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from altprop import RULES
 from altprop.cli import main
 from altprop.data import load
 
@@ -39,7 +40,10 @@ def desk(tmp_path, monkeypatch):
     for page in PAGES:
         for text in blocks(page, "toml"):
             Path("recipe.toml").write_text(text)
-    return tmp_path
+    rules = dict(RULES)
+    yield tmp_path
+    RULES.clear()
+    RULES.update(rules)
 
 
 @pytest.mark.parametrize("page", PAGES)

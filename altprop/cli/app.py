@@ -1,5 +1,7 @@
 """The command line: parses, calls ``altprop.run``, prints.
 
+Each command imports what it runs when it runs, so that help, version and mistakes in an option do not wait for torch.
+
 Results go to standard output, everything else to standard error.  Bad input is one line and exit status 2; a run that
 is stopped by Ctrl-C ends with status 130 and says how to go on.
 """
@@ -8,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from altprop.cli import commands
+import altprop
 from altprop.cli.options import (
     RECIPE,
     Categories,
@@ -26,6 +26,7 @@ from altprop.cli.options import (
     DataDir,
     Device,
     Encoding,
+    Imports,
     Json,
     Label,
     Missing,
@@ -35,9 +36,8 @@ from altprop.cli.options import (
     given,
     taking,
 )  # fmt: skip
-from altprop.cli.telling import say, warnings_as_lines
-from altprop.report import terminal
-from altprop.run.train import Interrupted
+from altprop.cli.telling import say, show, warnings_as_lines
+from altprop.limits import Interrupted, Notice, Problem
 
 app = typer.Typer(
     help="Train and compare neural networks without backpropagation.",
@@ -56,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        with warnings_as_lines(commands.WARNINGS):
+        with warnings_as_lines((Notice,)):
             status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         if status == 130:
             _fail("stopped", 130)
         sys.exit(status if isinstance(status, int) else 0)
-    except commands.BAD_INPUT as error:
+    except (Problem, OSError) as error:
         if os.environ.get("ALTPROP_TRACEBACK"):
             raise
         advice = "; check path, permissions and free space" if isinstance(error, OSError) else ""
@@ -82,7 +82,7 @@ def version(
 ) -> None:
     """Train and compare neural networks without backpropagation."""
     if show_version:
-        print(commands.version())
+        print(altprop.__version__)
     elif context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -109,12 +109,14 @@ def train(
     settings: Settings = None, config: Config = None, out: Out = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events beside the metrics.")] = False,
-    as_json: Json = False,
+    imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train one net by one rule, and write a run directory with a report."""
+    from altprop.cli import commands
+
     options = {**recipe, **given(rule=rule, seed=seed)}
     result = commands.train(options, settings or [], config, out, resume, tensorboard)
-    _print(result, as_json, terminal.summary)
+    show(result, as_json, "summary")
 
 
 @app.command()
@@ -136,13 +138,15 @@ def compare(
     form: Annotated[
         str | None, typer.Option("--format", help="table, csv, latex or markdown [table].")
     ] = None,
-    as_json: Json = False,
+    imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train several rules under one protocol, and print a table of what they reach, cost and need."""
+    from altprop.cli import commands
+
     commands.check_format(form, as_json)
     result = commands.compare(recipe, rules, seeds, settings or [], config, out, jobs)
     if form in (None, "table"):
-        _print(result.content, as_json, terminal.comparison)
+        show(result.content, as_json, "comparison")
     else:
         print(result.table(form), end="")
 
@@ -152,10 +156,12 @@ def evaluate(
     run: Path,
     data: Annotated[str | None, typer.Option(help="New labelled samples, in place of its data's test part.")] = None,
     label: Annotated[str | None, typer.Option(help="Label column of a new .csv [that of training].")] = None,
-    device: Annotated[str, typer.Option()] = "cpu", as_json: Json = False,
+    device: Annotated[str, typer.Option()] = "cpu", imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Loss and accuracy of a run, or the errors of a regression, on the test part of its data or on new samples."""
-    _print(commands.evaluate(run, data, label, device), as_json, terminal.summary)
+    from altprop.cli import commands
+
+    show(commands.evaluate(run, data, label, device), as_json, "summary")
 
 
 @app.command()
@@ -163,9 +169,11 @@ def predict(
     run: Path,
     file: Annotated[Path, typer.Argument(help="Samples: .npz, .csv, an image or a folder of images.")],
     out: Annotated[Path | None, typer.Option(help="Write the CSV here instead of standard output.")] = None,
-    encoding: Encoding = None,
-) -> None:
+    encoding: Encoding = None, imports: Imports = None,
+) -> None:  # fmt: skip
     """CSV of label and probability, one row a sample (for a regression: of the outputs)."""
+    from altprop.cli import commands
+
     header, rows = commands.predict(run, file, encoding)
     if out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
@@ -178,26 +186,35 @@ def export(
     run: Path,
     to: Annotated[str, typer.Option(help="pt2, onnx (needs altprop[onnx]), torchscript or state_dict.")],
     out: Annotated[Path | None, typer.Option(help="[RUN/model.pt2, .onnx, .ts or .pt]")] = None,
+    imports: Imports = None,
 ) -> None:
     """Write the model, raw samples to outputs, for use without altprop, check it, and print its path."""
+    from altprop.cli import commands
+
     print(commands.export(run, to, out))
 
 
 @app.command("list")
-def list_rules(as_json: Json = False) -> None:
-    """Every rule: its family, what it needs, its default learning rate and activation, its paper."""
-    _print({"rules": commands.list_rules()}, as_json, terminal.rules)
+def list_rules(imports: Imports = None, as_json: Json = False) -> None:
+    """Every rule: what it is, its family, what it needs, its default learning rate and activation, its paper."""
+    from altprop.cli import listing
+
+    show({"rules": listing.list_rules()}, as_json, "rules")
 
 
 @app.command()
-def explain(rule: str) -> None:
+def explain(rule: str, imports: Imports = None) -> None:
     """What a rule does: the idea, its equations, arguments, claims and paper."""
-    print(commands.explain(rule))
+    from altprop.cli import listing
+
+    print(listing.explain(rule))
 
 
 @app.command()
 def report(run: Path, out: Annotated[Path | None, typer.Option(help="[RUN/report.html]")] = None) -> None:
     """Write the HTML report of a run or a comparison anew, and print its path."""
+    from altprop.cli import commands
+
     print(commands.write_report(run, out))
 
 
@@ -213,15 +230,19 @@ def reproduce(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run what a paper's tables still lack, and hold it against the published numbers."""
+    from altprop.cli import commands
+
     options = given(data_dir=data_dir, device=device, results=results)
     table = commands.reproduce(targets or [], seeds, jobs, dry_run, status, options)
-    _print(table, as_json, terminal.reproduction)
+    show(table, as_json, "reproduction")
 
 
 @data_app.command("list")
 def list_data(as_json: Json = False) -> None:
     """The data sets known by name."""
-    _print({"data": commands.list_data()}, as_json, terminal.data_sets)
+    from altprop.cli import listing
+
+    show({"data": listing.list_data()}, as_json, "data_sets")
 
 
 @data_app.command("info")
@@ -230,10 +251,12 @@ def info(
     categories: Categories = None, missing: Missing = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Shape, classes and sizes of one data set, read from its files."""
+    from altprop.cli import listing
+
     options = given(
         data_dir=data_dir, label=label, task=task, encoding=encoding, categories=categories, missing=missing
     )
-    _print(commands.data_info(data, **options), as_json, terminal.summary)
+    show(listing.data_info(data, **options), as_json, "summary")
 
 
 @data_app.command("fetch")
@@ -241,14 +264,6 @@ def fetch(
     data: str, data_dir: DataDir = None, mirror: Annotated[str | None, typer.Option(help="[ALTPROP_MIRROR]")] = None
 ) -> None:
     """Download a published data set, check it, and print where it lies."""
+    from altprop.cli import commands
+
     print(commands.fetch(data, data_dir, mirror))
-
-
-def _print(result: dict[str, Any], as_json: bool, draw: Any) -> None:
-    if as_json:
-        print(json.dumps(result))
-        return
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console = Console(markup=False, highlight=False, width=max(console.width, terminal.WIDE))
-    draw(console, result)

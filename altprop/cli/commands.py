@@ -15,14 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from altprop.cli.listing import data_info, explain, list_data, list_rules, version
 from altprop.cli.settings import parse_settings
-from altprop.core import Refused, RuleWarning
-from altprop.data import DataError, DataWarning, fetch, image_names, printable, read_features
+from altprop.data import fetch, image_names, printable, read_features
 from altprop.export.bundle import export
-from altprop.limits import shorten
-from altprop.nets import NetError
-from altprop.report.page import ReportError, write_report
+from altprop.limits import Interrupted, shorten
+from altprop.report.page import write_report
 from altprop.report.tables import FORMATS
 from altprop.run import experiment
 from altprop.run.directory.store import RunDirectory, failed_write, write_atomically
@@ -35,7 +32,6 @@ from altprop.run.recipe import (
     nearest,
     read_recipe,
 )  # fmt: skip
-from altprop.run.train import Interrupted
 from altprop.study.compare import Comparison, run_plan
 from altprop.study.papers import rows
 from altprop.study.papers import status as row_status
@@ -44,12 +40,10 @@ from altprop.study.reproduce import Places, missing, plan
 from altprop.study.reproduce import reproduce as run_missing
 
 __all__ = [
-    "BAD_INPUT", "WARNINGS", "check_format", "compare", "data_info", "evaluate", "explain", "export", "fetch",
-    "list_data", "list_rules", "predict", "reproduce", "train", "version", "write_csv", "write_report",
+    "check_format", "compare", "evaluate", "export", "fetch", "predict", "reproduce", "train", "write_csv",
+    "write_report",
 ]  # fmt: skip
 
-BAD_INPUT = (Refused, DataError, NetError, RunError, ReportError, OSError)
-WARNINGS = (DataWarning, RuleWarning)  # each of which is one line that says what to do
 UPDATE_EVERY = 20  # batches between two movements of the progress bar
 
 

@@ -1,26 +1,36 @@
-"""What there is: rules with their claims and papers, data sets, and this version."""
+"""What there is: rules with their claims and papers, and data sets."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from dataclasses import asdict
 from typing import Any
 
 from altprop.data import DATASETS, load
+from altprop.registry import discover
 from altprop.rules import REFERENCES, RULES
 from altprop.run.recipe import check_rule, rule_arguments
 
 
 def list_rules() -> list[dict[str, Any]]:
-    """name, family, claims, reference, and the defaults, of every rule."""
+    """name, family, what it is, claims, reference, and the defaults, of every rule."""
+    discover()
     return [
         {
-            "name": name, "family": rule.family, "claims": asdict(rule.claims), "reference": rule.reference,
-            "lr": rule.suits.lr, "lr_regression": rule.suits.rate(classes=False), "activation": rule.suits.activation,
+            "name": name, "family": rule.family, "about": _about(rule), "claims": asdict(rule.claims),
+            "reference": rule.reference, "lr": rule.suits.lr, "lr_regression": rule.suits.rate(classes=False),
+            "activation": rule.suits.activation,
         }
         for name, rule in RULES.items()
     ]  # fmt: skip
+
+
+def _about(rule: type) -> str:
+    """The first sentence of a rule's docstring."""
+    head = " ".join((inspect.getdoc(rule) or "").partition("\n\n")[0].split())
+    return re.split(r"(?<!\bal)(?<!\beq)\.(?: |$)", head)[0]
 
 
 def explain(rule: str) -> str:
@@ -33,12 +43,6 @@ def explain(rule: str) -> str:
     parts = [inspect.getdoc(sys.modules[kind.__module__]), f"{kind.__name__}: {inspect.getdoc(kind)}",
              f"Arguments (--set key=value): {arguments}", f"Claims:\n{claims}", reference]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
-
-
-def version() -> str:
-    import altprop
-
-    return altprop.__version__
 
 
 def list_data() -> list[dict[str, Any]]:

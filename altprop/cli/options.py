@@ -10,6 +10,24 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+
+def given_of(**options: Any) -> dict[str, Any]:
+    """The options that were given; defaults live in ``Recipe`` alone."""
+    given = {key: value for key, value in options.items() if value is not None}
+    if "categories" in given:
+        given["categories"] = [name.strip() for name in given["categories"].split(",") if name.strip()]
+    return given
+
+
+def _import(files: list[Path] | None) -> None:
+    """Run the files before the command, so that it knows their rules."""
+    if files:
+        from altprop.registry import import_rules
+
+        for file in files:
+            import_rules(file.absolute())
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 Net = Annotated[str | None, typer.Option(help="Spec such as 784-1024-10 or conv32k5-pool2-10; default: the data's.")]
 Data = Annotated[str | None, typer.Option(help="Name, .npz, .csv or folder of images by class [digits].")]
@@ -41,7 +59,7 @@ Schedule = Annotated[
 Decay = Annotated[float | None, typer.Option(help="Weight decay [0].")]
 Optimizer = Annotated[str | None, typer.Option(help="sgd, adam, adamw, rmsprop or norm_sgd [the rule's, mostly sgd].")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... [cpu].")]
-Threads = Annotated[int | None, typer.Option(help="Of the processor [torch's choice].")]
+Threads = Annotated[int | None, typer.Option(help="Of the processor [as many as the net is worth].")]
 Out = Annotated[Path | None, typer.Option(help="Run directory [runs/...].")]
 Nesterov = Annotated[bool | None, typer.Option("--nesterov", help="Of sgd's momentum.")]
 Freeze = Annotated[int | None, typer.Option(help="Layers from the input that stay as drawn [0].")]
@@ -53,6 +71,9 @@ Measure = Annotated[
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="An argument of the rule, key=value; repeatable.")]
 Config = Annotated[Path | None, typer.Option(help="A recipe in TOML; options given beside it come first.")]
+Imports = Annotated[
+    list[Path] | None, typer.Option("--import", help="A .py file with rules of your own; repeatable.", callback=_import)
+]
 
 # Of a recipe, as train and compare take them; rule and seed are each command's own.
 RECIPE: dict[str, Any] = {

@@ -1,7 +1,8 @@
-"""How the command line tells: one line each on standard error."""
+"""How the command line tells: results on standard output, and one line each on standard error."""
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Iterator
@@ -33,3 +34,18 @@ def warnings_as_lines(kinds: tuple[type[Warning], ...]) -> Iterator[None]:
 
 def say(message: str, advice: str = "") -> None:
     print("altprop: " + shorten(message, WIDTH - len(advice)) + advice, file=sys.stderr)
+
+
+def show(result: dict[str, Any], as_json: bool, table: str) -> None:
+    """One JSON object, or that table of ``report.terminal``."""
+    if as_json:
+        print(json.dumps(result))
+        return
+    from rich.console import Console
+
+    from altprop.report import terminal
+
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console = Console(markup=False, highlight=False, width=max(console.width, terminal.WIDE))
+    getattr(terminal, table)(console, result)

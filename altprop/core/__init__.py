@@ -7,14 +7,15 @@ from altprop.core.loss import LOSSES, Weighted, bare, weighed
 from altprop.core.passes import ascend, descend
 from altprop.core.phase import Phase
 from altprop.core.rule import Claims, Rule, Suits
+from altprop.core.search import Population, Search, SearchClaims
 from altprop.core.stages import Staged
 from altprop.core.steps import accumulate
 from altprop.core.warning import RuleWarning
 from altprop.limits import Refused
 
 __all__ = [
-    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Phase", "Ready", "Refused", "Rule", "RuleWarning",
-    "Staged",
-    "Suits", "Trace", "Weighted", "accumulate", "ascend", "bare", "correlate", "descend", "draw_feedback", "drive",
-    "forward", "layers", "learn", "project", "pull", "push", "slope", "weighed",
+    "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Phase", "Population", "Ready", "Refused", "Rule",
+    "RuleWarning", "Search", "SearchClaims", "Staged", "Suits", "Trace", "Weighted", "accumulate", "ascend", "bare",
+    "correlate", "descend", "draw_feedback", "drive", "forward", "layers", "learn", "project", "pull", "push", "slope",
+    "weighed",
 ]  # fmt: skip

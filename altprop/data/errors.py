@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from altprop.limits import WIDTH, Problem, memory, shorten
+from altprop.limits import WIDTH, Notice, Problem, memory, shorten
 
 LONG = 100  # letters of a word, such as a path, that may lose its middle
 COPIES = 3  # of the same data that stand in memory while they are read, cast and split
@@ -48,7 +48,7 @@ def readable_size(count: int) -> str:
     return f"{count / 1000**power:.3g} {_UNITS[power]}" if power < len(_UNITS) else "over 1000 EB"
 
 
-class DataWarning(UserWarning):
+class DataWarning(Notice):
     """Data that can be used, of which something should be known all the same. The message is one line."""
 
     def __init__(self, message: str) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import curve_fit
 
 from altprop.core import Refused
 
@@ -29,6 +28,8 @@ def plateau(accuracies: Sequence[float], chance: float, epochs: int = 60) -> Pla
     where no epoch is above it.
     Raises ``Refused`` for fewer than 3 epochs, for values that are not finite, and where none is above 0.
     Source: Dellaferrera and Kreiman 2022, appendix C."""
+    from scipy.optimize import curve_fit  # half a second of import, which who fits no curve need not wait for
+
     y = np.array([chance, *list(accuracies)[: max(epochs, 0)]], dtype=np.float64)  # (n,)
     if len(y) - 1 < FEWEST:
         raise Refused(f"{len(y) - 1} epochs came; a slowness needs at least {FEWEST}: train longer")

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.optimize import least_squares
-from scipy.special import expit, logit
 from torch import Tensor
 
 from altprop.core import Refused
@@ -86,6 +84,9 @@ def _explained(image: np.ndarray, f: float, theta: float) -> float:
     explains.
 
     x0, y0, f, s_u and s_v run through sigmoids between their bounds, so that the fast unbounded solver serves."""
+    from scipy.optimize import least_squares  # here and below: half a second of import, for who fits kernels alone
+    from scipy.special import logit
+
     h, w = image.shape
     y, x = (axis.ravel() - (side - 1) / 2 for axis, side in zip(np.mgrid[:h, :w], (h, w), strict=True))
     low = np.array([-w / 2, -h / 2, 0.0, NARROWEST, NARROWEST])
@@ -107,6 +108,8 @@ def _explained(image: np.ndarray, f: float, theta: float) -> float:
 
 def _waves(p: np.ndarray, x: np.ndarray, y: np.ndarray, low: np.ndarray, span: np.ndarray) -> np.ndarray:
     """(pixels, 3): what A, B and C multiply."""
+    from scipy.special import expit
+
     x0, y0, f, s_u, s_v = low + span * expit(p[:5])
     u = (x - x0) * np.cos(p[5]) + (y - y0) * np.sin(p[5])
     v = (y - y0) * np.cos(p[5]) - (x - x0) * np.sin(p[5])
@@ -116,6 +119,8 @@ def _waves(p: np.ndarray, x: np.ndarray, y: np.ndarray, low: np.ndarray, span: n
 
 def _slopes(p: np.ndarray, x: np.ndarray, y: np.ndarray, low: np.ndarray, span: np.ndarray) -> np.ndarray:
     """(pixels, 9): dG / dp."""
+    from scipy.special import expit
+
     squashed = expit(p[:5])
     x0, y0, f, s_u, s_v = low + span * squashed
     cos, sin = np.cos(p[5]), np.sin(p[5])

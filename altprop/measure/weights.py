@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 from torch import Tensor, nn
 
 from altprop.core import Refused
@@ -57,6 +56,8 @@ def weight_distribution(weight: Tensor) -> Distribution:
     likelihoods are of these.  Quantiles, at most 200, are taken at the probabilities (i + 1/2) / m.
     Raises ``Refused`` for fewer than 8 entries, entries that are not finite, and entries that are all the same.
     Source: the analysis of weights after training in Dellaferrera and Kreiman 2022, section 4.4."""
+    from scipy import stats  # a second of import, which who fits no distribution need not wait for
+
     values = np.sort(weight.detach().flatten().double().cpu().numpy())
     if len(values) < FEWEST:
         raise Refused(f"{len(values)} weights came; a distribution needs at least {FEWEST}: give a whole weight matrix")
@@ -98,7 +99,7 @@ def _spaced(values: np.ndarray, count: int) -> np.ndarray:
     return values[((np.arange(m) + 0.5) * len(values) / m).astype(np.int64)]
 
 
-def _fit(family: stats.rv_continuous, parameters: tuple[float, ...], sample: np.ndarray, values: np.ndarray) -> Fit:
+def _fit(family: Any, parameters: tuple[float, ...], sample: np.ndarray, values: np.ndarray) -> Fit:
     log_likelihood = float(family.logpdf(sample, *parameters).sum())
     observed = _spaced(values, POINTS)
     theoretical = family.ppf((np.arange(len(observed)) + 0.5) / len(observed), *parameters)

@@ -13,22 +13,23 @@ from rich.table import Table
 from altprop.report.cells import measured, percent, signed
 from altprop.report.tables import Column, columns
 
-WIDE = 140  # characters, where no terminal says how many there are
-BORDER, GAP = 2, 2  # characters that a table costs, and each column beside its own
+WIDE, PROSE = 140, 36  # characters: where there is no terminal, and of a column that may go on in the next line
 STANDARD = ("majority", "one_class")  # what an accuracy is held against, said beside it
 
 
 def summary(console: Console, result: dict[str, Any]) -> None:
     """One result, a line for each thing known."""
-    table = Table(show_header=False, box=None, pad_edge=False)
+    lines: list[tuple[str, str]] = []
     alike, majority = result.get("one_class"), result.get("majority")
     for key, value in result.items():
         if value is not None and key not in STANDARD:
-            table.add_row(key.replace("_", " "), _plain(key, value))
+            lines.append((key.replace("_", " "), _plain(key, value)))
         if key == "test_accuracy" and (alike or result.get("test_balanced_accuracy") is not None):
             worth = "the share of one class, as of a net that always answers alike; " if alike else ""
-            table.add_row("", f"{worth}majority {percent(majority)} %")
-    console.print(table)
+            lines.append(("", f"{worth}majority {percent(majority)} %"))
+    width = max(len(key) for key, _ in lines)
+    for key, value in lines:  # as long as they are: a terminal breaks a path so that it can still be copied whole
+        console.print(f"{key:{width}}  {value}", soft_wrap=True)
 
 
 def _plain(key: str, value: Any) -> str:
@@ -40,9 +41,14 @@ def _plain(key: str, value: Any) -> str:
 UNITS = {"accuracy": "accuracy %", "slowness": "slowness, epochs", "angle": "angle, degrees", "loss": "loss"}
 
 
-RULES: list[Column] = [
+WORDS: list[Column] = [
     ("rule", lambda r: r["name"]),
     ("family", lambda r: r["family"]),
+    ("what it is", lambda r: r["about"]),
+]
+
+RULES: list[Column] = [
+    ("rule", lambda r: r["name"]),
     ("lr", lambda r: f"{r['lr']:g}"),
     ("act", lambda r: r["activation"]),
     ("transport", lambda r: r["claims"]["weight_transport"]),
@@ -110,6 +116,7 @@ def reproduction(console: Console, result: dict[str, Any]) -> None:
 
 
 def rules(console: Console, result: dict[str, Any]) -> None:
+    _table(console, WORDS, result["rules"], None)
     _table(console, RULES, result["rules"], None)
 
 
@@ -118,29 +125,29 @@ def data_sets(console: Console, result: dict[str, Any]) -> None:
 
 
 def _table(console: Console, columns: list[Column], rows: list[dict[str, Any]], title: str | None) -> None:
-    """One table, or where it is too wide several, the first column in each."""
-    cells = {name: [cell(row) for row in rows] for name, cell in columns}
-    for part in _fitting({name: max(map(len, [name, *texts])) for name, texts in cells.items()}, console.width):
+    """One table, or on a narrow terminal several, the first column in each, so that no word is broken."""
+    words = {name: max(map(len, " ".join([name, *map(cell, rows)]).split())) for name, cell in columns}
+    whole = {name: max(map(len, [name, *map(cell, rows)])) for name, cell in columns}
+    need = {name: max(words[name], min(PROSE, whole[name])) + 2 for name in words}
+    for part in [columns] if console.width >= WIDE else _parts(console.width - 2, columns, need):
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         title = None
-        for name in part:
-            table.add_column(name, overflow="fold")
-        for line in zip(*(cells[name] for name in part), strict=True):
-            table.add_row(*line)
+        for name, _ in part:
+            table.add_column(name, overflow="fold", min_width=words[name])
+        for row in rows:
+            table.add_row(*(cell(row) for _, cell in part))
         console.print(table)
 
 
-def _fitting(widths: dict[str, int], room: int) -> list[list[str]]:
-    """The columns in as many tables as it takes, so that nothing is folded that fits into one."""
-    first, *others = widths
-    tables, left = [[first]], room - widths[first] - BORDER
-    for name in others:
-        if left < widths[name] + GAP and len(tables[-1]) > 1:
-            tables.append([first])
-            left = room - widths[first] - BORDER
-        tables[-1].append(name)
-        left -= widths[name] + GAP
-    return tables
+def _parts(width: int, columns: list[Column], need: dict[str, int]) -> list[list[Column]]:
+    """The columns as tables that are no wider, each with the first one."""
+    first, *others = columns
+    parts = [[first]]
+    for column in others:
+        if len(parts[-1]) > 1 and sum(need[name] for name, _ in [*parts[-1], column]) > width:
+            parts.append([first])
+        parts[-1].append(column)
+    return parts
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from altprop.optim import RATES
 from altprop.rules import RULES
 from altprop.run.checks import check_batch, check_domain, check_readout
 from altprop.run.inputs import augmentation, check_square, preprocessed, suited_data, weigh
-from altprop.run.machine import check_room, check_threads, find_device
+from altprop.run.machine import check_room, check_threads, find_device, worth_threads
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.phases import Turn, find_turns, parameters_of, spelled
 from altprop.run.readout import SOLVED
@@ -178,6 +178,8 @@ def prepare(
     for turn in turns:
         check_batch(turn.recipe, net)
     check_room(rule, min(recipe.batch, len(data.x_train)))
+    if recipe.threads is None and device.type == "cpu":
+        torch.set_num_threads(worth_threads(rule, min(recipe.batch, len(data.x_train))))
     torch.manual_seed(recipe.seed)  # of dropout
     order = torch.Generator().manual_seed(recipe.seed)
     augment = augmentation(recipe, data)

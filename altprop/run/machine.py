@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from math import prod
 
 import torch
+from torch import Tensor
 
 from altprop.core import Rule
 from altprop.limits import gigabytes, memory, shorten
@@ -16,6 +17,9 @@ from altprop.run.directory.files import RunError
 
 DEVICE = re.compile(r"([a-z]+)(?::(\d{1,3}))?", re.ASCII)
 THREADS = 4  # a core at most, and always 64: more would wait for each other, or could not be started
+# Multiply-adds of a batch for each thread.  By benchmarks/threads.py two threads take a step .1 to .5 times as fast as
+# one at 0.2 to 7 million, 0.6 to 1.2 times at 13 to 26 million, and 1.2 to 1.4 times at 52, 186 and 253 million.
+WORTH = 25 * 10**6
 ALLOCATION = re.compile(r"can't allocate|not enough memory|out of memory|cannot allocate|overflow", re.IGNORECASE)
 
 
@@ -48,6 +52,22 @@ def check_threads(threads: int | None) -> None:
     most = max(64, THREADS * cores)
     if threads is not None and threads > most:
         raise RunError(f"threads = {threads} came, but this machine has {cores} cores: give at most {cores}")
+
+
+def work(rule: Rule, batch: int) -> int:
+    """The multiply-adds of a batch in the weights of all layers, forward alone."""
+    each = 0
+    for layer, shapes in zip(rule.layers, rule.shapes, strict=True):
+        weight = getattr(layer.synapse, "weight", None)
+        positions = prod(shapes.a) // len(weight) if isinstance(weight, Tensor) and weight.dim() > 1 else 1
+        each += positions * sum(parameter.numel() for parameter in layer.synapse.parameters())
+    return batch * each
+
+
+def worth_threads(rule: Rule, batch: int) -> int:
+    """The threads that a batch is worth, at most as many as this process has cores and torch has threads now."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, torch.get_num_threads(), work(rule, batch) // WORTH))
 
 
 def check_room(rule: Rule, batch: int) -> None:

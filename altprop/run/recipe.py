@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from altprop.data import spell_weights
 from altprop.limits import LARGEST, shorten, shown
 from altprop.optim import RATES
+from altprop.registry import is_known
 from altprop.rules import RULES
 from altprop.run.directory.files import RunError, read_toml
 from altprop.run.former import OLD, modern
@@ -200,8 +201,9 @@ def read_recipe(path: Path, **changes: Any) -> Recipe:
 
 
 def check_rule(rule: str) -> None:
-    if rule not in RULES:
-        raise RunError(f"unknown rule '{shorten(rule, 60)}'{nearest(rule, RULES)}")
+    if not is_known(rule):
+        own = "one of your own comes by --import FILE.py or altprop.register"
+        raise RunError(f"unknown rule '{shorten(rule, 60)}'{nearest(rule, RULES, 150)}; {own}")
 
 
 def rule_arguments(rule: str) -> dict[str, Any]:
@@ -260,11 +262,11 @@ FITS: dict[Any, typing.Callable[[Any], bool]] = {
 }
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], width: int = 210) -> str:
     """The end of a message about an unknown name: the nearest one that there is, and all of them."""
     names = list(known)
     close = difflib.get_close_matches(word[:60], names, 1, cutoff=0.5)
-    listed = shorten(", ".join(names) or "none", 210 - 40 * bool(close))
+    listed = shorten(", ".join(names) or "none", width - 40 * bool(close))
     return (f"; did you mean '{close[0]}'?" if close else ";") + f" there is {listed}"
 
 

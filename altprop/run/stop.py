@@ -9,10 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 
-class Interrupted(Exception):
-    """The run was stopped from outside, at a step from which it can be resumed."""
-
-
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
     """Ctrl-C (and a polite kill) asks to stop after the step under way; a second one stops at once."""

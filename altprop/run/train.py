@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from altprop.core import Layer, Weighted
 from altprop.data import batches
+from altprop.limits import Interrupted as Interrupted
 from altprop.limits import shorten
 from altprop.run.checks import check_units
 from altprop.run.directory.files import sweep
@@ -27,7 +28,6 @@ from altprop.run.metrics import measured_row
 from altprop.run.optimizers import BATCHWISE, restore
 from altprop.run.readout import READOUT
 from altprop.run.recipe import RunError
-from altprop.run.stop import Interrupted as Interrupted
 from altprop.run.stop import interruptible
 
 CHECKPOINT_SECONDS = 5.0  # at least so long between two checkpoints behind the first, since each waits for the disk
