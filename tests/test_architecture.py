@@ -136,9 +136,9 @@ def code_lines(file):
 
 
 def test_core_can_be_read_before_coffee():
-    """700 lines of code in all: prose, blank lines and the index of names apart."""
+    """750 lines of code in all: prose, blank lines and the index of names apart."""
     files = [file for file in TREES if part(file) == "core" and not file.endswith("__init__.py")]
-    assert sum(code_lines(file) for file in files) <= 700
+    assert sum(code_lines(file) for file in files) <= 750
 
 
 @pytest.mark.parametrize("file", [file for file in TREES if part(file) == "rules"])

@@ -13,6 +13,7 @@ from rich.table import Table
 from altprop.report.cells import measured, percent, signed
 from altprop.report.tables import Column, columns
 
+BORDER, GAP = 2, 2  # characters that a table costs, and each column beside its own
 WIDE, PROSE = 140, 36  # characters: where there is no terminal, and of a column that may go on in the next line
 STANDARD = ("majority", "one_class")  # what an accuracy is held against, said beside it
 
@@ -125,29 +126,31 @@ def data_sets(console: Console, result: dict[str, Any]) -> None:
 
 
 def _table(console: Console, columns: list[Column], rows: list[dict[str, Any]], title: str | None) -> None:
-    """One table, or on a narrow terminal several, the first column in each, so that no word is broken."""
-    words = {name: max(map(len, " ".join([name, *map(cell, rows)]).split())) for name, cell in columns}
-    whole = {name: max(map(len, [name, *map(cell, rows)])) for name, cell in columns}
-    need = {name: max(words[name], min(PROSE, whole[name])) + 2 for name in words}
-    for part in [columns] if console.width >= WIDE else _parts(console.width - 2, columns, need):
+    """One table, or where it is too wide several, the first column in each; only prose goes on in the next line."""
+    cells = {name: [cell(row) for row in rows] for name, cell in columns}
+    words = {name: max(map(len, " ".join([name, *texts]).split())) for name, texts in cells.items()}
+    whole = {name: max(map(len, [name, *texts])) for name, texts in cells.items()}
+    for part in _fitting({name: max(words[name], min(PROSE, whole[name])) for name in cells}, console.width):
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         title = None
-        for name, _ in part:
+        for name in part:
             table.add_column(name, overflow="fold", min_width=words[name])
-        for row in rows:
-            table.add_row(*(cell(row) for _, cell in part))
+        for line in zip(*(cells[name] for name in part), strict=True):
+            table.add_row(*line)
         console.print(table)
 
 
-def _parts(width: int, columns: list[Column], need: dict[str, int]) -> list[list[Column]]:
-    """The columns as tables that are no wider, each with the first one."""
-    first, *others = columns
-    parts = [[first]]
-    for column in others:
-        if len(parts[-1]) > 1 and sum(need[name] for name, _ in [*parts[-1], column]) > width:
-            parts.append([first])
-        parts[-1].append(column)
-    return parts
+def _fitting(widths: dict[str, int], room: int) -> list[list[str]]:
+    """The columns in as many tables as it takes, so that nothing is folded that fits into one."""
+    first, *others = widths
+    tables, left = [[first]], room - widths[first] - BORDER
+    for name in others:
+        if left < widths[name] + GAP and len(tables[-1]) > 1:
+            tables.append([first])
+            left = room - widths[first] - BORDER
+        tables[-1].append(name)
+        left -= widths[name] + GAP
+    return tables
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
