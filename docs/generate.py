@@ -15,10 +15,10 @@ from collections import Counter
 from pathlib import Path
 
 from altprop.panels.style import to_svg
-from altprop.report import tables as comparisons
-from altprop.report.cells import measured, signed
-from altprop.report.curves import learning_curves
-from altprop.report.page import read_run
+from altprop.reports import tables as comparisons
+from altprop.reports.cells import measured, signed
+from altprop.reports.curves import learning_curves
+from altprop.reports.page import read_run
 from altprop.study.papers import RECIPES, rows, status, tables
 
 ROOT = Path(__file__).resolve().parent.parent

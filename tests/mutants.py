@@ -464,7 +464,7 @@ TABLE = [
     Mutant("study/rows.py", 'float("inf") if r2 is None else -r2', "0", f"{COMPARED} regression"),
     Mutant("study/compare.py", "plan.base.with_(threads=1)", "plan.base", f"{COMPARED} thread"),
     Mutant("study/pool.py", "None, process.exitcode or 1", "None, 0", "test_pool.py death"),
-    Mutant("report/tables.py", '"&%$#_{}"', '"%$#_{}"', f"{COMPARED} latex"),
+    Mutant("reports/tables.py", '"&%$#_{}"', '"%$#_{}"', f"{COMPARED} latex"),
     Mutant("measure/operations.py", "counter.flops / 2 / len(x)", "counter.flops / len(x)", f"{OPERATIONS} hand"),
     Mutant("measure/operations.py", "*rule.net.parameters(), *rule.net.buffers()", "*rule.net.parameters(),",
            f"{OPERATIONS} buffers"),
@@ -607,5 +607,5 @@ TABLE = [
     Mutant("rules/forward_forward/forward_forward.py", "*self.R, *self.U]", "*self.R]", CONTRACT),
     Mutant("study/rows.py", 'if row["test_loss"] is None] or', "if False] or", READOUT),
     Mutant("run/train.py", "at.before <= position.epoch <= end", "at.before <= position.epoch", f"{KINDS} state"),
-    Mutant("report/terminal.py", "if left < widths[name] + GAP", "if left < 0", "test_compare_table.py folded"),
+    Mutant("reports/terminal.py", "if left < widths[name] + GAP", "if left < 0", "test_compare_table.py folded"),
 ]  # fmt: skip

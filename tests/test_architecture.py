@@ -34,11 +34,11 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
         "searches", "tasks", "",
     },
     "run/directory": {"core", "data", "limits", "run"},
-    "report": {"limits", "panels", "run/directory"},
-    "study": {"core", "data", "limits", "measure", "registry", "report", "rules", "run", "run/directory", "searches"},
+    "reports": {"limits", "panels", "run/directory"},
+    "study": {"core", "data", "limits", "measure", "registry", "reports", "rules", "run", "run/directory", "searches"},
     "export": {"core", "data", "graph", "limits", "run", "run/directory"},
     "cli": {
-        "core", "data", "export", "limits", "nets", "registry", "report", "rules", "run", "run/directory", "study", "",
+        "core", "data", "export", "limits", "nets", "registry", "reports", "rules", "run", "run/directory", "study", "",
     },
 }  # fmt: skip
 DOCUMENTED = [name for name in TREES if name.split("/")[0] in ("core", "rules")]

@@ -25,7 +25,7 @@ from altprop.core import Refused, draw_feedback
 from altprop.limits import Problem, shorten, shown
 from altprop.measure import fit_whitening
 from altprop.nets import NetError, build
-from altprop.report.page import write_report
+from altprop.reports.page import write_report
 from altprop.run import machine
 from altprop.run import train as training
 from altprop.run.directory.files import RunError, sweep, write_atomically

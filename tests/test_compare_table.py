@@ -18,8 +18,8 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 import altprop
 from altprop import RULES
 from altprop.data import load
-from altprop.report.tables import columns, latex, markdown
-from altprop.report.terminal import _fitting, comparison_text
+from altprop.reports.tables import columns, latex, markdown
+from altprop.reports.terminal import _fitting, comparison_text
 from altprop.run.recipe import RunError, make_recipe, read_recipe
 from altprop.study import cost, outcomes
 from altprop.study.compare import _threaded

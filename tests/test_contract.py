@@ -204,8 +204,9 @@ def test_stages_are_credit(case):
     """Who owns some layers runs just those: no stage may need more than what the one below has handed on."""
     rule, x, y = case
     if not isinstance(rule, Staged):
-        assert rule.claims.locking != "none", "a rule without update locking is written in stages"
-        pytest.skip("claims update locking")
+        outside = not type(rule).__module__.startswith("altprop.")
+        assert rule.claims.locking != "none" or outside, "a rule without update locking is written in stages"
+        pytest.skip("claims update locking, or comes from outside and is not written in stages")
     rule.credit(x, y)  # where running means move, they move here and below alike
     twin = copy.deepcopy(rule)
     loss, h = None, x

@@ -15,7 +15,7 @@ from altprop import RULES, Refused
 from altprop.measure import feedback_angles, receptive_fields
 from altprop.measure.alignment import angle
 from altprop.panels import probes
-from altprop.report.page import write_report
+from altprop.reports.page import write_report
 from altprop.run import metrics
 from altprop.run.directory.records import read_run
 from altprop.run.train import Diverged

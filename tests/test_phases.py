@@ -12,7 +12,7 @@ from torch import nn
 import altprop
 from altprop.data import Dataset, batches, from_torch
 from altprop.measure import READOUTS, peak_activation_bytes
-from altprop.report.page import write_report
+from altprop.reports.page import write_report
 from altprop.run import head, train
 from altprop.run.directory.records import read_run
 from altprop.run.experiment import resume_run, run_recipe

@@ -10,7 +10,7 @@ from run_helpers import rows, same_bits, toy_recipe, toy_tensors
 from torch import nn
 
 import altprop
-from altprop.core import Claims, Phase, Rule, ascend, descend
+from altprop.core import Claims, Phase, Rule, ascend, descend, learn
 from altprop.core.phase import modules_of
 from altprop.data import batches, from_torch
 from altprop.rules import RULES
@@ -59,7 +59,8 @@ class Thrice(Rule):
     def credit(self, x, y, ready=None):
         traces = ascend(self.layers, x, reach=1)
         loss, e = self.output_error(traces[-1].h, self.targets(y, len(x)))
-        descend(traces, e / len(x), ready, [layer.synapse.weight for layer in self.layers[1:]])
+        for trace, delta in descend(traces, e / len(x), [layer.synapse.weight for layer in self.layers[1:]]):
+            learn(trace, delta, ready)
         return loss
 
     def param_groups(self, lr):

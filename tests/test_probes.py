@@ -13,7 +13,7 @@ from altprop.core import Refused
 from altprop.data import Dataset, as_float, load
 from altprop.measure import by_depth, plateau, shares, unit_kinds, weight_distribution, winners
 from altprop.panels import plots, probes
-from altprop.report.page import write_report
+from altprop.reports.page import write_report
 from altprop.run.experiment import fit
 
 

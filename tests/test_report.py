@@ -11,8 +11,8 @@ import matplotlib
 import pytest
 
 from altprop.panels import style
-from altprop.report import curves
-from altprop.report.page import ReportError, write_report
+from altprop.reports import curves
+from altprop.reports.page import ReportError, write_report
 
 CLAIMS = {"weight_transport": "none", "locking": "forward", "signal": "error", "labels": True, "passes": 2}
 ROW = {

@@ -9,7 +9,7 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from test_report import EVIL, ROW, make_comparison, make_run
 
-from altprop.report.page import write_report
+from altprop.reports.page import write_report
 
 OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",

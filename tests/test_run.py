@@ -248,7 +248,7 @@ def test_parameters_that_belong_to_no_layer_cannot_be_streamed():
     learner = prepare(toy_recipe(rule="kp", stream=True), toy_data())
     learner.rule.layers = layers(learner.net)
     with pytest.raises(Refused, match=r"KP learns parameters that belong to no layer.*Layer\.beside") as told:
-        make_optimizers(learner.recipe, learner.rule)
+        make_optimizers(learner.rule, [(learner.recipe, set(learner.rule.parameters()))], streaming=True)
     assert len(str(told.value)) <= 290 and "\n" not in str(told.value)
 
 

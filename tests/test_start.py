@@ -66,3 +66,9 @@ def test_rooms_need_no_import_of_their_own():
     code = "import altprop; altprop.nets.build, altprop.data.load, altprop.measure.angle; altprop.nothing"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == "AttributeError: module 'altprop' has no attribute 'nothing'"
+
+
+def test_no_public_name_is_that_of_a_room():
+    """Python would put the room in its place as soon as something reads it: ``altprop.report`` was both."""
+    rooms = {path.parent.name for path in Path(altprop.__file__).parent.glob("*/__init__.py")}
+    assert rooms.isdisjoint(altprop.__all__) and {"core", "reports"} <= rooms

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from run_helpers import run_cli, toy_file
 
-from altprop.report import terminal
+from altprop.reports import terminal
 
 SMALL = ["--data", "toy.npz", "--net", "6-5-3", "--epochs", "1"]
 COMMANDS = {

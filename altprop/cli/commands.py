@@ -19,8 +19,8 @@ from altprop.cli.settings import parse_settings
 from altprop.data import fetch, image_names, printable, read_features
 from altprop.export.bundle import export
 from altprop.limits import Interrupted, shorten
-from altprop.report.page import write_report
-from altprop.report.tables import FORMATS
+from altprop.reports.page import write_report
+from altprop.reports.tables import FORMATS
 from altprop.run import experiment
 from altprop.run.directory.store import RunDirectory, failed_write, write_atomically
 from altprop.run.evaluation import evaluate_new

@@ -43,7 +43,7 @@ def show(result: dict[str, Any], as_json: bool, table: str) -> None:
         return
     from rich.console import Console
 
-    from altprop.report import terminal
+    from altprop.reports import terminal
 
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:

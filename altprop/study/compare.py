@@ -12,7 +12,7 @@ from altprop.core import Refused
 from altprop.data import Dataset
 from altprop.limits import shorten
 from altprop.measure.missing import reason
-from altprop.report.tables import FORMATS
+from altprop.reports.tables import FORMATS
 from altprop.run.directory.files import sweep
 from altprop.run.directory.store import RunDirectory, check_free, failed_write, write_atomically
 from altprop.run.isolated import isolated
@@ -46,7 +46,7 @@ class Comparison:
             raise RunError(f"format '{shorten(format, 40)}' came{nearest(format, ['table', *FORMATS])}")
         if format in FORMATS:
             return FORMATS[format](self.content)
-        from altprop.report.terminal import comparison_text  # with rich, which only a table needs
+        from altprop.reports.terminal import comparison_text  # with rich, which only a table needs
 
         return comparison_text(self.content)
 
@@ -176,7 +176,7 @@ def _content(
 
 
 def _write(out: Path, content: dict[str, Any]) -> None:
-    from altprop.report.page import write_report  # with matplotlib, which only a page needs
+    from altprop.reports.page import write_report  # with matplotlib, which only a page needs
 
     content["report"] = str(out / "report.html")
     write_atomically(out / "comparison.json", json.dumps(content, indent=1))

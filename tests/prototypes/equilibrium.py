@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altprop.core import Claims, Ready, Rule, Trace, ascend, forward, learn, pull
+from altprop.core import Claims, Ready, Rule, Suits, Trace, ascend, forward, learn, pull
 
 
 class EP(Rule):
     """Equilibrium propagation."""
 
     family, reference = "energy", "rumelhart1986"
+    suits = Suits(activation="tanh")
     claims = Claims(
         weight_transport="full", locking="backward", signal="layerwise", passes=37, trains=("synapse",), inference="own"
     )

@@ -10,6 +10,7 @@ Easily confused with: Forward-Forward.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ class LocalLoss(Rule):
         super().__init__(net, **arguments)
         shapes = [(self.classes, s.h.numel()) for s in self.shapes[:-1]]
         self.heads = nn.ParameterList(draw_feedback(shapes, seed=seed, like=self.like))
+        for n, A in enumerate(self.heads):
+            self.layers[n] = replace(self.layers[n], beside=nn.ParameterList([A]))
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:

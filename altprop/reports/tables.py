@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from altprop.report.cells import NONE, count, number, percent, rates, signed, size, spread
+from altprop.reports.cells import NONE, count, number, percent, rates, signed, size, spread
 
 Column = tuple[str, Callable[[dict[str, Any]], str]]
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from altprop.limits import shorten
 from altprop.panels import plots
 from altprop.panels.style import to_html
-from altprop.report.curves import Curve, alignment, learning_curves
+from altprop.reports.curves import Curve, alignment, learning_curves
 from altprop.run.directory.files import check_writable, is_folder, read_json
 from altprop.run.directory.records import LAYERWISE, ReportError, RunRecord, has_numbers, numbers, read_run
 from altprop.run.directory.schemas import Comparison

@@ -10,8 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from altprop.report.cells import measured, percent, signed
-from altprop.report.tables import Column, columns
+from altprop.reports.cells import measured, percent, signed
+from altprop.reports.tables import Column, columns
 
 BORDER, GAP = 2, 2  # characters that a table costs, and each column beside its own
 WIDE, PROSE = 140, 36  # characters: where there is no terminal, and of a column that may go on in the next line
