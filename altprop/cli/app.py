@@ -148,7 +148,7 @@ def train(
         measure=measure, probe=measure, nesterov=nesterov, freeze=freeze, augment=augment, whiten=whiten, task=task,
         encoding=encoding, categories=categories, missing=missing, class_weight=class_weight,
     )  # fmt: skip
-    result = commands.train(options, settings or [], config, out, resume, tensorboard)
+    result = commands.train(options, settings or [], config, out, resume, tensorboard, quiet=as_json)
     show(result, as_json, "summary")
 
 
