@@ -45,7 +45,7 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
         "",
     },
     "run/directory": {"core", "data", "limits", "run"},
-    "report": {"limits", "panels", "run/directory"},
+    "report": {"graph", "limits", "panels", "run/directory"},  # graph: whose report() has the room's name
     "study": {"core", "data", "limits", "measure", "report", "rules", "run", "run/directory", "searches"},
     "export": {"core", "data", "graph", "limits", "run", "run/directory"},
     "cli": {

@@ -66,3 +66,12 @@ def test_rooms_need_no_import_of_their_own():
     code = "import altprop; altprop.nets.build, altprop.data.load, altprop.measure.angle; altprop.nothing"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == "AttributeError: module 'altprop' has no attribute 'nothing'"
+
+
+def test_room_and_function_of_one_name():
+    """altprop.report(model) is what it was after a page has been written, whose room has the same name."""
+    code = (
+        "import altprop, torch; import altprop.report.page; print(altprop.report(altprop.align(torch.nn.Linear(2, 2))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "kept" in done.stdout or "converted" in done.stdout

@@ -168,8 +168,9 @@ def data_sets(console: Console, result: dict[str, Any]) -> None:
 
 def _table(console: Console, columns: list[Column], rows: list[dict[str, Any]], title: str | None) -> None:
     """One table, or on a narrow terminal several, the first column in each, so that no word is broken."""
-    words = {name: max(map(len, " ".join([name, *map(cell, rows)]).split())) for name, cell in columns}
-    whole = {name: max(map(len, [name, *map(cell, rows)])) for name, cell in columns}
+    cells = {name: [name, *(cell(row) or "" for row in rows)] for name, cell in columns}
+    words = {name: max(map(len, " ".join(each).split())) for name, each in cells.items()}
+    whole = {name: max(map(len, each)) for name, each in cells.items()}
     need = {name: max(words[name], min(PROSE, whole[name])) + 2 for name in words}
     for part in [columns] if console.width >= WIDE else _parts(console.width - 2, columns, need):
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
