@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,13 @@ def shown(value: Any, width: int = 60) -> str:
         return shorten(repr(value), width)
     except (ValueError, RecursionError):  # a whole number of more digits than Python writes, or lists without end
         return f"{'an' if isinstance(value, int) else 'a'} {type(value).__name__} too long to show"
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that is nearest to a word, in whatever letters; None where none is near."""
+    lowered = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word[:60].lower(), lowered, 1, cutoff=0.5)
+    return lowered[found[0]] if found else None
 
 
 def memory() -> int:

@@ -21,6 +21,7 @@ FLOAT32, CHAIN = "test_float32.py", "test_chain.py"
 BATCH, TRANSPOSED, GRAPHS = "test_batch_check.py", "test_transposed.py", "test_graph_training.py"
 BATCH, TRANSPOSED = "test_batch_check.py", "test_transposed.py"
 COMPARED, OPERATIONS = "test_compare_table.py", "test_measure_operations.py"
+START, REGISTRY, THREADS, TERMINAL = "test_start.py", "test_registry.py", "test_threads.py", "test_terminal.py"
 
 
 class Mutant(NamedTuple):
@@ -608,4 +609,19 @@ TABLE = [
     Mutant("study/rows.py", 'if row["test_loss"] is None] or', "if False] or", READOUT),
     Mutant("run/train.py", "at.before <= position.epoch <= end", "at.before <= position.epoch", f"{KINDS} state"),
     Mutant("reports/terminal.py", "if left < widths[name] + GAP", "if left < 0", "test_compare_table.py folded"),
+    # what is read when, rules from outside, threads, and tables on narrow terminals
+    Mutant("__init__.py", "if name in home.get(\"__all__\", home)", "if name in home", f"{START} public"),
+    Mutant("registry.py", "if inspect.isabstract(rule):", "if False:", f"{REGISTRY} refused"),
+    Mutant("registry.py", "known.__qualname__) != (", "known.__qualname__) == (", f"{REGISTRY} registered"),
+    Mutant("registry.py", "    if name not in RULES:\n        discover()\n", "    discover()\n",
+           f"{REGISTRY} installed"),
+    Mutant("registry.py", "and kind not in RULES.values()", "", f"{REGISTRY} another"),
+    Mutant("registry.py", "kind.__module__ == module", "True", f"{REGISTRY} once"),
+    Mutant("registry.py", "    if len(RULES) == before:", "    if False:", f"{REGISTRY} refused"),
+    Mutant("run/machine.py", "positions * sum(", "sum(", f"{THREADS} counted"),
+    Mutant("run/machine.py", "return batch * each", "return each", f"{THREADS} counted"),
+    Mutant("run/machine.py", "max(1, min(cores, ", "max(1, min(", f"{THREADS} cores"),
+    Mutant("run/learner.py", "if recipe.threads is None and", "if", f"{THREADS} took"),
+    Mutant("reports/terminal.py", ", min_width=words[name]", "", f"{TERMINAL} prose"),
+    Mutant("study/papers.py", "(CARRIED, folder) if", "(folder, CARRIED) if", "test_published.py carries"),
 ]  # fmt: skip

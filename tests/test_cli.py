@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from run_helpers import assert_refused, content, rows, run_cli, toy_file
 
 from altprop import RULES, __version__
 from altprop.data import DATASETS
+from altprop.panels.probes import PROBES
 from altprop.rules import REFERENCES
 from altprop.run.learner import Learner
 from altprop.run.recipe import rule_arguments
@@ -94,8 +96,21 @@ def test_train_json(capsys):
 def test_train_without_json_is_for_people(capsys):
     """The same facts, as lines, with accuracies in per cent."""
     outcome = train(capsys, "--out", "run")
-    assert outcome.status == 0 and outcome.err == ""
+    assert outcome.status == 0 and all(line.startswith("epoch ") for line in outcome.err.splitlines())
     assert "test accuracy" in outcome.out and " %" in outcome.out and "run" in outcome.out
+
+
+def test_a_line_an_epoch_where_there_is_no_terminal(capsys):
+    """On standard error, with what metrics.jsonl has, then one a measure; beside --json there is silence."""
+    outcome = train(capsys, "--measure", "--out", "run")
+    lines = outcome.err.splitlines()
+    for line, row in zip(lines, rows("run"), strict=False):
+        told = f"epoch {row['epoch']}, loss {row['loss']:.3g}, test loss {row['test_loss']:.3g}"
+        assert line == f"{told}, test accuracy {100 * row['test_accuracy']:.1f} %"
+    measures = [line.removeprefix("measuring ") for line in lines[2:]]
+    assert measures == [name.replace("_", " ") for name in PROBES]
+    assert logging.getLogger("altprop").level == logging.NOTSET and not logging.getLogger("altprop").handlers
+    assert train(capsys, "--measure", "--json", "--out", "quiet").err == ""
 
 
 def test_every_option_reaches_the_recipe(capsys):

@@ -6,9 +6,11 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from altprop import RULES
@@ -47,11 +49,35 @@ def desk(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_python_blocks_run_in_order(page, desk, capsys):
+def test_python_blocks_run_in_order(page, desk, capsys, monkeypatch):
     """A snippet that no longer runs is the first thing that a newcomer meets."""
+    for name in ("wandb", "mlflow"):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
     namespace = {}
     for text in blocks(page, "python"):
         exec(compile(text, page, "exec"), namespace)
+
+
+def test_first_snippet_learns(desk, capsys):
+    """What a newcomer sees first is a net that has learned: it prints its accuracy, above .9."""
+    torch.manual_seed(0)
+    exec(compile(blocks("README.md", "python")[0], "README.md", "exec"), {})
+    assert 0.9 < float(capsys.readouterr().out.removeprefix("test accuracy ")) <= 1
+
+
+def test_trackers_hear_of_every_epoch(desk, monkeypatch):
+    """Stand-ins in place of the packages: each is given the rows of both epochs, as numbers, at their steps."""
+    wandb, mlflow = MagicMock(), MagicMock()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    for text in blocks("docs/trackers.md", "python"):
+        exec(compile(text, "trackers.md", "exec"), {})
+    rows = [call.args[0] for call in wandb.init.return_value.log.call_args_list]
+    assert [row["epoch"] for row in rows] == [1, 2] and all(row["test_accuracy"] > 0.1 for row in rows)
+    logged = mlflow.log_metrics.call_args_list
+    assert [call.args[0]["epoch"] for call in logged] == [1, 2]
+    assert [call.kwargs["step"] for call in logged] == [row["step"] for row in rows]
+    assert all(isinstance(value, int | float) for call in logged for value in call.args[0].values())
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -13,8 +13,10 @@ from scipy import stats
 
 from altprop.data import DATASETS, Dataset
 from altprop.run import learner
+from altprop.run.directory.files import read_toml
 from altprop.run.head import take
 from altprop.run.recipe import RunError
+from altprop.study import papers
 from altprop.study.papers import RECIPES, RESULTS, rows, status
 from altprop.study.reproduce import missing
 
@@ -245,3 +247,24 @@ def test_results_of_former_spellings_are_still_theirs():
         owner = owners[str(path.parent.relative_to(RESULTS))]
         assert owner.results(RESULTS)[int(path.stem.removeprefix("seed"))]["recipe_hash"] != owner.hash
     assert old
+
+
+def test_an_installed_package_reads_what_it_carries(tmp_path, monkeypatch):
+    """The wheel's results count beside one's own in ./results, where new ones go; another folder stands for itself."""
+    carried, own = places(tmp_path / "wheel"), places(tmp_path / "here")
+    id = "pepita/table1/fc-mnist-pepita"
+    pretend(carried, id, [[0.5], [0.6]])
+    pretend(own, id, [[0.7]])
+    found = row(own, id)
+    monkeypatch.setattr(papers, "CARRIED", carried.results)
+    monkeypatch.setattr(papers, "RESULTS", own.results)
+    runs = found.results(own.results)
+    assert {seed: run["test_accuracy"] for seed, run in runs.items()} == {0: [0.7], 1: [0.6]}
+    assert found.results(tmp_path / "elsewhere") == {}
+
+
+def test_the_wheel_carries_recipes_and_results():
+    """What pyproject.toml puts into it is what the package looks for in it."""
+    given = read_toml(RECIPES.parent / "pyproject.toml")["tool"]["hatch"]["build"]["targets"]
+    assert given["wheel"]["force-include"] == {"recipes": "altprop/recipes", "results": "altprop/results"}
+    assert {"recipes", "results"} <= set(given["sdist"]["include"]) and papers.CARRIED == papers.RESULTS

@@ -15,6 +15,7 @@ SMALL = ["--data", "toy.npz", "--net", "6-5-3", "--epochs", "2", "--no-measure"]
 MINE = '''"""Direct feedback by another name (a twin)."""
 
 from altprop import Claims, Rule
+from altprop.graph import Aligned
 from altprop.rules import DFA
 
 
@@ -153,6 +154,7 @@ def test_import_runs_a_file_once(desk, capsys):
     assert outcome.status == 0 and outcome.err.count("ran") == 1
     assert "mine" in run_cli(capsys, "list", "--import", "my_rules.py").out and "half" not in RULES
     assert RULES["mine"].__doc__ in run_cli(capsys, "explain", "mine", "--import", "./my_rules.py").out
+    assert "aligned" not in RULES, "what the file imports is not its own"
     reached = run_cli(capsys, "eval", "run", "--json", "--import", "my_rules.py")
     assert reached.json["rule"] == "mine" and "ran" not in reached.err
     assert run_cli(capsys, "train", "--resume", "run", "--import", "my_rules.py").status == 0

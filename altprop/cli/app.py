@@ -115,7 +115,7 @@ def train(
     from altprop.cli import commands
 
     options = {**recipe, **given(rule=rule, seed=seed)}
-    result = commands.train(options, settings or [], config, out, resume, tensorboard)
+    result = commands.train(options, settings or [], config, out, resume, tensorboard, quiet=as_json)
     show(result, as_json, "summary")
 
 

@@ -11,14 +11,6 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 
-def given_of(**options: Any) -> dict[str, Any]:
-    """The options that were given; defaults live in ``Recipe`` alone."""
-    given = {key: value for key, value in options.items() if value is not None}
-    if "categories" in given:
-        given["categories"] = [name.strip() for name in given["categories"].split(",") if name.strip()]
-    return given
-
-
 def _import(files: list[Path] | None) -> None:
     """Run the files before the command, so that it knows their rules."""
     if files:

@@ -1,6 +1,5 @@
 """The one error and the one warning of this package, and the helpers that every reader words its errors with."""
 
-import difflib
 import errno
 import pickle
 import stat
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from altprop.limits import WIDTH, Notice, Problem, memory, shorten
+from altprop.limits import WIDTH, Notice, Problem, closest, memory, shorten
 
 LONG = 100  # letters of a word, such as a path, that may lose its middle
 COPIES = 3  # of the same data that stand in memory while they are read, cast and split
@@ -133,11 +132,10 @@ def user_path(given: str | Path) -> Path:
 def suggest(word: str, known: Iterable[str]) -> str:
     """A tail for an error message: the nearest known word, if one is near, and all of them."""
     names = sorted(known)
-    lowered = {name.lower(): name for name in names}
-    nearest = [lowered[match] for match in difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.5)]
+    nearest = closest(word, names)
     # A table may have thousands of columns, or long ones; the message stays a line that one can read.
     short = [shorten(name, 40) for name in names[:20]]
     while len(", ".join(short)) > WIDTH // 2:
         short.pop()
     listed = ", ".join(short) + (", ..." if len(names) > len(short) else "")
-    return (f"did you mean {nearest[0]!r}? " if nearest else "") + f"there are: {listed}"
+    return (f"did you mean {nearest!r}? " if nearest else "") + f"there are: {listed}"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,7 @@ SHOWN = 500  # of the test part, in the map of hidden activity and in the compet
 TAUGHT, ASKED = 2000, 1000  # of the training and the test part at most, for readouts
 STRENGTHS = (0.0, 0.02, 0.05, 0.1, 0.2)  # of an attack, in units of the inputs
 FIELDS, DEEP = 25, 5  # units of the first and of each deeper hidden layer that are shown
+LOG = logging.getLogger(__name__)
 UNITS = 128  # of the first layer at most whose kind is told
 
 
@@ -42,6 +44,7 @@ def probe(rule: Rule, data: Dataset, metrics: list[dict[str, Any]]) -> dict[str,
     the fault is not in what was asked."""
     measures: dict[str, Any] = {}
     for name, look in PROBES.items():
+        LOG.info("measuring %s", name.replace("_", " "))  # which may take minutes
         try:
             measures[name] = look(rule, data, metrics)
         except Exception as error:  # whatever is wrong with a measure, the run that it looks at is sound

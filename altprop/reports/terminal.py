@@ -127,7 +127,7 @@ def data_sets(console: Console, result: dict[str, Any]) -> None:
 
 def _table(console: Console, columns: list[Column], rows: list[dict[str, Any]], title: str | None) -> None:
     """One table, or where it is too wide several, the first column in each; only prose goes on in the next line."""
-    cells = {name: [cell(row) for row in rows] for name, cell in columns}
+    cells = {name: [cell(row) or "" for row in rows] for name, cell in columns}
     words = {name: max(map(len, " ".join([name, *texts]).split())) for name, texts in cells.items()}
     whole = {name: max(map(len, [name, *texts])) for name, texts in cells.items()}
     for part in _fitting({name: max(words[name], min(PROSE, whole[name])) for name in cells}, console.width):

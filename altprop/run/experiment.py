@@ -49,6 +49,7 @@ def fit(
     data: a name, a path, a ``Dataset``, or what ``data.from_torch`` takes: a pair (x, y) of arrays, lists or frames, a
     dict of x and y, a frame with a column ``label``, a torch Dataset or DataLoader, or two of these as
     {"train": ..., "test": ...}.  out: the run directory, if one is wanted.
+    report: called after every epoch with its row of metrics, a dict with epoch, step, losses and accuracies.
     sample_weight (N,): what each sample counts, all of the training part that was given.  settings: the other keys of
     ``Recipe``, such as class_weight ("balanced", one number a class, or {class: number}).
     Raises one-line errors as ``prepare`` does, and ``Interrupted``."""

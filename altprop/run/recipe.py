@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import math
@@ -17,7 +16,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from altprop.data import spell_weights
-from altprop.limits import LARGEST, shorten, shown
+from altprop.limits import LARGEST, closest, shorten, shown
 from altprop.optim import RATES
 from altprop.registry import is_known
 from altprop.rules import RULES
@@ -265,9 +264,9 @@ FITS: dict[Any, typing.Callable[[Any], bool]] = {
 def nearest(word: str, known: Iterable[str], width: int = 210) -> str:
     """The end of a message about an unknown name: the nearest one that there is, and all of them."""
     names = list(known)
-    close = difflib.get_close_matches(word[:60], names, 1, cutoff=0.5)
+    close = closest(word, names)
     listed = shorten(", ".join(names) or "none", width - 40 * bool(close))
-    return (f"; did you mean '{close[0]}'?" if close else ";") + f" there is {listed}"
+    return (f"; did you mean '{close}'?" if close else ";") + f" there is {listed}"
 
 
 def _plain(value: Any) -> Any:

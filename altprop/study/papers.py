@@ -35,8 +35,9 @@ from altprop.run.recipe import Recipe, RunError, make_recipe, nearest
 from altprop.study.statistics import half_width, mean_and_std
 
 PACKAGE = Path(__file__).resolve().parents[1]
-INSTALLED = (PACKAGE / "recipes").is_dir()  # a wheel carries the recipes; a checkout has them beside the package
+INSTALLED = (PACKAGE / "recipes").is_dir()  # a wheel carries them; a checkout has them beside the package
 RECIPES = (PACKAGE if INSTALLED else PACKAGE.parent) / "recipes"
+CARRIED = (PACKAGE if INSTALLED else PACKAGE.parent) / "results"
 RESULTS = Path("results") if INSTALLED else PACKAGE.parent / "results"  # never into an installed package
 # Of a row beside its recipe's keys: the published mean and deviation in the quantity's unit; the row whose runs it
 # reads, if not its own; the minutes that a seed takes; the device it needs; what there is to say; and instead of a
@@ -118,9 +119,11 @@ class Row:
         return results / self.runs_of / f"seed{seed}.json"
 
     def results(self, folder: Path) -> dict[int, dict[str, Any]]:
-        """The finished runs of this recipe, by seed; raises ``RunError`` for a file that is damaged."""
+        """The finished runs of this recipe, by seed, those that an installed package carries among them; raises
+        ``RunError`` for a file that is damaged."""
         runs = {}
-        for path in sorted((folder / self.runs_of).glob("seed*.json")):
+        folders = dict.fromkeys((CARRIED, folder) if folder == RESULTS else (folder,))
+        for path in (path for each in folders for path in sorted((each / self.runs_of).glob("seed*.json"))):
             run = read_json(path, Finished, "remove it, and the run is made anew")
             self._check(run, path)
             if self.hash in (run["recipe_hash"], _as_of_today(run.get("recipe", {}))):
