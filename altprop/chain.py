@@ -1,4 +1,5 @@
-"""The modules of a net in the order in which they run, as ``torch.fx`` shows an ordinary forward to be a chain:
+"""The modules of a net in the order in which they run: those of an ``nn.Sequential``, or, of an ordinary forward, what
+``torch.fx`` shows to be a chain:
 
     x = self.pool(F.relu(self.conv(x)))                      conv  ReLU  pool
     x = x.view(x.size(0), -1)                                Flatten
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from altprop.limits import Refused
 
@@ -76,10 +78,44 @@ class _Tracer(fx.Tracer):
         return _Value(node, self)
 
 
-def chain(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """(path or name of its node, module) of all that the net does to its input, one after the other.
+UNPLACEABLE: dict[Any, str] = {
+    nn.RNNBase: "a recurrent module keeps time steps that no layer-local rule here sees; unroll it into layers",
+    nn.MultiheadAttention: "it takes three inputs; wrap it in a module of one input and give that as a layer",
+    nn.ModuleList | nn.ModuleDict: "it has no forward; use nn.Sequential, or give cuts=[Layer(...), ...] by hand",
+    nn.AlphaDropout: "its noise cannot be replayed in a second pass; use nn.Dropout",
+    nn.FeatureAlphaDropout: "its noise cannot be replayed in a second pass; use nn.Dropout2d",
+    nn.RReLU: "its random slope cannot be replayed in a second pass; use nn.LeakyReLU",
+    LazyModuleMixin: "its shape is not known yet; run the net once on an example first",
+}
 
-    Raises ``Refused`` where that is no chain."""
+
+def chain(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(path or name of its node, module) of all that the net does to its input, one after the other; an
+    ``nn.Sequential``, and those inside it, are opened.
+
+    Raises ``Refused``, naming path and class, where that is no chain, and for a module that no rule can place."""
+    for path, module in _opened(net) if is_sequence(net) else _traced(net):
+        for kind, why in UNPLACEABLE.items():
+            if isinstance(module, kind):
+                raise Refused(f"cannot place module '{path}' ({type(module).__name__}): {why}")
+        yield path, module
+
+
+def is_sequence(module: nn.Module) -> bool:
+    """An nn.Sequential whose forward is that of torch."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def _opened(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, module in net._modules.items():  # named_children() would leave out a module that stands here twice
+        assert module is not None
+        if is_sequence(module):
+            yield from _opened(module, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", module
+
+
+def _traced(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     value, sizes = None, []  # type: Any, list[fx.Node]  # of the last link; those that say how large a value is
     for node in _followed(net):
         values = [n for n in node.all_input_nodes if n not in sizes]

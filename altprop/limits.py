@@ -29,6 +29,10 @@ class Notice(UserWarning):
     """What is told beside a result that stands; one line that says what to do."""
 
 
+class RuleWarning(Notice):
+    """A net, data or a run that a rule works with, but not as its source does; one line that says what to do."""
+
+
 class Interrupted(Exception):
     """The run was stopped from outside, at a step from which it can be resumed."""
 

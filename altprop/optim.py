@@ -1,5 +1,4 @@
-"""The optimizer of SoftHebb, gradient descent whose rate falls as a unit's weight vector nears norm 1; and the rates
-that optimizers start from."""
+"""The optimizer of SoftHebb, gradient descent whose rate falls as a unit's weight vector nears norm 1."""
 
 from __future__ import annotations
 
@@ -7,8 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-
-RATES = {"sgd": None, "norm_sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: what suits the rule
 
 
 class NormSGD(torch.optim.Optimizer):

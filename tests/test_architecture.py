@@ -18,7 +18,8 @@ TREES = {path.relative_to(HOUSE).as_posix(): ast.parse(path.read_text()) for pat
 MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder inside a room may be one of its own
     "limits.py": set(),
     "chain.py": {"limits"},
-    "core": {"chain", "limits"},
+    "suits.py": set(),
+    "core": {"chain", "limits", "suits"},
     "rules": {"core", "limits"},
     "registry.py": {"core", "limits", "rules"},
     "searches": {"core", "limits"},
@@ -31,7 +32,7 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
     "panels": {"core", "data", "limits", "measure"},
     "run": {
         "core", "data", "graph", "limits", "measure", "nets", "optim", "panels", "registry", "rules", "run/directory",
-        "searches", "tasks", "",
+        "searches", "suits", "tasks", "",
     },
     "run/directory": {"core", "data", "limits", "run"},
     "reports": {"limits", "panels", "run/directory"},
@@ -136,9 +137,9 @@ def code_lines(file):
 
 
 def test_core_can_be_read_before_coffee():
-    """750 lines of code in all: prose, blank lines and the index of names apart."""
+    """700 lines of code in all: prose, blank lines and the index of names apart."""
     files = [file for file in TREES if part(file) == "core" and not file.endswith("__init__.py")]
-    assert sum(code_lines(file) for file in files) <= 750
+    assert sum(code_lines(file) for file in files) <= 700
 
 
 @pytest.mark.parametrize("file", [file for file in TREES if part(file) == "rules"])

@@ -7,7 +7,6 @@ import pytest
 
 from altprop import RULES
 from altprop.cli.settings import parse_settings
-from altprop.optim import RATES
 from altprop.run.recipe import (
     PhaseTable,
     Readout,
@@ -18,6 +17,7 @@ from altprop.run.recipe import (
     read_recipe,
     rule_arguments,
 )
+from altprop.suits import RATES
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -6,12 +6,12 @@ from altprop.core.local import Ready, Trace, correlate, drive, forward, learn, p
 from altprop.core.loss import LOSSES, Weighted, bare, weighed
 from altprop.core.passes import ascend, descend
 from altprop.core.phase import Phase
-from altprop.core.rule import Claims, Rule, Suits
+from altprop.core.rule import Claims, Rule
 from altprop.core.search import Population, Search, SearchClaims
 from altprop.core.stages import Staged
 from altprop.core.steps import accumulate
-from altprop.core.warning import RuleWarning
-from altprop.limits import Refused
+from altprop.limits import Refused, RuleWarning
+from altprop.suits import Suits
 
 __all__ = [
     "INITIALISERS", "LOSSES", "Claims", "Feedback", "Layer", "Phase", "Population", "Ready", "Refused", "Rule",

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Size, Tensor, nn
 from torch.nn.modules import padding, pooling
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.lazy import LazyModuleMixin
 
 from altprop.chain import chain
 from altprop.limits import Refused
@@ -76,16 +74,6 @@ NORMS: tuple[type[nn.Module], ...] = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.
 
 PASSIVE = (nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
-UNPLACEABLE: dict[Any, str] = {
-    nn.RNNBase: "a recurrent module keeps time steps that no layer-local rule here sees; unroll it into layers",
-    nn.MultiheadAttention: "it takes three inputs; wrap it in a module of one input and give that as a layer",
-    nn.ModuleList | nn.ModuleDict: "it has no forward; use nn.Sequential, or give cuts=[Layer(...), ...] by hand",
-    nn.AlphaDropout: "its noise cannot be replayed in a second pass; use nn.Dropout",
-    nn.FeatureAlphaDropout: "its noise cannot be replayed in a second pass; use nn.Dropout2d",
-    nn.RReLU: "its random slope cannot be replayed in a second pass; use nn.LeakyReLU",
-    LazyModuleMixin: "its shape is not known yet; run the net once on an example first",
-}
-
 
 def layers(net: nn.Module) -> list[Layer]:
     """Cut an ``nn.Sequential`` (nested ones are opened), or any module whose forward is a chain, into layers; what has
@@ -94,8 +82,7 @@ def layers(net: nn.Module) -> list[Layer]:
     Raises ``Refused``, naming path and class, for what it cannot place."""
     cuts: list[tuple[list[nn.Module], list[nn.Module], list[nn.Module]]] = [([], [], [])]
     names: dict[nn.Module, str] = {}
-    for path, module in _opened(net) if is_sequence(net) else chain(net):
-        _check(path, module)
+    for path, module in chain(net):
         names[module] = path
         learns = next(module.parameters(), None) is not None and not isinstance(module, NORMS)
         if cuts[-1][1] and (learns or isinstance(module, RESHAPES)):
@@ -131,35 +118,13 @@ def is_flat_linear(layer: Layer, a: Size) -> bool:
     """Whether a = W x + b (N, out) of the layer's flattened input, without anything else before it.
 
     a: the shape of the synapse's output, of one sample; a Linear on (N, T, in) puts out (T, out), a row a position."""
-    plain = type(layer.synapse) is nn.Linear and all(
-        type(part) in (nn.Flatten, nn.Identity) for part in parts(layer.inlet)
-    )
-    return plain and len(a) == 1
+    plain = all(type(part) in (nn.Flatten, nn.Identity) for part in parts(layer.inlet))
+    return type(layer.synapse) is nn.Linear and plain and len(a) == 1
 
 
 def parts(modules: nn.Module) -> list[nn.Module]:
     """The modules of an inlet or an activation, in order."""
     return list(modules) if isinstance(modules, nn.Sequential) else [modules]
-
-
-def is_sequence(module: nn.Module) -> bool:
-    """An nn.Sequential whose forward is that of torch."""
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-
-
-def _opened(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    for name, module in net._modules.items():  # named_children() would leave out a module that stands here twice
-        assert module is not None
-        if is_sequence(module):
-            yield from _opened(module, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", module
-
-
-def _check(path: str, module: nn.Module) -> None:
-    for kind, why in UNPLACEABLE.items():
-        if isinstance(module, kind):
-            raise Refused(f"cannot place module '{path}' ({type(module).__name__}): {why}")
 
 
 def _check_shared(synapses: list[tuple[str, nn.Module]]) -> None:

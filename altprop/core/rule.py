@@ -11,14 +11,15 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from altprop.chain import modes_kept
+from altprop.chain import is_sequence, modes_kept
 from altprop.core.feedback import Feedback
-from altprop.core.layer import Layer, is_dense, is_sequence, layers, parts
+from altprop.core.layer import Layer, is_dense, layers, parts
 from altprop.core.local import Ready
 from altprop.core.loss import Weighted, bare, find_loss, targets
 from altprop.core.phase import Phase
 from altprop.core.steps import DROPOUTS, bends
 from altprop.limits import Refused
+from altprop.suits import Suits
 
 
 @dataclass(frozen=True)
@@ -42,26 +43,6 @@ class Claims:
     inside: Literal["none", "backprop"] = "none"  # autograd inside one layer or block
     views: int = 1  # inputs a sample
     is_backprop_when: str = ""  # the limit in which the rule is backpropagation
-
-
-class Suits(NamedTuple):
-    """What a rule starts from where its user says nothing: rates for batches of 64, and for SGD of momentum 0.9, on
-    inputs in [0, 1] and standardised ones alike; activation, init and norms as ``altprop.nets`` has them."""
-
-    lr: float = 0.01
-    activation: str = "relu"
-    optimizer: str = "sgd"
-    init: str = "he_uniform"
-    norms: str = ""  # the part of a net that stands before each hidden layer
-    norm_of_readout: str = ""  # and before the last one, where that learns beside the layers below
-    lr_regression: float | None = None  # None: a part of ``lr``, since an error of targets is not bounded as a class's
-    lr_readout: float = 0.05  # of the last layer where those below learn without labels
-
-    def rate(self, classes: bool, standardised: bool = False) -> float:
-        """The learning rate for classes, or for a regression whose targets are standardised or not."""
-        if classes:
-            return self.lr
-        return (0.1 if standardised else 0.03) * self.lr if self.lr_regression is None else self.lr_regression
 
 
 class Rule(nn.Module, ABC):
@@ -131,9 +112,8 @@ class Rule(nn.Module, ABC):
 
         Of a ``Weighted`` y a ``Weighted`` t: ``output_error`` takes it as it is, ``weighed`` and ``bare`` its parts."""
         if isinstance(y, Weighted) and not self.weighs:
-            raise Refused(
-                f"{type(self).__name__} has no error that a weight could multiply: leave weights out, or use 'dfa'"
-            )
+            what = f"{type(self).__name__} has no error that a weight could multiply"
+            raise Refused(f"{what}: leave weights out, or use 'dfa'")
         t = targets(bare(y), samples, self.classes, self.like.dtype)
         return Weighted(t, y.w.to(t)) if isinstance(y, Weighted) else t
 
@@ -184,10 +164,8 @@ class Rule(nn.Module, ABC):
         """Raises ``Refused`` where the activation of one of these layers changes the shape of what it gets."""
         for layer, shapes in zip(hidden, self.shapes, strict=False):
             if shapes.a != shapes.h:
-                what = f"the activation of {layer} makes shape {tuple(shapes.h)} of {tuple(shapes.a)}"
-                raise Refused(
-                    f"{what}, but {type(self).__name__} needs both alike: move it into the next layer's inlet"
-                )
+                what = f"the activation of {layer} makes shape {tuple(shapes.h)} of {tuple(shapes.a)}, but"
+                raise Refused(f"{what} {type(self).__name__} needs both alike: move it into the next layer's inlet")
 
     def _check(self, layer: Layer, first: bool) -> None:
         for module in layer.synapse.modules():

@@ -18,7 +18,6 @@ from altprop.graph import KINDS as ALIGNMENTS
 from altprop.graph import Aligned
 from altprop.limits import shorten
 from altprop.nets import build
-from altprop.optim import RATES
 from altprop.rules import RULES
 from altprop.run.checks import check_batch, check_domain, check_readout
 from altprop.run.inputs import augmentation, check_square, preprocessed, suited_data, weigh
@@ -27,6 +26,7 @@ from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.phases import Turn, find_turns, parameters_of, spelled
 from altprop.run.readout import SOLVED
 from altprop.run.recipe import Recipe, RunError, as_signature, rule_arguments
+from altprop.suits import RATES
 
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from altprop.core import Phase, Rule
 from altprop.limits import shorten
-from altprop.optim import RATES
 from altprop.run.optimizers import find_schedule
 from altprop.run.readout import READOUT
 from altprop.run.recipe import Recipe, RunError, nearest
+from altprop.suits import RATES
 
 OF_THE_FIRST = ("batch", "schedule")  # of phases beside each other: how their batches come
 

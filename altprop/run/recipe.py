@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from altprop.data import spell_weights
 from altprop.limits import LARGEST, closest, shorten, shown
-from altprop.optim import RATES
 from altprop.registry import is_known
 from altprop.rules import RULES
 from altprop.run.directory.files import RunError, read_toml
 from altprop.run.former import OLD, modern
 from altprop.run.readout import MANY, Amount, Count, Fraction, PhaseTable, Rate, Readout, Text
+from altprop.suits import RATES
 
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
 BESIDE = {"seed", "device", "threads", "data_dir", "measure", "probe"}
