@@ -263,8 +263,8 @@ def test_run_directory_of_the_command_has_the_report(capsys):
     """Exactly what the design lists, and nothing beside it."""
     train(capsys, "--out", "run")
     assert sorted(os.listdir("run")) == [
-        "checkpoint", "data.json", "environment.json", "metrics.jsonl", "model.safetensors", "recipe.toml",
-        "report.html", "rule.safetensors",
+        "checkpoint", "data.json", "environment.json", "measures.json", "metrics.jsonl", "model.safetensors",
+        "recipe.toml", "report.html", "rule.safetensors",
     ]  # fmt: skip
     assert json.loads(Path("run/environment.json").read_text())["altprop"] == __version__
 

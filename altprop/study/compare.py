@@ -143,6 +143,7 @@ def _row(
     balanced: list[Any] = [run.metrics[-1].get("test_balanced_accuracy") for run in ended]
     return {
         "rule": rule,
+        "family": trained.family,
         "activation": recipe.act,
         "lr": recipe.rate_used,
         "test_accuracy_mean": mean(accuracies) if accuracies else None,
