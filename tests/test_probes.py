@@ -236,6 +236,19 @@ def test_examples_of_images_show_what_was_seen(run):
     ]
 
 
+def test_scaled_images_are_shown_as_they_were():
+    """A pixel that is 0 in every image, pushed away by its own mean and spread."""
+    x, y = torch.rand(12, 1, 2, 2), torch.arange(12) % 3
+    offset, spread = torch.rand(1, 1, 2, 2), 1 + torch.rand(1, 1, 2, 2)
+    data = Dataset("toy", (x - offset) / spread, y, (x - offset) / spread, y, ("a", "b", "c"), scaling=(offset, spread))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    measured = examples.measure(Ended(RULES["bp"](net, example=data.x_test[:1]), data, []))
+    shown = torch.tensor(measured["pictures"]["values"]).view(measured["pictures"]["shape"])
+    for one, picture in zip(measured["wrong"] + measured["right"], shown, strict=True):
+        own = x[one["sample"]]
+        assert picture / 255 == pytest.approx((own - own.min()) / (own.max() - own.min()), abs=0.003)
+
+
 def test_no_mistakes_are_no_fault():
     """A net that is always right has nothing to show in the first row."""
     y = torch.arange(6) % 3

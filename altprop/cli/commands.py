@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from altprop.cli.events import Events
 from altprop.cli.listing import data_info, explain, list_data, list_rules, version
 from altprop.cli.settings import parse_settings
 from altprop.core import Refused, RuleWarning
@@ -221,13 +222,13 @@ class _Watch(ExitStack):
 
     def __init__(self, path: Path, tensorboard: bool) -> None:
         super().__init__()
-        self.writer: Any
-        self.path, self.writer = path / "tensorboard", None
-        self.make_writer = _tensorboard() if tensorboard else None
+        self.events = Events(path) if tensorboard else None
 
     def __enter__(self) -> tuple[Callable[..., None], Callable[..., None]]:  # type: ignore[override]
         bar = self.enter_context(_bar())
         task = bar.add_task("")
+        if self.events is not None:
+            self.enter_context(self.events)
 
         def progress(epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None:
             if batch % UPDATE_EVERY == 0:
@@ -235,19 +236,7 @@ class _Watch(ExitStack):
                 bar.update(task, description=f"epoch {epoch + 1}, loss {loss:.3f}", completed=done, total=total)
 
         def report(row: dict[str, Any]) -> None:
-            if self.make_writer is not None and self.writer is None:  # only now the run directory is there
-                self.writer = self.make_writer(str(self.path))
-                self.callback(self.writer.close)
-            for key, value in row.items():
-                if self.writer is not None and isinstance(value, int | float) and key not in ("epoch", "step"):
-                    self.writer.add_scalar(key, value, row["step"])
+            if self.events is not None:
+                self.events.row(row)
 
         return progress, report
-
-
-def _tensorboard() -> Callable[[str], Any]:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise RunError("--tensorboard needs a package that is missing: pip install 'altprop[tensorboard]'") from error
-    return SummaryWriter

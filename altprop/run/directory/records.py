@@ -80,6 +80,12 @@ class RunRecord:
         return {layer: curve for layer, curve in layers.items() if has_numbers([curve])}
 
 
+def depths_of(names: Sequence[str]) -> dict[str, str]:
+    """What layers are called, given their names in a net in its order."""
+    hidden = {name: f"hidden {place}" for place, name in enumerate(names[:-1], 1)}
+    return hidden | dict.fromkeys(names[-1:], "output")
+
+
 def read_run(folder: Path) -> RunRecord:
     """The run in `folder`; metrics.jsonl and environment.json may be missing, as when it stopped early.
 
