@@ -63,9 +63,7 @@ class RunRecord:
         rows = [line.get(key) for key in ("weight_norm", "angle_to_bp") for line in self.epochs.values()]
         told = [*rows, self.measures.get("weights"), self.measures.get("winners")]
         names = next((list(layers) for layers in told if layers and "refused" not in layers), [])
-        return {name: f"hidden {place}" for place, name in enumerate(names[:-1], 1)} | dict.fromkeys(
-            names[-1:], "output"
-        )
+        return depths_of(names)
 
     def curve(self, key: str, scale: float = 1.0) -> dict[int, float | None]:
         """The numbers under `key` by epoch, times `scale`."""
