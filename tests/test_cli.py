@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from altprop.panels.probes import PROBES
+from altprop.panels import PANELS
 from run_helpers import assert_refused, content, rows, run_cli, toy_file
 
 from altprop import RULES, __version__
@@ -108,7 +108,7 @@ def test_a_line_an_epoch_where_there_is_no_terminal(capsys):
         told = f"epoch {row['epoch']}, loss {row['loss']:.3g}, test loss {row['test_loss']:.3g}"
         assert line == f"{told}, test accuracy {100 * row['test_accuracy']:.1f} %"
     measures = [line.removeprefix("measuring ") for line in lines[2:]]
-    assert measures == [name.replace("_", " ") for name in PROBES]
+    assert measures == [name.replace("_", " ") for name, panel in PANELS.items() if not panel.cheap]
     assert logging.getLogger("altprop").level == logging.NOTSET and not logging.getLogger("altprop").handlers
     assert train(capsys, "--measure", "--json", "--out", "quiet").err == ""
 
