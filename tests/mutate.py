@@ -71,7 +71,7 @@ class Watch:
 
 def build(folder: Path, source: Path, mutant: Mutant | None = None) -> None:
     """A copy of the library and its tests, spoilt in one place."""
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(source, folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     if mutant:
         path = folder / "altprop" / mutant.file
         path.write_text(path.read_text().replace(mutant.old, mutant.new))
@@ -154,6 +154,8 @@ def main() -> int:
         for part in ("altprop", "tests"):
             shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", source)
+        for part in ("recipes", "results"):  # which are read, and never written
+            (source / part).symlink_to(ROOT / part)
         with ProcessPoolExecutor(arguments.jobs, get_context("fork")) as pool:
             files = sorted({mutant.tests.partition(" ")[0] for mutant in table})
             plain = [Path(temporary) / f"plain{index}" for index in range(len(files))]
