@@ -603,7 +603,6 @@ TABLE = [
     Mutant("measure/competition.py", "flatten(1).all(1)", "flatten(1).any(1)", NEEDS),
     Mutant("run/checks.py", "lowest < domain[0] or highest", "lowest < domain[0] and highest", NEEDS),
     Mutant("run/checks.py", "as_input(end.reshape(1)).item()", "end.item()", NEEDS),
-    Mutant("run/checks.py", "if rule.claims.labels or not layers:", "if not layers:", NEEDS),
     Mutant("run/checks.py", "min(among, len(x)", "max(among, len(x)", NEEDS),
     Mutant("run/checks.py", "< enough / 2", "< 0", NEEDS),
     Mutant("run/checks.py", "> among / 2", "> among", NEEDS),
