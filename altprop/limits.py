@@ -1,4 +1,5 @@
-"""What a message, a float32 and this machine can hold: the one place that shortens, and that knows the memory."""
+"""What every room shares without torch: kinds of errors and notices, what a message, a float32 and this machine can
+hold, and the nearest name: the one place that shortens, and that knows the memory."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ batch in the weights, forward alone, of which ``altprop.run.machine`` gives ever
 """
 
 import argparse
-import time
 
 import torch
+from steps import rule_step, seconds
 
 from altprop import RULES
 from altprop.nets import build
@@ -31,24 +31,10 @@ CASES = [  # spec, shape, batch
 SECONDS = 0.03  # at least so long for each in a round
 
 
-def step_of(rule, x, y):
-    optimizer = torch.optim.SGD(rule.parameters(), lr=0.001, momentum=0.9)
-
-    def step():
-        optimizer.zero_grad()
-        rule.credit(x, y)
-        optimizer.step()
-
-    return step
-
-
-def seconds(step, threads, repeats):
+def seconds_with(threads, step, repeats):
     torch.set_num_threads(threads)
     step()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        step()
-    return (time.perf_counter() - start) / repeats
+    return seconds(step, repeats)
 
 
 def main():
@@ -60,9 +46,9 @@ def main():
         x, y = torch.rand(batch, *shape), torch.randint(0, 10, (batch,))
         for name in ("bp", "dfa"):
             rule = RULES[name](build(spec, shape, 10), example=x[:1])
-            step = step_of(rule, x, y)
-            repeats = max(1, round(SECONDS / seconds(step, 1, 3)))
-            times = [[seconds(step, n, repeats) for n in (1, given.threads)] for _ in range(given.rounds)]
+            step = rule_step(rule, x, y)
+            repeats = max(1, round(SECONDS / seconds_with(1, step, 3)))
+            times = [[seconds_with(n, step, repeats) for n in (1, given.threads)] for _ in range(given.rounds)]
             one, more = (min(each) for each in zip(*times, strict=True))
             gain = f"{one / more:.2f} x as fast on {given.threads} threads"
             print(f"{spec:36} {name:4} work {work(rule, batch) / 1e6:8.2f} M   {1e3 * one:7.3f} ms on 1, {gain}")

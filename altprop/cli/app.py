@@ -1,4 +1,4 @@
-"""The command line: parses, calls ``altprop.run``, prints.
+"""The command line: parses, calls, prints.
 
 Each command imports what it runs when it runs, so that help, version and mistakes in an option do not wait for torch.
 

@@ -17,8 +17,9 @@ from altprop.run.directory.files import RunError
 
 DEVICE = re.compile(r"([a-z]+)(?::(\d{1,3}))?", re.ASCII)
 THREADS = 4  # a core at most, and always 64: more would wait for each other, or could not be started
-# Multiply-adds of a batch for each thread.  By benchmarks/threads.py two threads take a step .1 to .5 times as fast as
-# one at 0.2 to 7 million, 0.6 to 1.2 times at 13 to 26 million, and 1.2 to 1.4 times at 52, 186 and 253 million.
+# Multiply-adds of a batch for each thread.  By benchmarks/threads.py on two idle cores, two threads take a step of a
+# dense net .86 to 1.11 times as fast as one up to 7 million, 1.26 to 1.42 times at 13 to 26 million, and 1.5 times and
+# more from 52 million on; on busy cores they lose below that, so that the second thread comes where it pays either way.
 WORTH = 25 * 10**6
 ALLOCATION = re.compile(r"can't allocate|not enough memory|out of memory|cannot allocate|overflow", re.IGNORECASE)
 
