@@ -14,11 +14,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from altprop.panels.style import to_svg
+from altprop.panels.style import to_picture
 from altprop.reports import tables as comparisons
 from altprop.reports.cells import measured, signed
+from altprop.reports.charts import dots
+from altprop.reports.comparison import entries_of, reference_of, score_of
 from altprop.reports.curves import learning_curves
 from altprop.reports.page import read_run
+from altprop.rules import RULES
 from altprop.study.papers import RECIPES, rows, status, tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,22 +145,26 @@ def machines(mine, results):
     return [f"{n} run{'s' * (n > 1)}: {where}" for where, n in sorted(count.items())]
 
 
+def demo(comparison):
+    """What every rule reached, by family, with its interval."""
+    rows, score = (
+        [{**row, "family": RULES[row["rule"]].family} for row in comparison["rows"]],
+        score_of(comparison["rows"]),
+    )
+    entries = [*entries_of(rows, (), score)]
+    return to_picture(dots(entries, score.quantity, reference_of(comparison), percent=True, width=4.8))
+
+
 def files():
     """Every generated file and its content."""
     comparison = json.loads(DEMO.read_text())
     readme = (ROOT / "README.md").read_text()
-    curves = {
-        rule: [[100 * value for value in curve] for curve in each] for rule, each in comparison["test_accuracy"].items()
-    }
-    figure = learning_curves(curves, quantity="test accuracy (%)", reference="bp")
-    figure.set_facecolor("white")
     depth = depth_curves()
     by_depth = learning_curves(depth, quantity="test accuracy (%)", reference="bp", over="hidden layers")
-    by_depth.set_facecolor("white")
     return {
         ROOT / "README.md": MARKS.sub(lambda match: match[1] + table(comparison) + match[2], readme),
-        ROOT / "docs" / "demo.svg": to_svg(figure),
-        **({ROOT / "docs" / "depth.svg": to_svg(by_depth)} if depth else {}),
+        ROOT / "docs" / "demo.svg": demo(comparison),
+        **({ROOT / "docs" / "depth.svg": to_picture(by_depth)} if depth else {}),
         ROOT / "docs" / "results.md": published(),
     }
 

@@ -22,6 +22,7 @@ BATCH, TRANSPOSED, GRAPHS = "test_batch_check.py", "test_transposed.py", "test_g
 BATCH, TRANSPOSED = "test_batch_check.py", "test_transposed.py"
 COMPARED, OPERATIONS = "test_compare_table.py", "test_measure_operations.py"
 START, REGISTRY, THREADS, TERMINAL = "test_start.py", "test_registry.py", "test_threads.py", "test_terminal.py"
+PANEL, PAGE = "test_probes.py", "test_report.py"
 
 
 class Mutant(NamedTuple):
@@ -442,6 +443,20 @@ TABLE = [
     Mutant("run/isolated.py", "parameter.requires_grad_(learned)", "pass", f"{BEHIND} frozen"),
     Mutant("run/learner.py", "        self.rule.eval()\n        self.rule.zero_grad", "        self.rule.zero_grad",
            f"{BEHIND} eval"),
+    # what a run is looked at by in the end, and what its page and that of a comparison show
+    Mutant("panels/confusion.py", "true * len(classes) + said", "said * len(classes) + true", f"{PANEL} confusion"),
+    Mutant("panels/examples.py", "-torch.inf, sure)", "torch.inf, sure)", f"{PANEL} surest"),
+    Mutant("panels/examples.py", "x = x * spread + offset", "x = x", f"{PANEL} scaled"),
+    Mutant("panels/regression.py", "y_hat * spread + offset, y", "y_hat * spread, y", f"{PANEL} regression"),
+    Mutant("panels/__init__.py", "if not panel.fits(data) or not (panel.cheap or everything):", "if False:",
+           f"{PANEL} does_not_ask"),
+    Mutant("reports/single.py", "max(rows) / total", "min(rows) / total", f"{PAGE} headline"),
+    Mutant("reports/comparison.py", "student_t.ppf(0.975, n - 1)", "student_t.ppf(0.975, n)", f"{PAGE} intervals"),
+    Mutant("reports/comparison.py", "/ n**0.5", "", f"{PAGE} intervals"),
+    Mutant("reports/charts.py", "one.value if smaller else -one.value", "-one.value", f"{PAGE} less_is_better"),
+    Mutant("reports/charts.py", "fits and not any(_overlap(box, other) for other in taken)", "fits", f"{PAGE} overlap"),
+    Mutant("reports/curves.py", "if first < last:", "if first <= last:", f"{PAGE} one_epoch"),
+    Mutant("run/directory/records.py", "enumerate(names[:-1], 1)", "enumerate(names[:-1])", f"{PAGE} one_name"),
     Mutant("measure/probe.py", "            module.training = mode", "            pass", f"{BEHIND} leaves_modes"),
     Mutant("measure/probe.py", "            tensor.copy_(state[name])", "            pass", f"{BEHIND} leaves_modes"),
     Mutant("core/layer.py", "plain and len(a) == 1", "plain", f"{MEASURES} picture"),

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from altprop.panels import PANELS
 from run_helpers import assert_refused, content, rows, run_cli, toy_file
 
 from altprop import RULES, __version__
 from altprop.data import DATASETS
-from altprop.panels.probes import PROBES
 from altprop.rules import REFERENCES
 from altprop.run.learner import Learner
 from altprop.run.recipe import rule_arguments
@@ -108,7 +108,7 @@ def test_a_line_an_epoch_where_there_is_no_terminal(capsys):
         told = f"epoch {row['epoch']}, loss {row['loss']:.3g}, test loss {row['test_loss']:.3g}"
         assert line == f"{told}, test accuracy {100 * row['test_accuracy']:.1f} %"
     measures = [line.removeprefix("measuring ") for line in lines[2:]]
-    assert measures == [name.replace("_", " ") for name in PROBES]
+    assert measures == [name.replace("_", " ") for name, panel in PANELS.items() if not panel.cheap]
     assert logging.getLogger("altprop").level == logging.NOTSET and not logging.getLogger("altprop").handlers
     assert train(capsys, "--measure", "--json", "--out", "quiet").err == ""
 
@@ -296,8 +296,8 @@ def test_run_directory_of_the_command_has_the_report(capsys):
     """Exactly what the design lists, and nothing beside it."""
     train(capsys, "--out", "run")
     assert sorted(os.listdir("run")) == [
-        "checkpoint", "data.json", "environment.json", "metrics.jsonl", "model.safetensors", "recipe.toml",
-        "report.html", "rule.safetensors",
+        "checkpoint", "data.json", "environment.json", "measures.json", "metrics.jsonl", "model.safetensors",
+        "recipe.toml", "report.html", "rule.safetensors",
     ]  # fmt: skip
     assert json.loads(Path("run/environment.json").read_text())["altprop"] == __version__
 
@@ -313,6 +313,32 @@ def test_tensorboard_events(capsys):
         assert [(event.step, event.value) for event in events.Scalars(key)] == [
             (row["step"], pytest.approx(row[key])) for row in rows("run")
         ]
+    depths = dict(zip(rows("run")[-1]["weight_norm"], ("hidden 1", "output"), strict=True))
+    for key in ("angle_to_bp", "weight_norm"):
+        for layer, name in depths.items():
+            assert [(event.step, event.value) for event in events.Scalars(f"{key}/{name}")] == [
+                (row["step"], pytest.approx(row[key][layer], abs=1e-4)) for row in rows("run")
+            ]
+
+
+def test_tensorboard_has_receptive_fields_and_settings(capsys):
+    """Pictures in [0, 1] by their unit, as many as were measured, and the recipe with what it reached."""
+    pytest.importorskip("tensorboard", reason="the extra [tensorboard] is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    done = run_cli(capsys, "train", "bp", "--data", "digits", "--net", "64-6-10", "--epochs", 1, "--measure",
+                   "--tensorboard", "--out", "pictures")  # fmt: skip
+    assert done.status == 0
+    events = EventAccumulator("pictures/tensorboard", size_guidance={"images": 0}).Reload()
+    (image,) = events.Images("receptive_fields")
+    measured = json.loads(Path("pictures/measures.json").read_text())["receptive_fields"]
+    assert measured["shape"] == [6, 1, 8, 8] and image.height * image.width == 6 * 64
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    told = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert told["rule"].string_value == "bp" and told["net"].string_value == "64-6-10"
+    assert told["lr"].number_value == pytest.approx(0.01)
+    assert events.Scalars("reached/test_accuracy")[0].value == pytest.approx(rows("pictures")[-1]["test_accuracy"])
 
 
 def test_tensorboard_that_is_missing(capsys, monkeypatch):

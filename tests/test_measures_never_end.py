@@ -14,7 +14,7 @@ import altprop
 from altprop import RULES, Refused
 from altprop.measure import feedback_angles, receptive_fields
 from altprop.measure.alignment import angle
-from altprop.panels import probes
+from altprop.panels import PANELS
 from altprop.reports.page import write_report
 from altprop.run import metrics
 from altprop.run.directory.records import read_run
@@ -103,7 +103,7 @@ PROBED = [("rows through two layers", "drtp"), ("GLU twice", "fa"), ("maxout", "
 @pytest.mark.parametrize(("net", "rule"), PROBED)
 def test_probes_of_such_nets(net, rule, tmp_path, monkeypatch):
     """A refusal of a probe is one of the package, in words, never an error of torch."""
-    monkeypatch.setattr(probes, "PROBES", {key: look for key, look in probes.PROBES.items() if key != "activity"})
+    monkeypatch.delitem(PANELS, "activity")  # which takes a second
     run = altprop.fit(rule, sequence(net), (NETS[net][0], Y), epochs=1, batch=8, probe=True, out=tmp_path / "run").path
     refusals = [entry["refused"] for entry in json.loads((run / "measures.json").read_text()).values()
                 if "refused" in entry]  # fmt: skip
@@ -148,13 +148,15 @@ def test_a_measure_that_fails_is_null_with_its_reason_once(name, kind, tmp_path,
     assert "of its own" in write_report(result.path).read_text()
 
 
-def test_a_probe_that_fails_stands_there_with_its_reason(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["curve", "confusion", "examples"])
+def test_a_probe_that_fails_stands_there_with_its_reason(name, tmp_path, monkeypatch):
     """The others stand beside it."""
-    monkeypatch.setattr(probes, "PROBES", {"curve": fails(RuntimeError), "weights": probes.PROBES["weights"]})
-    with pytest.warns(UserWarning, match="curve cannot be measured"):
+    monkeypatch.setitem(PANELS, name, PANELS[name]._replace(measure=fails(RuntimeError)))
+    with pytest.warns(UserWarning, match=f"{name} cannot be measured"):
         path = altprop.fit("bp", "12-4-3", (FLAT, Y), epochs=1, probe=True, out=tmp_path / "run").path
     measures = json.loads((path / "measures.json").read_text())
-    assert measures["curve"]["refused"] == "RuntimeError: of its own" and "0" in measures["weights"]
+    assert measures[name]["refused"] == "RuntimeError: of its own" and "0" in measures["weights"]
+    assert f"Not measured, {name}: RuntimeError: of its own" in write_report(path).read_text()
 
 
 def test_one_line_on_the_terminal(tmp_path, monkeypatch, capsys):

@@ -6,10 +6,13 @@ import shutil
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 from test_report import EVIL, ROW, make_comparison, make_run
 
 from altprop.reports.page import write_report
+from altprop.run.experiment import fit
 
 OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -79,7 +82,7 @@ def test_comparison_opens(show, comparison):
     assert driver.title == "Comparison on digits"
     assert rules_shown(driver) == list(RULES)
     figures = driver.find_elements(By.CSS_SELECTOR, "svg[role=img]")
-    assert len(figures) == 3
+    assert len(figures) == 3 + 1
     for figure in figures:
         assert figure.size["width"] > 300 and figure.size["height"] > 100
 
@@ -88,10 +91,100 @@ def test_run_opens(show, tmp_path):
     driver = show(make_run(tmp_path / "one"))
     assert driver.title == "pepita"
     assert [figure.size["height"] > 100 for figure in driver.find_elements(By.CSS_SELECTOR, "svg")] == [True] * 3
-    recipe = driver.find_element(By.TAG_NAME, "details")
+    settings, *_, recipe = driver.find_elements(By.TAG_NAME, "details")
     assert not recipe.find_element(By.TAG_NAME, "pre").is_displayed()
+    assert not settings.find_element(By.TAG_NAME, "table").is_displayed()
     recipe.find_element(By.TAG_NAME, "summary").click()
     assert 'init = "uniform"' in recipe.find_element(By.TAG_NAME, "pre").text
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A run with everything that can be looked at."""
+    return fit("pepita", "64-32-12-10", epochs=1, probe=True, out=tmp_path_factory.mktemp("runs") / "run").path
+
+
+def test_a_run_begins_with_its_number_and_ends_with_its_settings(show, measured):
+    """In the order of the page, as it is seen: headline, confusion matrix, curves, examples, all else, settings."""
+    driver = show(measured)
+    last = json.loads((measured / "metrics.jsonl").read_text().splitlines()[-1])
+    headline = driver.find_element(By.CSS_SELECTOR, ".headline b")
+    assert headline.text == f"{100 * last['test_accuracy']:.2f} %"
+    selectors = (".headline", "#figure-confusion", "#figure-accuracy", "#figure-examples", "#figure-depth", "#settings")
+    places = driver.execute_script(
+        "const all = [...document.querySelectorAll('*')];"
+        "return arguments[0].map(one => all.indexOf(document.querySelector(one)))",
+        selectors,
+    )
+    assert -1 not in places and places == sorted(places)
+    tops = [driver.find_element(By.CSS_SELECTOR, one).rect["y"] for one in selectors]
+    assert tops[0] < min(tops[1:4]) and max(tops[1:4]) < tops[4] < tops[5]
+
+
+def sizes_of_text(driver):
+    """Of every letter in figures, in pixels of the screen."""
+    return driver.execute_script(
+        "return [...document.querySelectorAll('svg text')].map(text => {"
+        "  const svg = text.closest('svg'), scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;"
+        "  return Math.round(10 * scale * parseFloat(getComputedStyle(text).fontSize)) / 10; })"
+    )
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_letters_of_all_figures_have_one_size(show, measured, comparison, width):
+    for folder in (measured, comparison):
+        assert set(sizes_of_text(show(folder, width=width))) == {13}
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_no_figure_leaves_its_column(show, measured, width):
+    driver = show(measured, width=width)
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    outside = driver.execute_script(
+        "return [...document.querySelectorAll('svg')].filter(svg => [...svg.querySelectorAll('text')].some(text =>"
+        "  text.getBoundingClientRect().right > svg.getBoundingClientRect().right + 4 ||"
+        "  text.getBoundingClientRect().left < svg.getBoundingClientRect().left - 4)).map(svg => svg.ariaLabel)"
+    )
+    assert outside == []
+
+
+def test_a_rule_is_lit_wherever_it_stands(show, comparison):
+    """Pointed at in one chart, it stands out in all, and in the table."""
+    driver = show(comparison, width=1400)
+    dot = driver.find_element(By.CSS_SELECTOR, '#figure-reached [data-of="1"][id$="-dot"]')
+    ActionChains(driver).move_to_element(dot).perform()
+    hot = driver.find_elements(By.CSS_SELECTOR, ".hot")
+    assert {one.get_attribute("data-of") for one in hot} == {"1"} and len(hot) > 4
+    assert "tr" in {one.tag_name for one in hot} and driver.find_element(By.ID, "told").text == "fa: 95.00"
+    other = driver.find_element(By.CSS_SELECTOR, '#figure-reached [data-of="0"][id$="-dot"]')
+    WebDriverWait(driver, 5).until(lambda _: float(other.value_of_css_property("opacity")) < 0.5)
+    ActionChains(driver).move_to_element(driver.find_element(By.TAG_NAME, "h1")).perform()
+    assert driver.find_elements(By.CSS_SELECTOR, ".hot") == []
+
+
+def test_a_rule_can_be_taken_out_of_the_charts(show, comparison):
+    driver = show(comparison, width=1400)
+    chips = driver.find_elements(By.CSS_SELECTOR, ".chips button")
+    assert [chip.text for chip in chips] == list(RULES)
+    line = driver.find_element(By.CSS_SELECTOR, '[data-of="3"][id$="-line"]')
+    assert line.is_displayed()
+    chips[3].click()
+    assert not line.is_displayed() and chips[3].get_attribute("aria-pressed") == "false"
+    assert rules_shown(driver) == list(RULES)
+    chips[3].click()
+    assert line.is_displayed()
+
+
+def test_without_script_all_is_shown(driver, show, comparison):
+    """No dead buttons, and every rule in its charts and in the table."""
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        show(comparison)
+        assert driver.find_elements(By.TAG_NAME, "button") == []
+        assert rules_shown(driver) == list(RULES)
+        assert all(mark.is_displayed() for mark in driver.find_elements(By.CSS_SELECTOR, '[id$="-dot"]'))
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
 def test_sorting(show, comparison):

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from altprop.cli.events import Events
 from altprop.cli.settings import parse_settings
 from altprop.data import fetch, image_names, printable, read_features
 from altprop.export.bundle import export
@@ -216,14 +217,14 @@ class _Watch(ExitStack):
 
     def __init__(self, path: Path, tensorboard: bool, quiet: bool) -> None:
         super().__init__()
-        self.writer: Any
         self.quiet = quiet
-        self.path, self.writer = path / "tensorboard", None
-        self.make_writer = _tensorboard() if tensorboard else None
+        self.events = Events(path) if tensorboard else None
 
     def __enter__(self) -> tuple[Callable[..., None], Callable[..., None]]:  # type: ignore[override]
         bar = self.enter_context(_bar())
         task = bar.add_task("")
+        if self.events is not None:
+            self.enter_context(self.events)
 
         def tell(line: str) -> None:
             bar.update(task, description=line)
@@ -239,12 +240,8 @@ class _Watch(ExitStack):
 
         def report(row: dict[str, Any]) -> None:
             tell(_epoch(row))
-            if self.make_writer is not None and self.writer is None:  # only now the run directory is there
-                self.writer = self.make_writer(str(self.path))
-                self.callback(self.writer.close)
-            for key, value in row.items():
-                if self.writer is not None and isinstance(value, int | float) and key not in ("epoch", "step"):
-                    self.writer.add_scalar(key, value, row["step"])
+            if self.events is not None:
+                self.events.row(row)
 
         return progress, report
 
@@ -273,11 +270,3 @@ def _epoch(row: dict[str, Any]) -> str:
 
 def _number(key: str, value: float) -> str:
     return f"{100 * value:.1f} %" if "accuracy" in key else f"{value:.3g}"
-
-
-def _tensorboard() -> Callable[[str], Any]:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise RunError("--tensorboard needs a package that is missing: pip install 'altprop[tensorboard]'") from error
-    return SummaryWriter

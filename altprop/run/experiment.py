@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from altprop.core import Layer, RuleWarning
 from altprop.data import Dataset, advice, from_torch
-from altprop.panels.probes import probe
+from altprop.panels import look
 from altprop.run.directory.store import RunDirectory, check_free, describe, write_atomically
 from altprop.run.directory.tensors import fill
 from altprop.run.head import scratch_of
@@ -147,7 +147,7 @@ def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: An
             if run is not None:
                 run.finish(learner.net.state_dict(), learner.rule.state_dict())
         if run is not None and not (run.path / "measures.json").exists():
-            measures = probe(learner.rule, learner.data, position.rows) if learner.recipe.probe else {}
+            measures = look(learner.rule, learner.data, position.rows, everything=learner.recipe.probe)
             measures |= {name: {"refused": why} for name, why in position.refused.items()}
             if measures:
                 write_atomically(run.path / "measures.json", json.dumps(measures))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,24 +13,12 @@ from torch import Tensor, nn
 from altprop.core import Rule
 from altprop.data import DataError, Raw, TableEncoding, as_float, encode, read_samples
 from altprop.data.frames import is_frame
+from altprop.measure.probabilities import PROBABILITIES
 from altprop.run.inputs import first_embedding, suited
 from altprop.run.recipe import RunError
 
 BATCH = 1024  # samples that are asked about at once
 PIXELS = 2.0  # floats beyond that are no pixels in [0, 1]
-
-
-def shares(y_hat: Tensor) -> Tensor:
-    """Rows that sum to one and are largest where y_hat is."""
-    positive = y_hat - y_hat.amin(1, keepdim=True).clamp(max=0) + 1e-12
-    return positive / positive.sum(1, keepdim=True)
-
-
-PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
-    "cross_entropy": lambda z: z.softmax(1),
-    "binary_cross_entropy": lambda z: shares(z.sigmoid()),
-    "mse": shares,
-}
 
 
 class Inputs(nn.Module):

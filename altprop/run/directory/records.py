@@ -17,7 +17,7 @@ ReportError = RunError  # what cannot be reported
 Curve = Mapping[int, float | None] | Sequence[float | None]
 
 LAYERWISE = {  # numbers by layer in a line of metrics.jsonl, what the page calls them, and their unit
-    "angle_to_bp": ("angle to bp", " (°)"),
+    "angle_to_bp": ("angle to backpropagation", " (°)"),
     "feedback_angle": ("angle of feedback to weights", " (°)"),
     "weight_norm": ("norm of weights", ""),
     "unit_norm": ("mean norm of a unit's weights", ""),
@@ -58,6 +58,14 @@ class RunRecord:
         planned = sum(phases) if phases else self.recipe.get("epochs")
         return isinstance(planned, int) and self.done < planned
 
+    @property
+    def depths(self) -> dict[str, str]:
+        """What each layer is called, in the net's order: hidden 1, hidden 2, ..., output."""
+        rows = [line.get(key) for key in ("weight_norm", "angle_to_bp") for line in self.epochs.values()]
+        told = [*rows, self.measures.get("weights"), self.measures.get("winners")]
+        names = next((list(layers) for layers in told if layers and "refused" not in layers), [])
+        return depths_of(names)
+
     def curve(self, key: str, scale: float = 1.0) -> dict[int, float | None]:
         """The numbers under `key` by epoch, times `scale`."""
         return {epoch: _scaled(line.get(key), scale) for epoch, line in self.epochs.items()}
@@ -69,6 +77,12 @@ class RunRecord:
             for layer, value in (line.get(key) or {}).items():
                 layers.setdefault(layer, {})[epoch] = value
         return {layer: curve for layer, curve in layers.items() if has_numbers([curve])}
+
+
+def depths_of(names: Sequence[str]) -> dict[str, str]:
+    """What layers are called, given their names in a net in its order."""
+    hidden = {name: f"hidden {place}" for place, name in enumerate(names[:-1], 1)}
+    return hidden | dict.fromkeys(names[-1:], "output")
 
 
 def read_run(folder: Path) -> RunRecord:

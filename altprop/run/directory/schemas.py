@@ -123,11 +123,13 @@ class Compared(Loose):
     """A rule's row in comparison.json."""
 
     rule: str | None = None
+    family: str | None = None
     activation: str | None = None
     lr: float | list[float] | None = None
     test_accuracy_mean: Number = None
     test_accuracy_std: Number = None
     test_loss_mean: Number = None
+    test_r2_mean: Number = None
     n: Whole | None = None
     difference_to_bp: Number = None
     difference_low: Number = None
@@ -143,6 +145,7 @@ class Comparison(Loose):
     """comparison.json."""
 
     data: str | None = None
+    reference: str | None = None  # the rule that the others are held against
     net: str | None = None
     epochs: Whole | None = None
     seeds: list[Whole] | None = None
@@ -194,11 +197,59 @@ class Units(Part):
 class Points(Part):
     points: list[Annotated[list[Finite], Field(min_length=2, max_length=2)]]
     labels: list[Whole]
+    classes: list[str] = Field(default_factory=list)  # not in files of former versions
 
     @model_validator(mode="after")
     def _labelled(self) -> Points:
         if len(self.points) != len(self.labels) or not self.points:
             raise ValueError(f"{len(self.points)} points have {len(self.labels)} labels")
+        return self
+
+
+class Confusion(Part):
+    classes: list[str] = Field(min_length=1, max_length=100)
+    counts: list[list[Whole]]
+
+    @model_validator(mode="after")
+    def _square(self) -> Confusion:
+        if {len(self.counts), *map(len, self.counts)} != {len(self.classes)}:
+            raise ValueError(f"its counts are no square of {len(self.classes)} classes")
+        return self
+
+
+class Example(Part):
+    sample: Whole
+    true: str
+    said: str
+    probability: Annotated[float, Field(ge=0, le=1)]
+
+
+class Examples(Part):
+    wrong: list[Example]
+    right: list[Example]
+    pictures: Pictures | None = None
+
+    @model_validator(mode="after")
+    def _shown(self) -> Examples:
+        count = len(self.wrong) + len(self.right)
+        if self.pictures is not None and (len(self.pictures.shape) != 4 or self.pictures.shape[0] != count):
+            raise ValueError(f"pictures of shape {self.pictures.shape} show {count} samples")
+        return self
+
+
+class Scores(Part):
+    """Of a regression, and the targets and predictions of some samples."""
+
+    r2: Finite | None
+    mae: Finite
+    rmse: Finite
+    true: list[Annotated[list[Finite], Field(min_length=1)]] = Field(min_length=1)
+    said: list[list[Finite]]
+
+    @model_validator(mode="after")
+    def _paired(self) -> Scores:
+        if len({len(row) for row in self.true}) > 1 or list(map(len, self.true)) != list(map(len, self.said)):
+            raise ValueError("what is true and what was said are not of one shape")
         return self
 
 
@@ -219,6 +270,9 @@ Strength = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(e-?\d+)?$", max_length=30
 class Measures(Loose):
     """measures.json."""
 
+    confusion: Refusal | Confusion | None = None
+    regression: Refusal | Scores | None = None
+    examples: Refusal | Examples | None = None
     curve: Refusal | Plateau | None = None
     weights: Refusal | dict[str, Fits] | None = None
     receptive_fields: Refusal | Pictures | None = None
