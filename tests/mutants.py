@@ -620,7 +620,6 @@ TABLE = [
     Mutant("rules/forward_forward/table.py", "table.weight.detach().square().mean().sqrt()", "9", FORWARD),
     Mutant("rules/forward_forward/choices.py", "fits and place != \"over\"", "place == \"beside\"", FORWARD),
     Mutant("rules/forward_forward/forward_forward.py", "*self.R, *self.U]", "*self.R]", CONTRACT),
-    Mutant("study/rows.py", 'if row["test_loss"] is None] or', "if False] or", READOUT),
     Mutant("run/train.py", "at.before <= position.epoch <= end", "at.before <= position.epoch", f"{KINDS} state"),
     Mutant("reports/terminal.py", "if left < widths[name] + GAP", "if left < 0", "test_compare_table.py folded"),
     # what is read when, rules from outside, threads, and tables on narrow terminals

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from altprop.panels import PANELS
 from run_helpers import assert_refused, content, rows, run_cli, toy_file
 
 from altprop import RULES, __version__
 from altprop.data import DATASETS
+from altprop.panels import PANELS
 from altprop.rules import REFERENCES
 from altprop.run.learner import Learner
 from altprop.run.recipe import rule_arguments

@@ -356,8 +356,8 @@ def test_run_directory_holds_what_the_design_says(tmp_path):
     run = tmp_path / "deep" / "run"
     result = fit("dfa", out=run)
     assert sorted(path.name for path in run.iterdir()) == [
-        "checkpoint", "data.json", "environment.json", "metrics.jsonl", "model.safetensors", "recipe.toml",
-        "rule.safetensors",
+        "checkpoint", "data.json", "environment.json", "measures.json", "metrics.jsonl", "model.safetensors",
+        "recipe.toml", "rule.safetensors",
     ]  # fmt: skip
     assert sorted(path.name for path in (run / "checkpoint").iterdir()) == ["000000012.safetensors", "state.json"]
     recipe = tomllib.loads((run / "recipe.toml").read_text())

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from altprop.core import Layer, RuleWarning
 from altprop.data import Dataset, advice, from_torch
-from altprop.panels import look
 from altprop.run.directory.store import RunDirectory, check_free, describe, write_atomically
 from altprop.run.directory.tensors import fill
 from altprop.run.head import scratch_of
@@ -147,6 +146,10 @@ def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: An
             if run is not None:
                 run.finish(learner.net.state_dict(), learner.rule.state_dict())
         if run is not None and not (run.path / "measures.json").exists():
+            from altprop.panels import (
+                look,
+            )  # whose pictures read matplotlib, which a run without a directory never needs
+
             measures = look(learner.rule, learner.data, position.rows, everything=learner.recipe.probe)
             measures |= {name: {"refused": why} for name, why in position.refused.items()}
             if measures:
