@@ -65,6 +65,14 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return lowered[found[0]] if found else None
 
 
+def nearest(word: str, known: Iterable[str], width: int = 210) -> str:
+    """The end of a message about an unknown name: the nearest one that there is, and all of them."""
+    names = list(known)
+    close = closest(word, names)
+    listed = shorten(", ".join(names) or "none", width - 40 * bool(close))
+    return (f"; did you mean '{close}'?" if close else ";") + f" there is {listed}"
+
+
 def memory() -> int:
     """The bytes of memory that this process may hold: the machine's, or what its control group leaves of them."""
     limits = [int(text) for text in map(_first_word, CONTROL_GROUPS) if text.isdigit()]

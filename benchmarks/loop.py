@@ -14,9 +14,9 @@ from statistics import median
 import torch
 
 from altprop.data import DataError, Dataset, batches, load
-from altprop.run.learner import prepare
-from altprop.run.recipe import make_recipe
+from altprop.run.build import prepare
 from altprop.run.train import Position, train
+from altprop.run.values import make_recipe
 
 
 def mnist():

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from altprop.cli import main
-from altprop.run.recipe import make_recipe
+from altprop.run.values import make_recipe
 
 FEATURES, CLASSES = 6, 3
 

@@ -28,13 +28,14 @@ from altprop.nets import NetError, build
 from altprop.reports.page import write_report
 from altprop.run import machine
 from altprop.run import train as training
+from altprop.run.build import build_rule
 from altprop.run.directory.files import RunError, sweep, write_atomically
 from altprop.run.experiment import fit, load, resume_run
-from altprop.run.learner import build_rule
 from altprop.run.machine import check_room, check_threads, find_device, within_memory
 from altprop.run.optimizers import find_schedule
 from altprop.run.readout import Readout
-from altprop.run.recipe import Recipe, check_arguments, make_recipe, read_recipe, rule_arguments
+from altprop.run.recipe import Recipe
+from altprop.run.values import check_arguments, make_recipe, read_recipe, rule_arguments
 from altprop.study.papers import rows as published_rows
 
 HUGE = 10**5000  # of more digits than Python writes

@@ -20,7 +20,7 @@ from altprop.data import DATASETS
 from altprop.panels import PANELS
 from altprop.rules import REFERENCES
 from altprop.run.learner import Learner
-from altprop.run.recipe import rule_arguments
+from altprop.run.values import rule_arguments
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -12,7 +12,7 @@ from scipy import stats
 
 import altprop
 from altprop import RULES
-from altprop.run.recipe import make_recipe, read_recipe
+from altprop.run.values import make_recipe, read_recipe
 from altprop.study import cost
 from altprop.study.plan import make_plan
 from altprop.study.statistics import paired_difference

@@ -20,7 +20,8 @@ from altprop import RULES
 from altprop.data import load
 from altprop.reports.tables import columns, latex, markdown
 from altprop.reports.terminal import _fitting, comparison_text
-from altprop.run.recipe import RunError, make_recipe, read_recipe
+from altprop.run.recipe import RunError
+from altprop.run.values import make_recipe, read_recipe
 from altprop.study import cost, outcomes
 from altprop.study.compare import _threaded
 from altprop.study.plan import make_plan, of_role

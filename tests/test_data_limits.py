@@ -21,7 +21,8 @@ from altprop.core import Refused
 from altprop.data import DataError, archives, catalogue, errors, image_names, load, read_features
 from altprop.data.pictures import read_image
 from altprop.measure import fit_whitening, whitening
-from altprop.run.recipe import RunError, make_recipe
+from altprop.run.recipe import RunError
+from altprop.run.values import make_recipe
 
 X, Y = np.arange(40, dtype=np.float32).reshape(20, 2), np.arange(20) % 2
 

@@ -14,9 +14,9 @@ from altprop.core import RuleWarning
 from altprop.data import Dataset
 from altprop.measure import silent
 from altprop.nets import build
+from altprop.run.build import prepare
 from altprop.run.checks import check_domain, check_units
-from altprop.run.learner import prepare
-from altprop.run.recipe import make_recipe
+from altprop.run.values import make_recipe
 
 WORDS = {"norm": "a norm before layer", "radius": "long weight vectors", "triangle": "a triangle behind layer"}
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))

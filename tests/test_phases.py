@@ -14,9 +14,10 @@ from altprop.data import Dataset, batches, from_torch
 from altprop.measure import READOUTS, peak_activation_bytes
 from altprop.reports.page import write_report
 from altprop.run import head, train
+from altprop.run.build import prepare
 from altprop.run.directory.records import read_run
 from altprop.run.experiment import resume_run, run_recipe
-from altprop.run.learner import Learner, prepare
+from altprop.run.learner import Learner
 from altprop.run.recipe import RunError
 from altprop.run.train import Interrupted
 

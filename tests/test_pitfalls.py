@@ -11,7 +11,8 @@ from altprop.graph import Aligned
 from altprop.measure import ATTACKS, fit_whitening, receptive_fields
 from altprop.nets import build
 from altprop.run.experiment import fit, predict
-from altprop.run.recipe import RunError, make_recipe
+from altprop.run.recipe import RunError
+from altprop.run.values import make_recipe
 
 
 def test_double_backward_through_align_takes_no_route_without_autograd(monkeypatch):

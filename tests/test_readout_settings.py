@@ -9,9 +9,10 @@ from run_helpers import toy_recipe, toy_tensors
 import altprop
 from altprop.core import Refused
 from altprop.data import from_torch
+from altprop.run.build import prepare
 from altprop.run.experiment import run_recipe
-from altprop.run.learner import prepare
-from altprop.run.recipe import RunError, make_recipe, read_recipe
+from altprop.run.recipe import RunError
+from altprop.run.values import make_recipe, read_recipe
 from altprop.study.rows import epoch_seconds
 
 UNTAUGHT = [name for name, rule in altprop.RULES.items() if not rule.claims.labels]

@@ -7,16 +7,9 @@ import pytest
 
 from altprop import RULES
 from altprop.cli.settings import parse_settings
-from altprop.run.recipe import (
-    PhaseTable,
-    Readout,
-    Recipe,
-    RunError,
-    make_recipe,
-    nearest,
-    read_recipe,
-    rule_arguments,
-)
+from altprop.limits import nearest
+from altprop.run.recipe import PhaseTable, Readout, Recipe, RunError
+from altprop.run.values import make_recipe, read_recipe, rule_arguments
 from altprop.suits import RATES
 
 if sys.version_info >= (3, 11):

@@ -19,8 +19,9 @@ from altprop import RULES, Refused
 from altprop.core import layers
 from altprop.data import DATASETS, Dataset, from_torch, load
 from altprop.nets import build
+from altprop.run.build import prepare
 from altprop.run.experiment import run_recipe
-from altprop.run.learner import Learner, prepare
+from altprop.run.learner import Learner
 from altprop.run.optimizers import make_optimizers
 from altprop.run.recipe import RunError
 from altprop.run.train import evaluate

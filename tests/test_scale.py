@@ -12,11 +12,11 @@ from sklearn.datasets import load_wine
 import altprop
 from altprop.data import DATASETS, DataError, Dataset, DataWarning, far, from_torch, load
 from altprop.data.scaling import statistics
+from altprop.run.build import prepare
 from altprop.run.directory.store import RunDirectory
 from altprop.run.experiment import evaluate_run
-from altprop.run.inputs import preprocessed
-from altprop.run.learner import load_data, prepare
-from altprop.run.recipe import make_recipe
+from altprop.run.inputs import load_data, preprocessed
+from altprop.run.values import make_recipe
 
 QUICK = {"measure": False, "probe": False}
 

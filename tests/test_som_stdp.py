@@ -12,8 +12,8 @@ from altprop.data import from_torch
 from altprop.measure import by_depth, winners
 from altprop.rules.hebbian.som import SOM
 from altprop.run.experiment import run_recipe
-from altprop.run.recipe import make_recipe
 from altprop.run.train import evaluate
+from altprop.run.values import make_recipe
 
 
 def conv(**options):

@@ -14,8 +14,9 @@ from run_helpers import assert_refused, rows, run_cli, same_bits, toy, toy_tenso
 import altprop
 from altprop.data import DataError, load
 from altprop.run.experiment import evaluate_run, resume_run
-from altprop.run.recipe import RunError, make_recipe
+from altprop.run.recipe import RunError
 from altprop.run.train import Interrupted
+from altprop.run.values import make_recipe
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
 QUICK = ["--net", "7-5-3", "--epochs", 3, "--lr", 0.05, "--no-measure"]

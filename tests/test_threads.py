@@ -10,9 +10,9 @@ from torch import nn
 import altprop
 from altprop import DFA
 from altprop.run import machine
-from altprop.run.learner import prepare
+from altprop.run.build import prepare
 from altprop.run.machine import WORTH, work, worth_threads
-from altprop.run.recipe import make_recipe
+from altprop.run.values import make_recipe
 
 
 @pytest.fixture(autouse=True)

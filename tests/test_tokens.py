@@ -15,8 +15,8 @@ from torch.nn import functional as F
 import altprop
 from altprop import RULES
 from altprop.data import as_input, batches, from_torch
+from altprop.run.build import prepare
 from altprop.run.experiment import evaluate_run, predict, resume_run
-from altprop.run.learner import prepare
 from altprop.run.recipe import RunError
 from altprop.run.train import Interrupted, evaluate
 

@@ -16,8 +16,9 @@ import altprop
 from altprop import RULES, Refused, Weighted
 from altprop.data import Dataset, combined, from_torch, spell_weights
 from altprop.run.experiment import resume_run
-from altprop.run.recipe import RunError, make_recipe, read_recipe
+from altprop.run.recipe import RunError
 from altprop.run.train import Interrupted
+from altprop.run.values import make_recipe, read_recipe
 
 N = 6
 W = torch.tensor([0.25, 2.0, 0.0, 1.5, 0.75, 1.5], dtype=torch.float64)  # of mean 1

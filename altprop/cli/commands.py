@@ -20,20 +20,15 @@ from altprop.cli.events import Events
 from altprop.cli.settings import parse_settings
 from altprop.data import fetch, image_names, printable, read_features
 from altprop.export.bundle import export
-from altprop.limits import Interrupted, shorten
+from altprop.limits import Interrupted, nearest, shorten
 from altprop.reports.page import write_report
 from altprop.reports.tables import FORMATS
 from altprop.run import experiment
 from altprop.run.directory.store import RunDirectory, failed_write, write_atomically
 from altprop.run.evaluation import evaluate_new
 from altprop.run.experiment import evaluate_run
-from altprop.run.recipe import (
-    Recipe,
-    RunError,
-    make_recipe,
-    nearest,
-    read_recipe,
-)  # fmt: skip
+from altprop.run.recipe import Recipe, RunError
+from altprop.run.values import make_recipe, read_recipe
 from altprop.study.compare import Comparison, run_plan
 from altprop.study.papers import rows
 from altprop.study.papers import status as row_status

@@ -11,7 +11,7 @@ from typing import Any
 from altprop.data import DATASETS, load
 from altprop.registry import discover
 from altprop.rules import REFERENCES, RULES
-from altprop.run.recipe import check_rule, rule_arguments
+from altprop.run.values import check_rule, rule_arguments
 
 
 def list_rules() -> list[dict[str, Any]]:

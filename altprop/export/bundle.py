@@ -18,12 +18,13 @@ from torch import Tensor
 
 from altprop.core import Feedback, Rule
 from altprop.graph import restore
+from altprop.limits import nearest
 from altprop.run.directory.store import write_atomically
 from altprop.run.experiment import load
 from altprop.run.isolated import isolated
 from altprop.run.machine import within_memory
 from altprop.run.model import Model
-from altprop.run.recipe import RunError, nearest
+from altprop.run.recipe import RunError
 
 NAMES = "altprop.json"  # in files that hold others: feature_names and classes
 CHECKED = (1, 2, 100)  # samples a batch on which a file must say what the model says

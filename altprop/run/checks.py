@@ -15,7 +15,7 @@ from altprop.measure import silent, winners
 from altprop.rules import RULES
 from altprop.run.inputs import augmentation
 from altprop.run.optimizers import find_schedule
-from altprop.run.readout import SOLVED
+from altprop.run.readout import SOLVED, Readout
 from altprop.run.recipe import Recipe, RunError
 
 FEWEST, MOST = 1000, 10000  # training samples that units are shown
@@ -64,9 +64,18 @@ def _tell(what: str) -> None:
     warnings.warn(f"the run has collapsed: {what}; give the net {needs}, or a lower --lr", RuleWarning, stacklevel=3)
 
 
+def check_fit(recipe: Recipe, rule: Rule, data: Dataset) -> None:
+    """Raises ``RunError`` for what would only show when the run is under way, or has ended."""
+    if rule.classes != data.outputs:
+        raise RunError(f"the net has {rule.classes} outputs, but the data has {data.outputs}: end it in {data.outputs}")
+    check_readout(recipe, rule, data)
+
+
 def check_readout(recipe: Recipe, rule: Rule, data: Dataset) -> None:
     """What would only show when the layers below have learned."""
     last, by = rule.layers[-1], recipe.readout.by
+    if recipe.readout == Readout() and not recipe.arguments.get("supervised"):
+        return
     if by in SOLVED and not (type(last.synapse) is nn.Linear and last.synapse.bias is not None and data.classes):
         what = f"{last} and {'labels' if data.classes else 'targets that are no classes'}"
         raise RunError(f"readout by '{by}' came for {what}: it is for classes, into a Linear with a bias")
@@ -93,9 +102,3 @@ def check_readout(recipe: Recipe, rule: Rule, data: Dataset) -> None:
         if isinstance(module, _NormBase):
             what = f"{type(module).__name__} stands above all layers that learn, so that no phase moves its statistics"
             raise RunError(f"{what}: take it out of the net, freeze less, or let the readout learn beside the layers")
-
-
-def check_batch(recipe: Recipe, net: nn.Module) -> None:
-    if recipe.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in net.modules()):
-        what = "batch = 1 came, but BatchNorm1d has no statistics of one sample"
-        raise RunError(f"{what}: give a larger batch, or a net without norm and --scale standard")

@@ -6,6 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,20 @@ from torch import Tensor, nn
 
 from altprop.core import Layer, RuleWarning
 from altprop.data import Dataset, advice, from_torch
+from altprop.run.build import build_net, build_rule, prepare
 from altprop.run.directory.store import RunDirectory, check_free, describe, write_atomically
 from altprop.run.directory.tensors import fill
 from altprop.run.head import scratch_of
-from altprop.run.inputs import example_of, preprocessed, suited_data
+from altprop.run.inputs import example_of, load_data, preprocessed, suited_data
 from altprop.run.isolated import borrowed, isolated
-from altprop.run.learner import Learner, build_net, build_rule, find_device, load_data, prepare
-from altprop.run.machine import within_memory
+from altprop.run.learner import Learner
+from altprop.run.machine import find_device, within_memory
 from altprop.run.metrics import evaluate, judge, standard, test_scores, units_of
 from altprop.run.model import Model
-from altprop.run.recipe import Recipe, RunError, make_recipe
+from altprop.run.recipe import Recipe, RunError
 from altprop.run.result import Loaded, Result
 from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
+from altprop.run.values import make_recipe
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
 
@@ -137,7 +140,8 @@ def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: An
             fill(learner.rule, run.finished(), run.path)
             position.rows = run.metrics()
         else:
-            with scratch_of(learner, run):
+            heads = any(turn.head for turn in learner.turns)
+            with scratch_of(learner, run) if heads else nullcontext():
                 position = resume(learner, run) if run is not None and begun else position
                 fresh = position.step == 0
                 at = train(learner, position, run, progress, report)

@@ -20,8 +20,9 @@ from altprop.data import Dataset, as_input, batches
 from altprop.measure import FITS
 from altprop.nets import BitDropout
 from altprop.rules import HEADS
+from altprop.run.build import prepare
 from altprop.run.directory.store import RunDirectory
-from altprop.run.learner import Learner, prepare
+from altprop.run.learner import Learner
 from altprop.run.readout import Readout
 from altprop.run.recipe import RunError
 
@@ -128,9 +129,6 @@ def _file(learner: Learner, part: str) -> Path:
 @contextmanager
 def scratch_of(learner: Learner, run: RunDirectory | None) -> Iterator[None]:
     """A place for features that do not fit into memory, gone afterwards: beside the run, where there is room."""
-    if not any(turn.head for turn in learner.turns):
-        yield
-        return
     path = None if run is None else run.path / "features"
     if path is not None:
         shutil.rmtree(path, ignore_errors=True)  # of a run that was killed

@@ -12,10 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Rule
-from altprop.data import AUGMENTATIONS, DATASETS, DataError, Dataset, DataWarning, as_float, combined, far
+from altprop.data import (
+    AUGMENTATIONS,
+    DATASETS,
+    DataError,
+    Dataset,
+    DataWarning,
+    TableEncoding,
+    as_float,
+    combined,
+    far,
+    load,
+)  # fmt: skip
+from altprop.limits import nearest
 from altprop.measure import fit_whitening
 from altprop.rules import RULES
-from altprop.run.recipe import Recipe, RunError, nearest
+from altprop.run.recipe import Recipe, RunError
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 SQUARE = 8  # sequences of as many channels as positions, from this many on, are probably images
@@ -51,6 +63,16 @@ def suited_data(data: Dataset, net: nn.Module) -> Dataset:
     parts: dict[str, Any] = {name: suited(x, net, f"{data.name}: {name}") for name, x in data.inputs()}
     changed = any(parts[name] is not x for name, x in data.inputs())
     return replace(data, **parts) if changed else data
+
+
+def load_data(recipe: Recipe, table: TableEncoding | None = None) -> Dataset:
+    """The data that the recipe names, split, scaled and whitened as it says; with the columns of ``table``, if there
+    is one, in their order."""
+    data = load(
+        recipe.data, data_dir=recipe.data_dir, label=recipe.label, val=recipe.val, seed=recipe.seed, task=recipe.task,
+        encoding=recipe.encoding, categories=recipe.categories, missing=recipe.missing, table=table,
+    )  # fmt: skip
+    return preprocessed(data, recipe)
 
 
 def preprocessed(data: Dataset, recipe: Recipe) -> Dataset:

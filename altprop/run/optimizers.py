@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import Layer, Rule
-from altprop.limits import shorten, shown
+from altprop.limits import nearest, shorten, shown
 from altprop.optim import NormSGD
-from altprop.run.recipe import Recipe, RunError, nearest
+from altprop.run.recipe import Recipe, RunError
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # (parameter groups, recipe)
     "sgd": lambda p, r: torch.optim.SGD(

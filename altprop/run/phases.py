@@ -3,62 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from altprop.core import Phase, Rule
-from altprop.limits import shorten
+from altprop.limits import nearest, shorten
 from altprop.run.optimizers import find_schedule
 from altprop.run.readout import READOUT
-from altprop.run.recipe import Recipe, RunError, nearest
+from altprop.run.recipe import Recipe, RunError
 from altprop.suits import RATES
 
 OF_THE_FIRST = ("batch", "schedule")  # of phases beside each other: how their batches come
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Turn:
-    """Phases that learn beside each other, batch by batch, by the step of the first; mostly there is one."""
+    """Phases that learn beside each other, batch by batch; mostly there is one."""
 
     phases: tuple[Phase, ...]
     recipes: tuple[Recipe, ...]  # one for each: the run's, with the settings of its own
     epochs: int
-    head: bool = False  # whether what learns is the last layer, on top of what has learned
+    head: bool  # whether what learns is the last layer, on top of what has learned
+    name: str
+    recipe: Recipe  # that of the first, which says how batches come
+    step: Callable[..., Tensor]  # that of the first, which teaches all
+    labels: bool  # whether any is given them
+    moves: tuple[nn.Module, ...]
+    moved: frozenset[nn.Parameter]
 
-    @property
-    def name(self) -> str:
-        return " + ".join(phase.name for phase in self.phases)
 
-    @property
-    def recipe(self) -> Recipe:
-        """That of the first, which says how batches come."""
-        return self.recipes[0]
-
-    @property
-    def step(self) -> Callable[..., Tensor]:
-        return self.phases[0].step
-
-    @property
-    def labels(self) -> bool:
-        return any(phase.labels for phase in self.phases)
-
-    @property
-    def moves(self) -> list[nn.Module]:
-        return [module for phase in self.phases for module in phase.moves]
-
-    @property
-    def moved(self) -> set[nn.Parameter]:
-        return parameters_of(self.moves)
+def _turn(phases: tuple[Phase, ...], recipes: tuple[Recipe, ...], epochs: int, head: bool) -> Turn:
+    moves = tuple(module for phase in phases for module in phase.moves)
+    return Turn(
+        phases, recipes, epochs, head, name=" + ".join(phase.name for phase in phases), recipe=recipes[0],
+        step=phases[0].step, labels=any(phase.labels for phase in phases), moves=moves,
+        moved=frozenset(parameters_of(moves)),
+    )  # fmt: skip
 
 
 def parameters_of(modules: Sequence[nn.Module]) -> set[nn.Parameter]:
     return {parameter for module in modules for parameter in module.parameters()}
 
 
-def find_turns(recipe: Recipe, rule: Rule) -> list[Turn]:
-    """The turns of a run, in their order; raises ``RunError`` for tables of phases that the rule does not have."""
+def find_turns(recipe: Recipe, rule: Rule) -> tuple[Recipe, list[Turn]]:
+    """The turns of a run, in their order, and the recipe with their epochs written down, where there are several.
+
+    Raises ``RunError`` for tables of phases that the rule does not have."""
     phases, turns = rule.phases(), []  # type: list[Phase], list[Turn]
     _check_names(recipe, [phase.name for phase in phases])
     for phase in phases:
@@ -71,21 +63,20 @@ def find_turns(recipe: Recipe, rule: Rule) -> list[Turn]:
         if phase.beside and turns and not alone:
             _check_beside(phase, turns[-1], given)
             last = turns[-1]
-            turns[-1] = replace(last, phases=(*last.phases, phase), recipes=(*last.recipes, own))
+            turns[-1] = _turn((*last.phases, phase), (*last.recipes, own), last.epochs, last.head)
             continue
         epochs = (recipe.readout.epochs or 1) if head else wanted or recipe.epochs or 1
         find_schedule(own.schedule, epochs)  # what would fail after hours fails now
-        turns.append(Turn((phase,), (own,), epochs, head))
+        turns.append(_turn((phase,), (own,), epochs, head))
     if not turns:
         raise RunError(f"no phase of rule '{recipe.rule}' has epochs, so that nothing learns: give one some")
-    return turns
+    for turn in turns:
+        _check_batch(turn.recipe, rule.net)
+    return (recipe if len(turns) == 1 else _spelled(recipe, turns)), turns
 
 
-def spelled(recipe: Recipe, turns: Sequence[Turn]) -> Recipe:
-    """The recipe with the epochs of each turn written down, where there are several."""
+def _spelled(recipe: Recipe, turns: Sequence[Turn]) -> Recipe:
     own = [turn for turn in turns if not turn.head]
-    if len(turns) == 1:
-        return recipe
     tables = [table.given() | {"name": table.name} for table in recipe.phase]
     known = {table["name"] for table in tables if "epochs" in table}
     added = [{"name": t.phases[0].name, "epochs": t.epochs} for t in own if t.phases[0].name not in known]
@@ -104,6 +95,12 @@ def _check_beside(phase: Phase, turn: Turn, given: dict[str, Any]) -> None:
     if idle:
         what = f"{idle[0]} came for phase '{phase.name}', which learns in the batches of '{turn.phases[0].name}'"
         raise RunError(f"{what}: leave it out, or give it epochs of its own")
+
+
+def _check_batch(recipe: Recipe, net: nn.Module) -> None:
+    if recipe.batch == 1 and any(isinstance(module, nn.BatchNorm1d) for module in net.modules()):
+        what = "batch = 1 came, but BatchNorm1d has no statistics of one sample"
+        raise RunError(f"{what}: give a larger batch, or a net without norm and --scale standard")
 
 
 def _given(recipe: Recipe, phase: Phase) -> dict[str, Any]:

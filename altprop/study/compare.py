@@ -10,16 +10,18 @@ from typing import Any
 
 from altprop.core import Refused
 from altprop.data import Dataset
-from altprop.limits import shorten
+from altprop.limits import nearest, shorten
 from altprop.measure.missing import reason
 from altprop.reports.tables import FORMATS
+from altprop.run.build import prepare
 from altprop.run.directory.files import sweep
 from altprop.run.directory.store import RunDirectory, check_free, failed_write, write_atomically
 from altprop.run.isolated import isolated
-from altprop.run.learner import Learner, prepare
+from altprop.run.learner import Learner
 from altprop.run.machine import within_memory
 from altprop.run.metrics import majority
-from altprop.run.recipe import RunError, make_recipe, nearest
+from altprop.run.recipe import RunError
+from altprop.run.values import make_recipe
 from altprop.study.cost import MEASURES, costs, step_ratios
 from altprop.study.outcomes import Failed, Outcome, Progress, Sets, folder, train_all
 from altprop.study.plan import Plan, make_plan, of_role

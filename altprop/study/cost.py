@@ -14,7 +14,8 @@ from altprop.data import Dataset, as_float
 from altprop.measure import held, multiply_adds, peak_activation_bytes, state_bytes
 from altprop.measure.missing import reason, tell
 from altprop.measure.probe import in_mode
-from altprop.run.learner import Learner, prepare
+from altprop.run.build import prepare
+from altprop.run.learner import Learner
 
 ROUNDS, STEP_SECONDS = 15, 0.01  # of the timing: rounds over all rules, and at least so long for each in a round
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from altprop.core import Refused
 from altprop.data import Dataset, TableEncoding
 from altprop.measure.missing import reason
+from altprop.run.build import resolve
 from altprop.run.directory.store import RunDirectory
 from altprop.run.experiment import Result, dataset_of, resume_recipe, run_recipe
-from altprop.run.inputs import suited_data
-from altprop.run.learner import load_data, resolve
+from altprop.run.inputs import load_data, suited_data
 from altprop.run.metrics import test_scores
 from altprop.run.recipe import BESIDE, Recipe, RunError
 from altprop.run.train import Diverged

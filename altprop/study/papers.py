@@ -27,11 +27,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from altprop.limits import nearest
 from altprop.measure import plateau
 from altprop.run.directory.files import read_json, read_toml, unreadable
 from altprop.run.directory.schemas import Finite, Loose, Number, Whole
 from altprop.run.former import OLD
-from altprop.run.recipe import Recipe, RunError, make_recipe, nearest
+from altprop.run.recipe import Recipe, RunError
+from altprop.run.values import make_recipe
 from altprop.study.statistics import half_width, mean_and_std
 
 PACKAGE = Path(__file__).resolve().parents[1]

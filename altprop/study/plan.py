@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from altprop.limits import shorten, shown
+from altprop.limits import nearest, shorten, shown
 from altprop.rules import RULES
-from altprop.run.recipe import Recipe, RunError, check_rule, nearest, rule_arguments
+from altprop.run.recipe import Recipe, RunError
+from altprop.run.values import check_rule, rule_arguments
 
 MOST_SEEDS = 1000
 # Keys of a recipe that are one for all rules, since a comparison holds them fixed.

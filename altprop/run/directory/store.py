@@ -38,7 +38,8 @@ from altprop.run.directory.files import (
 )
 from altprop.run.directory.schemas import Finite, Format, FullRow, Loose, State, Whole
 from altprop.run.directory.tensors import read_tensors
-from altprop.run.recipe import Recipe, read_recipe
+from altprop.run.recipe import Recipe
+from altprop.run.values import read_recipe
 
 FORMAT = 1  # of the checkpoint
 DECIDED = ("loss", "net", "optimizer", "act", "lr", "epochs")  # of a recipe, when its run begins
