@@ -12,7 +12,7 @@ from run_helpers import run_cli
 from scipy import stats
 
 from altprop.data import DATASETS, Dataset
-from altprop.run import learner
+from altprop.run import build, inputs
 from altprop.run.directory.files import read_toml
 from altprop.run.head import take
 from altprop.run.recipe import RunError
@@ -59,8 +59,8 @@ def stand_in(name, **options):
 @pytest.mark.parametrize("each", sample(), ids=lambda each: each.id)
 def test_a_recipe_builds_and_learns_from_a_batch(each, monkeypatch):
     """A key, net or argument that the rule or the data refuse would show only after hours in the queue."""
-    monkeypatch.setattr(learner, "load", stand_in)
-    built = learner.prepare(each.recipe)
+    monkeypatch.setattr(inputs, "load", stand_in)
+    built = build.prepare(each.recipe)
     before = [p.detach().clone() for p in built.net.parameters()]
     for index in range(len(built.turns)):
         at = take(built, index)

@@ -108,9 +108,9 @@ USE = """
 import sys
 sys.path.insert(0, "site")
 from altprop.cli import main
-from altprop.run import recipe
+from altprop.run import values
 assert "mine_package" not in sys.modules
-recipe.make_recipe(rule="drtp")
+values.make_recipe(rule="drtp")
 assert "mine_package" not in sys.modules, "it is read when a name is not found, and no sooner"
 {0}
 """

@@ -19,23 +19,7 @@ from typing import Annotated, Any
 import typer
 
 import altprop
-from altprop.cli.options import (
-    RECIPE,
-    Categories,
-    Config,
-    DataDir,
-    Device,
-    Encoding,
-    Imports,
-    Json,
-    Label,
-    Missing,
-    Out,
-    Settings,
-    Task,
-    given,
-    taking,
-)  # fmt: skip
+from altprop.cli.options import RECIPE, Config, Imports, Json, Out, Settings, taking
 from altprop.cli.telling import say, show, warnings_as_lines
 from altprop.limits import Interrupted, Notice, Problem
 
@@ -101,11 +85,10 @@ def _fail(message: str, status: int, advice: str = "") -> None:
 
 
 @app.command()
-@taking(RECIPE)
+@taking(*RECIPE)
 def train(
     recipe: dict[str, Any],
     rule: Annotated[str | None, typer.Argument(help="See altprop list; omitted with --config or --resume.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout and feedback [0].")] = None,
     settings: Settings = None, config: Config = None, out: Out = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events beside the metrics.")] = False,
@@ -114,13 +97,13 @@ def train(
     """Train one net by one rule, and write a run directory with a report."""
     from altprop.cli import commands
 
-    options = {**recipe, **given(rule=rule, seed=seed)}
+    options = recipe if rule is None else {**recipe, "rule": rule}
     result = commands.train(options, settings or [], config, out, resume, tensorboard, quiet=as_json)
     show(result, as_json, "summary")
 
 
 @app.command()
-@taking(RECIPE)
+@taking(*(name for name in RECIPE if name != "seed"))
 def compare(
     recipe: dict[str, Any],
     rules: Annotated[
@@ -165,16 +148,18 @@ def evaluate(
 
 
 @app.command()
+@taking("encoding")
 def predict(
     run: Path,
     file: Annotated[Path, typer.Argument(help="Samples: .npz, .csv, an image or a folder of images.")],
+    recipe: dict[str, Any],
     out: Annotated[Path | None, typer.Option(help="Write the CSV here instead of standard output.")] = None,
-    encoding: Encoding = None, imports: Imports = None,
+    imports: Imports = None,
 ) -> None:  # fmt: skip
     """CSV of label and probability, one row a sample (for a regression: of the outputs)."""
     from altprop.cli import commands
 
-    header, rows = commands.predict(run, file, encoding)
+    header, rows = commands.predict(run, file, **recipe)
     if out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
     else:
@@ -219,20 +204,21 @@ def report(run: Path, out: Annotated[Path | None, typer.Option(help="[RUN/report
 
 
 @app.command()
+@taking("data_dir", "device")
 def reproduce(
+    recipe: dict[str, Any],
     targets: Annotated[list[str] | None, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW [all].")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds 0, 1, ... of each row.")] = 3,
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes, of one thread each.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long it takes.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Run nothing; show what has been reached.")] = False,
-    data_dir: DataDir = None, device: Device = None,
     results: Annotated[Path | None, typer.Option(help="Where finished runs are kept [results].")] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Run what a paper's tables still lack, and hold it against the published numbers."""
     from altprop.cli import commands
 
-    options = given(data_dir=data_dir, device=device, results=results)
+    options = recipe if results is None else {**recipe, "results": results}
     table = commands.reproduce(targets or [], seeds, jobs, dry_run, status, options)
     show(table, as_json, "reproduction")
 
@@ -246,24 +232,20 @@ def list_data(as_json: Json = False) -> None:
 
 
 @data_app.command("info")
-def info(
-    data: str, data_dir: DataDir = None, label: Label = None, task: Task = None, encoding: Encoding = None,
-    categories: Categories = None, missing: Missing = None, as_json: Json = False,
-) -> None:  # fmt: skip
+@taking("data_dir", "label", "task", "encoding", "categories", "missing")
+def info(data: str, recipe: dict[str, Any], as_json: Json = False) -> None:
     """Shape, classes and sizes of one data set, read from its files."""
     from altprop.cli import listing
 
-    options = given(
-        data_dir=data_dir, label=label, task=task, encoding=encoding, categories=categories, missing=missing
-    )
-    show(listing.data_info(data, **options), as_json, "summary")
+    show(listing.data_info(data, **recipe), as_json, "summary")
 
 
 @data_app.command("fetch")
+@taking("data_dir")
 def fetch(
-    data: str, data_dir: DataDir = None, mirror: Annotated[str | None, typer.Option(help="[ALTPROP_MIRROR]")] = None
+    data: str, recipe: dict[str, Any], mirror: Annotated[str | None, typer.Option(help="[ALTPROP_MIRROR]")] = None
 ) -> None:
     """Download a published data set, check it, and print where it lies."""
     from altprop.cli import commands
 
-    print(commands.fetch(data, data_dir, mirror))
+    print(commands.fetch(data, recipe.get("data_dir"), mirror))

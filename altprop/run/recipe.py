@@ -24,44 +24,50 @@ class Recipe(BaseModel):
 
     rule: Text = "bp"
     arguments: dict[str, bool | int | float | Text | list[float]] = Field(default_factory=dict)
-    loss: Text | None = None
-    data: Text = "digits"
-    data_dir: Text | None = None
-    label: Text = "label"
-    task: Literal["classification", "regression"] | None = None  # of labels that could be either
-    encoding: Text | None = None  # of the letters of a table
-    categories: list[Text] = Field(default_factory=list)  # columns of a table that are text
-    missing: Literal["drop", "mean"] | None = None  # of cells without a value
-    scale: Text | None = None  # of the inputs: none, unit or standard; None: standard for tables, else none
+    data: Text = Field("digits", description="Name, .npz, .csv or folder of images by class")
+    net: Text | None = Field(None, description="Spec such as 784-1024-10 or conv32k5-pool2-10 [the data's]")
+    data_dir: Text | None = Field(None, description="Where published sets lie [ALTPROP_DATA, else a cache]")
+    label: Text = Field("label", description="Label column of a .csv")
+    scale: Text | None = Field(None, description="Of inputs: none, unit, standard [standard for tables, else none]")
     target_scale: Text | None = None  # of a regression's targets; None: standard, but none for published data
-    class_weight: Text | list[Amount] | dict[Text, Amount] | None = None  # "balanced", one a class, or by name
-    val: Fraction = 0.0
-    net: Text | None = None
-    act: Text | None = None
-    dropout: Fraction = 0.0
-    bias: bool = True
-    init: Text | None = None
-    freeze: int = Field(default=0, ge=0, lt=MANY)  # layers, from the input up, that stay as they were drawn
-    whiten: Text | None = None
-    augment: Text | None = None
-    epochs: Count | None = None
-    batch: Count = 64
-    optimizer: Text | None = None
-    lr: Rate | None = None
+    task: Literal["classification", "regression"] | None = Field(
+        None, description="classification or regression [told from the labels]"
+    )
+    encoding: Text | None = Field(None, description="Of the letters of a .csv [told from the file]")
+    categories: list[Text] = Field([], description="Text columns of a .csv to be one-hot, comma-separated [none]")
+    missing: Literal["drop", "mean"] | None = Field(
+        None, description="Cells of a .csv without a value: drop (the row) or mean [refused]"
+    )
+    class_weight: Text | list[Amount] | dict[Text, Amount] | None = Field(
+        None, description="What classes count: balanced, numbers such as 1,5, or cat=1,dog=5 [all alike]"
+    )
+    val: Fraction = Field(0.0, description="Fraction of the training part to hold out for tuning")
+    act: Text | None = Field(None, description="Activation, or auto: that of the rule's source [auto]")
+    dropout: Fraction = Field(0.0, description="After every hidden linear layer")
+    bias: bool = Field(True, description="Biases in the net")
+    init: Text | None = Field(None, description="Initialiser of the weights [the rule's, mostly he_uniform]")
+    loss: Text | None = Field(None, description="cross_entropy, binary_cross_entropy or mse [by the data]")
+    epochs: Count | None = Field(None, description="Times that all samples are seen [10, or 60 where they are few]")
+    batch: Count = Field(64, description="Samples a step")
+    optimizer: Text | None = Field(None, description="sgd, adam, adamw, rmsprop or norm_sgd [the rule's, mostly sgd]")
+    lr: Rate | None = Field(None, description="Learning rate [the rule's, see altprop list]")
     power: Amount = 0.5  # of norm_sgd
-    momentum: Fraction = 0.9
-    nesterov: bool = False
+    momentum: Fraction = Field(0.9, description="Of sgd and rmsprop")
+    nesterov: bool = Field(False, description="Of sgd's momentum")
     eps: Rate | None = None  # of adam and adamw
-    weight_decay: Amount = 0.0
-    schedule: Text = "constant"
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    device: Text = "cpu"
-    threads: int | None = Field(default=None, ge=1, le=1024)
-    stream: bool = False
+    weight_decay: Amount = Field(0.0, description="Weight decay")
+    schedule: Text = Field("constant", description="constant, linear, ramp, cosine, step@60,90 or halve@50%")
+    freeze: int = Field(0, ge=0, lt=MANY, description="Layers, from the input up, that stay as they were drawn")
+    augment: Text | None = Field(None, description="Of images: flip, crop or flip+crop [none]")
+    whiten: Text | None = Field(None, description="Inputs by the training part: pca or zca [neither]")
+    stream: bool = Field(False, description="Step each layer as soon as it can")
+    seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order, dropout and feedback")
+    device: Text = Field("cpu", description="cpu, cuda, ...")
+    threads: int | None = Field(None, ge=1, le=1024, description="Of the processor [as many as the net is worth]")
+    measure: bool = Field(True, description="All that can be measured / nothing [angles, norms]")
+    probe: bool = False  # at the end also weights, receptive fields, hidden activity and robustness
     phase: list[PhaseTable] = Field(default_factory=list)  # how phases of a rule learn that are not as the above says
     readout: Readout = Readout()  # and the one named readout, whose features may be computed once
-    measure: bool = True  # angles and norms after every epoch
-    probe: bool = False  # and at the end weights, receptive fields, hidden activity and robustness
 
     @property
     def rate_used(self) -> list[float] | float | None:
