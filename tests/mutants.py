@@ -343,7 +343,7 @@ TABLE = [
     Mutant("rules/weight_mirror.py", "labels=False, epochs=0)", "labels=False)", OF_RULES),
     Mutant("run/optimizers.py", "0.5 ** sum(epoch", "0.1 ** sum(epoch", PHASES),
     # what a recipe may ask of the readout
-    Mutant("run/recipe.py", "if not _is_none(value) or known.get(name, ...) is not None}", "if not _is_none(value)}",
+    Mutant("run/values.py", "if not _is_none(value) or known.get(name, ...) is not None}", "if not _is_none(value)}",
            READOUT),
     Mutant("run/build.py", 'name: None if value == "None" else float', "name: float", READOUT),
     Mutant("suits.py", "* self.lr if self.lr_regression is None else self.lr_regression", "* self.lr", READOUT),
@@ -423,7 +423,7 @@ TABLE = [
     Mutant("nets/spec.py", "if size > memory():", "if size >= memory():", f"{KINDS} memory"),
     Mutant("run/machine.py", "prod(shapes.x) + prod(shapes.a)", "prod(shapes.x)", f"{KINDS} memory"),
     Mutant("run/machine.py", ">= there.get(match[1], 0)", "> there.get(match[1], 0)", f"{KINDS} devices"),
-    Mutant("run/recipe.py", "abs(value) <= LARGEST", "True", f"{KINDS} argument"),
+    Mutant("run/values.py", "abs(value) <= LARGEST", "True", f"{KINDS} argument"),
     Mutant("run/build.py", "float(value) if type(value) is int and", "float(value) if False and", f"{KINDS} argument"),
     Mutant("run/optimizers.py", "if own.get(key) != other.get(key):", "if False:", f"{KINDS} state"),
     Mutant("run/optimizers.py", "entries.keys() != names", "False", f"{KINDS} optimizer"),

@@ -3,8 +3,8 @@
     python tests/mutate.py [--jobs 2] [--list] [--only WORD]
 
 Every mutant lives in a temporary copy, which is proved to be the one imported, and is judged in a fork of this process,
-which has imported torch for all of them.  A test that fails kills a mutant, one
-that cannot be collected does not.  Tests that fail without any mutant are named and left out: they would kill all.
+which has imported torch for all of them.  A test that fails kills a mutant, one that cannot be collected does not.
+Whatever killed must pass in a copy that nothing has spoilt: a test that does not is named, and judges no more.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import os
 import shutil
 import sys
 import tempfile
-from collections import Counter
+import time
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from mutants import FORM, TABLE, Mutant
@@ -51,18 +52,28 @@ SHARED = (
 )
 
 
+class Judges(NamedTuple):
+    """Which tests of a file run: all, or only those, but for some."""
+
+    only: frozenset[str] | None = None
+    without: frozenset[str] = frozenset()
+
+    def take(self, test: str) -> bool:
+        return test not in self.without and (self.only is None or test in self.only)
+
+
 class Watch:
     """What pytest says of one copy: proof that it is the one imported, and the tests that failed."""
 
-    def __init__(self, folder: Path, known: list[str]) -> None:
-        self.folder, self.known, self.failed = folder, set(known), []
+    def __init__(self, folder: Path, judges: Judges) -> None:
+        self.folder, self.judges, self.failed = folder, judges, []
 
     def pytest_collection_modifyitems(self, items: list) -> None:
         import altprop
 
         where = Path(altprop.__file__).parent
         assert where == self.folder / "altprop", f"{where} was imported"
-        items[:] = [item for item in items if item.nodeid not in self.known]
+        items[:] = [item for item in items if self.judges.take(item.nodeid)]
 
     def pytest_runtest_logreport(self, report) -> None:
         if report.failed:
@@ -77,9 +88,9 @@ def build(folder: Path, source: Path, mutant: Mutant | None = None) -> None:
         path.write_text(path.read_text().replace(mutant.old, mutant.new))
 
 
-def run_tests(folder: Path, files: list[str], known: list[str], *options: str) -> tuple[int, list[str], str]:
+def run_tests(folder: Path, file: str, judges: Judges, *options: str) -> tuple[int, list[str], str]:
     """(exit status, tests that failed, output) of pytest in the copy, in a fork of this process."""
-    child = get_context("fork").Process(target=_tests, args=(folder, files, known, options))
+    child = get_context("fork").Process(target=_tests, args=(folder, file, judges, options))
     child.start()
     child.join(240)
     if child.is_alive():
@@ -94,7 +105,7 @@ def run_tests(folder: Path, files: list[str], known: list[str], *options: str) -
     )
 
 
-def _tests(folder: Path, files: list[str], known: list[str], options: tuple[str, ...]) -> None:
+def _tests(folder: Path, file: str, judges: Judges, options: tuple[str, ...]) -> None:
     """In the fork: pytest's own status is that of the process."""
     os.chdir(folder)
     os.environ |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -103,36 +114,39 @@ def _tests(folder: Path, files: list[str], known: list[str], options: tuple[str,
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    watch = Watch(folder, known)
-    status = pytest.main(
-        ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options, *(f"tests/{file}" for file in files)], [watch]
-    )
+    watch = Watch(folder, judges)
+    place = str(next(Path("tests").rglob(file)))
+    status = pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options, place], [watch])
     Path("failed.json").write_text(json.dumps(watch.failed))
     sys.stdout.flush()
     os._exit(status)
 
 
-def plainly(file: str, source: Path, folder: Path) -> tuple[int, list[str], str]:
-    """What a test file says of the library as it is."""
+def failing(tests: list[str], source: Path, folder: Path) -> list[str]:
+    """Those of one file's tests that fail in a copy that nothing has spoilt."""
     build(folder, source)
-    said = run_tests(folder, [file], [])
+    status, failed, output = run_tests(folder, Path(tests[0].partition("::")[0]).name, Judges(frozenset(tests)))
     shutil.rmtree(folder)
-    return said
+    if status not in (0, 1):
+        raise RuntimeError(f"{tests[0]} does not run without a mutant (pytest ended with {status}):\n{output[-2000:]}")
+    return failed
 
 
-def judge(mutant: Mutant, source: Path, folder: Path, known: list[str]) -> tuple[str, str]:
-    """('killed' or what went wrong, by which test)."""
+def judge(mutant: Mutant, source: Path, folder: Path, judges: Judges) -> tuple[str, str, float]:
+    """('killed' or what went wrong, by which test, after how many seconds)."""
+    start = time.perf_counter()
     found = (source / "altprop" / mutant.file).read_text().count(mutant.old)
     if found != 1:
-        return f"its old text stands {found} times", ""
+        return f"its old text stands {found} times", "", 0.0
     build(folder, source, mutant)
     tests, _, word = mutant.tests.partition(" ")
     name = word or (NAMES.get(mutant.file, "") if tests == FORM else "")
-    status, failed, output = run_tests(folder, [tests], known, "-x", "-k", name)
+    status, failed, output = run_tests(folder, tests, judges, "-x", "-k", name)
     shutil.rmtree(folder)
+    seconds = time.perf_counter() - start
     if status == 1 and failed:
-        return "killed", failed[0]
-    return ("survived", "") if status == 0 else (f"pytest ended with {status}", output[-600:])
+        return "killed", failed[0], seconds
+    return ("survived", "", seconds) if status == 0 else (f"pytest ended with {status}", output[-600:], seconds)
 
 
 def main() -> int:
@@ -157,28 +171,34 @@ def main() -> int:
         for part in ("recipes", "results"):  # which are read, and never written
             (source / part).symlink_to(ROOT / part)
         with ProcessPoolExecutor(arguments.jobs, get_context("fork")) as pool:
-            files = sorted({mutant.tests.partition(" ")[0] for mutant in table})
-            plain = [Path(temporary) / f"plain{index}" for index in range(len(files))]
-            known: list[str] = []
-            for file, (status, failed, output) in zip(
-                files, pool.map(plainly, files, repeat(source), plain), strict=True
-            ):
-                if status not in (0, 1):
-                    print(f"{file} does not run without a mutant (pytest ended with {status}):\n{output[-2000:]}")
-                    return 1
-                known += failed
-            for name in known:
-                print(f"fails without a mutant, left out: {name}")
-            folders = [Path(temporary) / str(index) for index in range(len(table))]
-            verdicts = pool.map(judge, table, repeat(source), folders, repeat(known))
-            count: Counter[bool] = Counter()
-            for mutant, (verdict, by) in zip(table, verdicts, strict=True):
-                count[verdict == "killed"] += 1
-                print(
-                    f"{verdict:9} {mutant.file}: {mutant.new.strip() or 'nothing'!r} for {mutant.old.strip()!r}  {by}"
-                )
-    print(f"{count[True]} passed, {count[False]} failed")
-    return 1 if count[False] else 0
+            alive = judge_all(table, source, pool)
+    print(f"{len(table) - alive} passed, {alive} failed")
+    return 1 if alive else 0
+
+
+def judge_all(table: list[Mutant], source: Path, pool: ProcessPoolExecutor) -> int:
+    """How many mutants survive, or cannot be made; a line for each."""
+    alive, unfit = 0, frozenset()  # type: int, frozenset[str]
+    while table:
+        folders = (source.parent / f"{len(unfit)}-{index}" for index in range(len(table)))
+        killers: dict[str, list[Mutant]] = {}
+        for mutant, (verdict, by, seconds) in zip(
+            table, pool.map(judge, table, repeat(source), folders, repeat(Judges(None, unfit))), strict=True
+        ):
+            what = f"{mutant.file}: {mutant.new.strip() or 'nothing'!r} for {mutant.old.strip()!r}"
+            print(f"{verdict:9} {seconds:4.0f} s  {what}  {by}")
+            alive += verdict != "killed"
+            if verdict == "killed":
+                killers.setdefault(by, []).append(mutant)
+        files: dict[str, list[str]] = {}
+        for test in killers:
+            files.setdefault(test.partition("::")[0], []).append(test)
+        folders = (source.parent / f"plain-{len(unfit)}-{index}" for index in range(len(files)))
+        found = [test for failed in pool.map(failing, files.values(), repeat(source), folders) for test in failed]
+        for test in found:
+            print(f"fails without a mutant, and judges no more: {test}")
+        unfit, table = unfit | set(found), [mutant for test in found for mutant in killers[test]]
+    return alive
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import altprop
 from altprop.cli import main
 from altprop.run.values import make_recipe
 
@@ -103,3 +104,33 @@ def rows(run):
 def same_bits(left, right):
     """Two state dicts agree to the bit."""
     return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+
+
+def write_csv(path, x, y, label="label", names=None):
+    names = names or [f"f{index}" for index in range(x.shape[1])]
+    lines = [",".join([*names, label])]
+    lines += [",".join([*(f"{value:.9g}" for value in row), str(cell)]) for row, cell in zip(x, y, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def amounts(offset, spread, n=240, seed=0, features=4):
+    """x (n, features), y (n,) linear in x with a tenth of noise, of that offset and spread."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, features))
+    y = x @ rng.normal(size=features)
+    y = y / y.std() + 0.3 * rng.normal(size=n)
+    return x, offset + spread * (y - y.mean()) / y.std()
+
+
+def raw_toy():
+    """Clouds far from zero, in columns of different size."""
+    x, y = toy()
+    return (x * [1, 10, 100, 1000, 0.1, 1]).astype(np.float32) + 50, y
+
+
+def csv_run(tmp_path, **settings):
+    x, y = raw_toy()
+    write_csv(tmp_path / "t.csv", x, [f"kind {label}" for label in y], "kind")
+    result = altprop.fit("bp", data="t.csv", label="kind", epochs=20, out="run", **settings, measure=False, probe=False)
+    return result.model, x, np.array([f"kind {label}" for label in y])

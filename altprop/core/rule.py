@@ -24,7 +24,7 @@ from altprop.suits import Suits
 
 @dataclass(frozen=True)
 class Claims:
-    """What a rule needs.  Data, not prose: ``tests/test_claims.py`` measures every field.
+    """What a rule needs.  Data, not prose: ``tests/rules/test_claims.py`` measures every field.
 
     A rule whose arguments change what it needs has claims of its own: ``self.claims = replace(self.claims, ...)``."""
 

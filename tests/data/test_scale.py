@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from run_helpers import run_cli, toy
+from run_helpers import amounts, run_cli, toy, write_csv
 from sklearn.datasets import load_wine
 
 import altprop
@@ -24,23 +24,6 @@ QUICK = {"measure": False, "probe": False}
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def write_csv(path, x, y, label="label", names=None):
-    names = names or [f"f{index}" for index in range(x.shape[1])]
-    lines = [",".join([*names, label])]
-    lines += [",".join([*(f"{value:.9g}" for value in row), str(cell)]) for row, cell in zip(x, y, strict=True)]
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def amounts(offset, spread, n=240, seed=0, features=4):
-    """x (n, features), y (n,) linear in x with a tenth of noise, of that offset and spread."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, features))
-    y = x @ rng.normal(size=features)
-    y = y / y.std() + 0.3 * rng.normal(size=n)
-    return x, offset + spread * (y - y.mean()) / y.std()
 
 
 @pytest.mark.parametrize("rule", ["bp", "drtp"])

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_helpers import CLASSES, FEATURES, assert_refused, run_cli, toy, toy_file
-from test_scale import amounts, write_csv
+from run_helpers import CLASSES, FEATURES, amounts, assert_refused, csv_run, raw_toy, run_cli, toy, toy_file, write_csv
 from torch import nn
 
 import altprop
@@ -47,12 +46,6 @@ class Frame:
 
     def to_numpy(self):
         return np.array([self.content[name] for name in self.columns], dtype=object).T
-
-
-def raw_toy():
-    """Clouds far from zero, in columns of different size."""
-    x, y = toy()
-    return (x * [1, 10, 100, 1000, 0.1, 1]).astype(np.float32) + 50, y
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -207,13 +200,6 @@ def test_regression_scores_are_those_of_numpy():
     assert regression_scores(torch.ones(3, 1), torch.ones(3, 1)) == {"r2": None, "mae": 0, "rmse": 0}
     with pytest.raises(altprop.Refused, match="both must be"):
         regression_scores(torch.ones(3), torch.ones(3, 1))
-
-
-def csv_run(tmp_path, **settings):
-    x, y = raw_toy()
-    write_csv(tmp_path / "t.csv", x, [f"kind {label}" for label in y], "kind")
-    result = altprop.fit("bp", data="t.csv", label="kind", epochs=20, out="run", **settings, **QUICK)
-    return result.model, x, np.array([f"kind {label}" for label in y])
 
 
 def test_eval_on_a_new_table(tmp_path, capsys):

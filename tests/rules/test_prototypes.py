@@ -25,7 +25,7 @@ def test_the_suites_take_them():
     rules = [part for file in FILES.values() for part in ("--rules", file)]
     suites, names = [HERE / "test_contract.py", HERE / "test_claims.py"], "[ep or [ep- or localloss or -ep-"
     call = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, rules), *suites, "-k", names]
-    done = subprocess.run(call, capture_output=True, text=True, cwd=HERE.parent)
+    done = subprocess.run(call, capture_output=True, text=True, cwd=HERE.parents[1])
     assert done.returncode == 0, done.stdout[-2000:]
     passed = int(done.stdout.rstrip().rpartition("\n")[2].split(" passed")[0].split()[-1])
     assert passed > 90

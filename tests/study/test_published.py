@@ -184,7 +184,7 @@ def test_a_wrong_table_says_where(tmp_path, line, words):
 
 def test_page_of_results_says_what_the_files_say(tmp_path):
     """A number under the wrong row, a row left out, a machine or a note forgotten, an order that changes."""
-    page = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "generate.py"))["published"]
+    page = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "generate.py"))["published"]
     where = places(tmp_path, {"p/t": MINI, "p/s": '[row]\nc = { net = "64-10", runs_of = "p/t/b" }'})
     pretend(where, "p/t/a", [[0.97], [0.98]])
     text = page(where.recipes, where.results)
@@ -201,7 +201,7 @@ def test_page_of_results_says_what_the_files_say(tmp_path):
 
 def test_accuracy_by_depth_is_that_of_the_rows(tmp_path):
     """A row's accuracy at another depth, under another rule, or an epoch that was not the last."""
-    module = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "generate.py"))
+    module = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "generate.py"))
     net = '{ rule = "bp", net = "64-10", data = "digits" }'
     table = f"[row]\nbp-1 = {net}\nbp-2 = {net[:-1]}, lr = 0.5 }}\nhard_wta-1 = {net[:-1]}, lr = 0.25 }}"
     where = places(tmp_path, {"softhebb/cifar10": table})
@@ -215,7 +215,7 @@ def test_accuracy_by_depth_is_that_of_the_rows(tmp_path):
 
 def test_a_result_in_the_repository_is_small_and_whole():
     """A run that somebody cannot judge: without its recipe, machine or curve, or as large as a checkpoint."""
-    for path in sorted(Path(__file__).parents[1].glob("results/*/*/*/seed*.json")):
+    for path in sorted(Path(__file__).parents[2].glob("results/*/*/*/seed*.json")):
         run = json.loads(path.read_text())
         assert path.stat().st_size < 50_000 and f"seed{run['seed']}" == path.stem
         assert {"recipe", "recipe_hash", "seconds", "environment", "test_accuracy", "loss"} <= run.keys(), path

@@ -6,9 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from run_helpers import assert_refused, run_cli
-from test_model import csv_run, raw_toy
-from test_scale import amounts, write_csv
+from run_helpers import amounts, assert_refused, csv_run, raw_toy, run_cli, write_csv
 
 import altprop
 from altprop.export import bundle as exporting
