@@ -16,10 +16,10 @@ from pathlib import Path
 
 from altprop.panels.style import to_picture
 from altprop.reports import tables as comparisons
-from altprop.reports.cells import measured, signed
 from altprop.reports.charts import dots
 from altprop.reports.comparison import entries_of, reference_of, score_of
 from altprop.reports.curves import learning_curves
+from altprop.reports.numbers import measured, signed
 from altprop.reports.page import read_run
 from altprop.rules import RULES
 from altprop.study.papers import RECIPES, rows, status, tables

@@ -35,8 +35,10 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
         "searches", "suits", "tasks", "",
     },
     "run/directory": {"core", "data", "limits", "run"},
-    "reports": {"limits", "panels", "run/directory"},
-    "study": {"core", "data", "limits", "measure", "registry", "reports", "rules", "run", "run/directory", "searches"},
+    "statistics.py": set(),
+    "reports": {"limits", "panels", "run/directory", "statistics"},
+    "study": {"core", "data", "limits", "measure", "registry", "reports", "rules", "run", "run/directory", "searches",
+        "statistics"},
     "export": {"core", "data", "graph", "limits", "run", "run/directory"},
     "cli": {
         "core", "data", "export", "limits", "nets", "registry", "reports", "rules", "run", "run/directory", "study", "",

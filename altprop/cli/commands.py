@@ -21,6 +21,7 @@ from altprop.cli.settings import parse_settings
 from altprop.data import fetch, image_names, printable, read_features
 from altprop.export.bundle import export
 from altprop.limits import Interrupted, nearest, shorten
+from altprop.reports.numbers import percent, significant
 from altprop.reports.page import write_report
 from altprop.reports.tables import FORMATS
 from altprop.run import experiment
@@ -264,4 +265,4 @@ def _epoch(row: dict[str, Any]) -> str:
 
 
 def _number(key: str, value: float) -> str:
-    return f"{100 * value:.1f} %" if "accuracy" in key else f"{value:.3g}"
+    return f"{percent(value, 1)} %" if "accuracy" in key else significant(value)

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
-from scipy.stats import t as student_t
 
 from altprop.panels.panel import called
 from altprop.panels.style import to_html
 from altprop.reports.charts import Entry, against_cost, alignment, by_family, dots, family_curves, stretched
 from altprop.reports.curves import Curve
-from altprop.reports.numbers import fixed, significant, text
 from altprop.reports.single import Shown, far_apart
+from altprop.reports.typeset import fixed, significant, text
 from altprop.run.directory.files import read_json
 from altprop.run.directory.records import RunRecord, has_numbers, read_run
 from altprop.run.directory.schemas import Comparison
+from altprop.statistics import half_of
 
 HELD = "difference_to_"  # before the reference's name, in the rows of former versions
 
@@ -120,7 +120,7 @@ def interval(row: Mapping[str, Any], score: Score) -> tuple[float | None, float 
     mean, std, n = (_number(row, key) for key in (f"{score.key}_mean", f"{score.key}_std", "n"))
     if mean is None or std is None or n is None or n < 2:
         return None, None
-    half = float(student_t.ppf(0.975, n - 1)) * std / n**0.5
+    half = half_of(std, n)
     low, high = score.scale * (mean - half), score.scale * (mean + half)
     return (max(low, 0.0), min(high, 100.0)) if score.scale == 100 else (low, high)
 

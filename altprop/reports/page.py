@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader
 from altprop.limits import shorten
 from altprop.panels.style import DARK, LIGHT
 from altprop.reports.comparison import comparison_context
-from altprop.reports.numbers import FILTERS
 from altprop.reports.single import run_context
+from altprop.reports.typeset import FILTERS
 from altprop.run.directory.files import check_writable, is_folder
 from altprop.run.directory.records import ReportError, read_run
 

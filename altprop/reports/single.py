@@ -13,7 +13,7 @@ from altprop.panels import PANELS
 from altprop.panels.panel import called
 from altprop.panels.style import depth_colour, to_html
 from altprop.reports.curves import Curve, learning_curves
-from altprop.reports.numbers import fixed, significant, text
+from altprop.reports.typeset import fixed, significant, text
 from altprop.run.directory.records import LAYERWISE, RunRecord, has_numbers, numbers
 
 FIRST = ("confusion", "regression")  # panels that stand before the curves,

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from altprop.reports.cells import NONE, count, number, percent, rates, signed, size, spread
+from altprop.reports.numbers import NONE, fixed, percent, signed, significant, size, spread, text
 
 Column = tuple[str, Callable[[dict[str, Any]], str]]
 
@@ -26,10 +26,10 @@ def columns(content: Mapping[str, Any]) -> list[Column]:
     return [
         ("rule", _rule),
         ("act", lambda r: r.get("activation") or NONE),
-        ("lr", lambda r: rates(r.get("lr"))),
+        ("lr", lambda r: text(r.get("lr"))),
         *(column for column, key in learned if not key or _known(rows, key)),
-        ("s/epoch", lambda r: number(r.get("seconds_per_epoch"), ".3g")),
-        (f"step/{to}", lambda r: number(r.get("step_ratio_to_bp"), ".2f")),
+        ("s/epoch", lambda r: significant(r.get("seconds_per_epoch"))),
+        (f"step/{to}", lambda r: fixed(r.get("step_ratio_to_bp"))),
         *(column for column, key in COSTS if key == "peak_activation_bytes" or _known(rows, key)),
         *NEEDS,
         *(column for column, key in CLAIMED if any(_claims(row).get(key, "none") != "none" for row in rows)),
@@ -52,7 +52,7 @@ def _classes(to: str) -> list[tuple[Column, str]]:
     """Each with the key without which it is left out."""
     return [
         (("accuracy % (n)", _accuracy), ""),
-        (("val %", lambda r: _percents(r, "val_accuracy")), "val_accuracy_mean"),
+        (("val %", lambda r: _spread(r, "val_accuracy", percent, 2)), "val_accuracy_mean"),
         ((f"to {to} [95 %]", _difference), ""),
     ]
 
@@ -60,15 +60,19 @@ def _classes(to: str) -> list[tuple[Column, str]]:
 def _regression(to: str) -> list[tuple[Column, str]]:
     return [
         (("R2 (n)", _r2), ""),
-        (("val R2", lambda r: spread(r.get("val_r2_mean"), r.get("val_r2_std"), ".3f")), "val_r2_mean"),
+        (("val R2", lambda r: _spread(r, "val_r2", fixed, 3)), "val_r2_mean"),
         ((f"R2 to {to} [95 %]", _r2_difference), ""),
-        (("MAE", lambda r: spread(r.get("test_mae_mean"), r.get("test_mae_std"), ".4g")), "test_mae_mean"),
-        (("RMSE", lambda r: spread(r.get("test_rmse_mean"), r.get("test_rmse_std"), ".4g")), "test_rmse_mean"),
+        (("MAE", lambda r: _spread(r, "test_mae", significant, 4)), "test_mae_mean"),
+        (("RMSE", lambda r: _spread(r, "test_rmse", significant, 4)), "test_rmse_mean"),
     ]
 
 
+def _spread(row: Mapping[str, Any], key: str, write: Callable[..., str], digits: int) -> str:
+    return spread(row.get(f"{key}_mean"), row.get(f"{key}_std"), write, digits)
+
+
 COSTS: list[tuple[Column, str]] = [
-    (("mult-adds", lambda r: count(r.get("multiply_adds"))), "multiply_adds"),
+    (("mult-adds", lambda r: size(r.get("multiply_adds"), "")), "multiply_adds"),
     (("weights", lambda r: size(r.get("parameter_bytes"))), "parameter_bytes"),
     (("feedback", lambda r: size(r.get("feedback_bytes"))), "feedback_bytes"),
     (("optimizer", lambda r: size(r.get("optimizer_bytes"))), "optimizer_bytes"),
@@ -96,17 +100,12 @@ def _labels(row: dict[str, Any]) -> str:
     return "yes" if row["claims"]["labels"] else "readout" if row.get("readout") else "no"
 
 
-def _percents(row: dict[str, Any], key: str) -> str:
-    mean, std = row.get(f"{key}_mean"), row.get(f"{key}_std")
-    return percent(mean) + ("" if std is None else f" ± {percent(std)}")
-
-
 def _accuracy(row: dict[str, Any]) -> str:
     if not row["n"]:
         return _failure(row)
     balanced = row.get("test_balanced_accuracy_mean")
     beside = "" if balanced is None else f", balanced {percent(balanced)}"
-    mean, mark, deviation = _percents(row, "test_accuracy").partition(" ± ")
+    mean, mark, deviation = _spread(row, "test_accuracy", percent, 2).partition(" ± ")
     return f"{mean}{'*' if row.get('one_class') else ''}{mark}{deviation}{_count(row)}{beside}"
 
 
@@ -116,7 +115,7 @@ def _r2(row: dict[str, Any]) -> str:
     if row.get("test_r2_mean") is None:
         loss = row.get("test_loss_mean")
         return f"{NONE if loss is None else f'loss {loss:.4g}'}{_count(row)}"
-    return f"{spread(row['test_r2_mean'], row.get('test_r2_std'), '.3f')}{_count(row)}"
+    return f"{_spread(row, 'test_r2', fixed, 3)}{_count(row)}"
 
 
 def _failure(row: dict[str, Any]) -> str:

@@ -10,10 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from altprop.reports.cells import measured, percent, signed
+from altprop.reports.numbers import measured, percent, signed
 from altprop.reports.tables import Column, columns
 
-BORDER, GAP = 2, 2  # characters that a table costs, and each column beside its own
+BORDER, GAP = 3, 2  # characters that a table costs, and each column beside its own
 WIDE, PROSE = 140, 36  # characters: where there is no terminal, and of a column that may go on in the next line
 STANDARD = ("majority", "one_class")  # what an accuracy is held against, said beside it
 

@@ -34,7 +34,7 @@ from altprop.run.directory.schemas import Finite, Loose, Number, Whole
 from altprop.run.former import OLD
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.values import make_recipe
-from altprop.study.statistics import half_width, mean_and_std
+from altprop.statistics import half_width, mean_and_std
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = (PACKAGE / "recipes").is_dir()  # a wheel carries them; a checkout has them beside the package

@@ -14,9 +14,9 @@ from typing import Any
 from altprop.rules import RULES
 from altprop.run.learner import Learner
 from altprop.run.readout import SOLVED
+from altprop.statistics import UNKNOWN, Interval, mean_and_std, paired_difference
 from altprop.study.outcomes import Failed, Finished, Outcome
 from altprop.study.plan import Plan
-from altprop.study.statistics import UNKNOWN, Interval, mean_and_std, paired_difference
 
 # What is told of every run by its last epoch's metrics, and of a regression by its scores, as mean and deviation.
 LAST = ("test_accuracy", "val_accuracy", "test_balanced_accuracy", "test_loss", "val_loss")

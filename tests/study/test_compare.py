@@ -13,9 +13,9 @@ from scipy import stats
 import altprop
 from altprop import RULES
 from altprop.run.values import make_recipe, read_recipe
+from altprop.statistics import paired_difference
 from altprop.study import cost
 from altprop.study.plan import make_plan
-from altprop.study.statistics import paired_difference
 
 ROW_KEYS = {"rule", "activation", "lr", "test_accuracy_mean", "test_accuracy_std", "n", "seconds_per_epoch",
             "step_ratio_to_bp", "peak_activation_bytes", "claims", "net", "readout"}  # fmt: skip

@@ -22,11 +22,11 @@ from altprop.reports.tables import columns, latex, markdown
 from altprop.reports.terminal import _fitting, comparison_text
 from altprop.run.recipe import RunError
 from altprop.run.values import make_recipe, read_recipe
+from altprop.statistics import interval, mean_and_std, paired_difference
 from altprop.study import cost, outcomes
 from altprop.study.compare import _threaded
 from altprop.study.plan import make_plan, of_role
 from altprop.study.pool import Ended, Job
-from altprop.study.statistics import interval, mean_and_std, paired_difference
 
 STUDY = Path(altprop.__file__).parent / "study"
 

@@ -12,8 +12,8 @@ from run_helpers import assert_refused, run_cli, toy_file, toy_tensors
 import altprop
 from altprop.run.experiment import evaluate_run
 from altprop.run.metrics import judge, standard
+from altprop.statistics import paired_difference
 from altprop.study import cost, outcomes
-from altprop.study.statistics import paired_difference
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +143,7 @@ def test_runs_that_coincide_are_no_certainty(capsys):
     bp, shallow, _ = result["rows"]
     assert shallow["coincide"] and shallow["difference_low"] == shallow["difference_high"] and not bp["coincide"]
     text = compare(capsys, *options, "--seeds", "0,1", "--out", "d").out
-    assert "+0.00 (runs coincide)" in text or "+0.00 (in every seed)" in text
+    assert " 0.00 (runs coincide)" in text or " 0.00 (in every seed)" in text
     assert "[+0.00" not in text and "[+0.00" not in Path("d/report.html").read_text()
 
 

@@ -22,11 +22,15 @@ UNKNOWN = Interval(None, None, None)
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """t(0.975, n - 1) s / sqrt(n), half the 95 % interval of the mean; None for one value, which has no scatter."""
+    """Half the 95 % interval of the mean; None for one value, which has no scatter."""
+    return None if len(values) < 2 else half_of(stdev(values), len(values))
+
+
+def half_of(deviation: float, n: float) -> float:
+    """t(0.975, n - 1) s / sqrt(n), of n values with that deviation s."""
     from scipy.special import stdtrit  # the quantile of t, without all of scipy.stats
 
-    n = len(values)
-    return None if n < 2 else float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stdev(values) / n**0.5
+    return float(stdtrit(n - 1, (1 + LEVEL) / 2)) * deviation / n**0.5
 
 
 def interval(values: Sequence[float]) -> Interval:
