@@ -36,17 +36,18 @@ def nearest(
     """Accuracy of the vote of the k nearest training samples, by "cosine" or "euclid"; a tie goes to the lower label.
 
     Raises ``Refused`` for an unknown metric, fewer than k samples, and features and labels that do not fit."""
+    from sklearn.neighbors import KNeighborsClassifier
+
     if metric not in METRICS:
         raise Refused(f"unknown metric '{metric}'; there are {', '.join(METRICS)}")
     x, x_test = _fitting(features, y, features_test, y_test)
     if not 1 <= k <= len(x):
         raise Refused(f"k is {k}; expected a number of neighbours from 1 to the {len(x)} training samples")
-    x, x_test, offset = METRICS[metric](x, x_test)
-    labels = F.one_hot(y.long())  # (N, C)
-    votes = [labels[(part @ x.T - offset).topk(k).indices].sum(1) for part in x_test.split(CHUNK)]
-    return _accuracy(torch.cat(votes).argmax(1), y_test)
+    by = KNeighborsClassifier(k, metric=METRICS[metric], algorithm="brute")
+    return float(by.fit(x.double().cpu(), y.cpu()).score(x_test.double().cpu(), y_test.cpu()))
 
 
+METRICS = {"cosine": "cosine", "euclid": "euclidean"}  # as scikit-learn calls them
 READOUTS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], float]] = {
     "ridge": ridge,
     "svc": svc,
@@ -107,20 +108,6 @@ def _pooled(z: Tensor, pool: int | None) -> Tensor:
     if pool is None or z.dim() != 4:
         return z
     return F.adaptive_avg_pool2d(z, (min(pool, z.shape[2]), min(pool, z.shape[3])))
-
-
-def _cosine(x: Tensor, x_test: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return F.normalize(x), F.normalize(x_test), x.new_zeros(())
-
-
-def _euclid(x: Tensor, x_test: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """-|x - x'|^2 / 2 = x' x - |x|^2 / 2, but for what is the same for every x."""
-    centre = x.mean(0)  # far from the origin the difference would be lost in rounding
-    x = x - centre
-    return x, x_test - centre, x.square().sum(1) / 2
-
-
-METRICS = {"cosine": _cosine, "euclid": _euclid}  # (x, x_test, offset): the nearest have the largest x' x - offset
 
 
 def _linear(fit: Fit, features: Tensor, y: Tensor, features_test: Tensor, y_test: Tensor, strength: float) -> float:
