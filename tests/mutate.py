@@ -10,10 +10,12 @@ Whatever killed must pass in a copy that nothing has spoilt: a test that does no
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -39,17 +41,11 @@ NAMES = {  # the closed forms of a rule bear its name, and the others need not r
 
 # What the tests import and no mutant touches: read once, and shared by every fork.
 SHARED = (
-    "torch",
-    "numpy",
-    "scipy.stats",
-    "sklearn",
-    "pydantic",
-    "safetensors.torch",
-    "typer",
-    "rich",
-    "hypothesis",
-    "PIL.Image",
-)
+    "torch", "torch.distributed.tensor", "torch.fx.experimental.proxy_tensor", "torch.utils.flop_counter", "numpy",
+    "scipy.stats", "sklearn.linear_model", "sklearn.neighbors", "sklearn.svm", "pandas", "pydantic",
+    "safetensors.torch", "typer", "rich.progress", "rich.table", "jinja2", "matplotlib.figure",
+    "matplotlib.backends.backend_svg", "hypothesis", "PIL.Image",
+)  # fmt: skip
 
 
 class Judges(NamedTuple):
@@ -81,11 +77,13 @@ class Watch:
 
 
 def build(folder: Path, source: Path, mutant: Mutant | None = None) -> None:
-    """A copy of the library and its tests, spoilt in one place."""
-    shutil.copytree(source, folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    """A copy of the library and its tests, spoilt in one place; what is not spoilt is linked."""
+    shutil.copytree(source, folder, symlinks=True, copy_function=os.link)
     if mutant:
         path = folder / "altprop" / mutant.file
-        path.write_text(path.read_text().replace(mutant.old, mutant.new))
+        text = path.read_text()
+        path.unlink()
+        path.write_text(text.replace(mutant.old, mutant.new))
 
 
 def run_tests(folder: Path, file: str, judges: Judges, *options: str) -> tuple[int, list[str], str]:
@@ -163,6 +161,8 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"  # a process that has threads cannot be forked
     for name in SHARED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # no fork looks through what all of them share
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "source"  # what is tested stays the same while others go on writing
         for part in ("altprop", "tests"):
@@ -170,6 +170,9 @@ def main() -> int:
         shutil.copy(ROOT / "pyproject.toml", source)
         for part in ("recipes", "results"):  # which are read, and never written
             (source / part).symlink_to(ROOT / part)
+        # Bytecode beside the sources, pytest's own too, so that no fork compiles what is not spoilt.
+        collect = [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", "tests"]
+        subprocess.run(collect, cwd=source, env=os.environ | {"PYTHONPATH": str(source)}, capture_output=True)
         with ProcessPoolExecutor(arguments.jobs, get_context("fork")) as pool:
             alive = judge_all(table, source, pool)
     print(f"{len(table) - alive} passed, {alive} failed")
