@@ -17,6 +17,7 @@ from altprop.rules import RULES
 
 GROUP = "altprop.rules"  # of entry points: mine = "package.module:MyRule"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+IMPORTED = "imported_"  # begins the names of modules that come from files
 SAYS = ("family", "claims", "reference")  # of itself, as attributes of the class
 
 
@@ -66,7 +67,7 @@ def is_known(name: str) -> bool:
 def import_rules(path: Path) -> None:
     """Run a file, once, and register its concrete rules by their class's name in small letters, unless the file itself
     has registered them by another.  Raises ``Refused``."""
-    module = "imported_" + re.sub(r"\W", "_", str(path.resolve()))  # by which pickle and explain find it
+    module = IMPORTED + re.sub(r"\W", "_", str(path.resolve()))  # by which pickle and explain find it
     spec = importlib.util.spec_from_file_location(module, path) if path.suffix == ".py" else None
     if spec is None or spec.loader is None or not path.is_file():
         raise Refused(f"--import {shorten(path, 120)} came: give a file of Python, .py, that defines rules")
@@ -81,6 +82,12 @@ def import_rules(path: Path) -> None:
             register(kind, kind.__name__.lower())
     if len(RULES) == before:
         raise Refused(f"--import {shorten(path, 120)} brought no rule: give a file with a subclass of altprop.Rule")
+
+
+def imported() -> list[Path]:
+    """The files that registered rules come from, for a process that begins without them."""
+    modules = dict.fromkeys(kind.__module__ for kind in RULES.values() if kind.__module__.startswith(IMPORTED))
+    return [Path(str(sys.modules[module].__file__)) for module in modules]
 
 
 def _is_rule_of(kind: object, module: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
@@ -27,3 +28,16 @@ def pytest_configure(config):
         spec.loader.exec_module(module)
         kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == spec.name]
         RULES.update({kind.__name__.lower(): kind for kind in kinds if issubclass(kind, Rule)})
+
+
+@pytest.fixture
+def registry_kept():
+    """Each test begins and ends with the rules of the package alone."""
+    from altprop.registry import RULES, discover, import_rules
+
+    before = dict(RULES)
+    yield
+    for cached in (discover, import_rules):
+        cached.cache_clear()
+    RULES.clear()
+    RULES.update(before)

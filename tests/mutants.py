@@ -478,6 +478,7 @@ TABLE = [
     Mutant("study/plan.py", "**self.own.get(rule, {})", "**self.own[self.named[0]]", f"{COMPARED} setting"),
     Mutant("study/rows.py", 'float("inf") if r2 is None else -r2', "0", f"{COMPARED} regression"),
     Mutant("study/compare.py", "plan.base.with_(threads=1)", "plan.base", f"{COMPARED} thread"),
+    Mutant("study/pool.py", "        import_rules(file)", "        pass", "test_registry.py file_once"),
     Mutant("study/pool.py", "None, process.exitcode or 1", "None, 0", "test_pool.py death"),
     Mutant("reports/tables.py", '"&%$#_{}"', '"%$#_{}"', f"{COMPARED} latex"),
     Mutant("measure/operations.py", "counter.flops / 2 / len(x)", "counter.flops / len(x)", f"{OPERATIONS} hand"),

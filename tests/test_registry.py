@@ -9,7 +9,7 @@ from run_helpers import assert_refused, run_cli, run_python, toy_file
 import altprop
 from altprop import DRTP, RULES, Claims, Refused, Rule, registry
 from altprop.core import RuleWarning
-from altprop.registry import discover, import_rules, is_known, register
+from altprop.registry import is_known, register
 
 SMALL = ["--data", "toy.npz", "--net", "6-5-3", "--epochs", "2", "--no-measure"]
 MINE = '''"""Direct feedback by another name (a twin)."""
@@ -17,6 +17,7 @@ MINE = '''"""Direct feedback by another name (a twin)."""
 from altprop import Claims, Rule
 from altprop.graph import Aligned
 from altprop.rules import DFA
+
 
 
 class Mine(DFA):
@@ -30,15 +31,7 @@ class Half(Rule):
 '''
 
 
-@pytest.fixture(autouse=True)
-def registry_kept():
-    """Each test begins and ends with the rules of the package alone."""
-    before = dict(RULES)
-    yield
-    for cached in (discover, import_rules):
-        cached.cache_clear()
-    RULES.clear()
-    RULES.update(before)
+pytestmark = pytest.mark.usefixtures("registry_kept")
 
 
 @pytest.fixture
@@ -161,6 +154,8 @@ def test_import_runs_a_file_once(desk, capsys):
     assert run_cli(capsys, "predict", "run", "toy.npz", "--import", "my_rules.py").status == 0
     both = ["compare", "--rules", "bp,mine", *SMALL[:-1], "--seeds", "1", "--import", "my_rules.py", "--out", "both"]
     assert "mine" in run_cli(capsys, *both).out
+    apart = run_cli(capsys, *both[:-1], "apart", "--seeds", "2", "--jobs", "2", "--json")
+    assert {row["rule"]: row["n"] for row in apart.json["rows"]}["mine"] == 2, apart.err
 
 
 def test_run_of_a_rule_that_is_gone_says_what_to_do(desk, capsys):

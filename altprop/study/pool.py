@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from threading import Thread, current_thread, main_thread
 from typing import Any, NamedTuple
 
+from altprop.registry import import_rules, imported
 from altprop.run.train import Interrupted
 
 POLL = 0.2  # seconds at most until a Ctrl-C is noticed
@@ -78,7 +80,7 @@ class _Pool:
     def _start(self) -> None:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, imported()), daemon=True)
         with _deaf_to_ctrl_c():
             process.start()
             self._give(ours, process)
@@ -107,10 +109,12 @@ class _Pool:
         self.ended(Ended(job, value, status, seconds))
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, files: list[Path]) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # a signal to the group reaches the parent alone, which then asks once
     _stop_with_parent()
+    for file in files:
+        import_rules(file)
     try:
         while True:
             work, arguments = pipe.recv()

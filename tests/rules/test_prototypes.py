@@ -1,7 +1,6 @@
 """Rules of kinds that no family of the package has, each a file of its own: the suites and the commands take them, and
 nothing beside their files knows their names."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from run_helpers import run_cli
 
 HERE = Path(__file__).parent
 FILES = {"ep": HERE / "prototypes/equilibrium.py", "localloss": HERE / "prototypes/local_loss.py"}
@@ -32,32 +32,30 @@ def test_the_suites_take_them():
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_run_goes_on_after_a_kill(tmp_path, name):
+def test_a_run_goes_on_after_a_kill(tmp_path, capsys, registry_kept, name):
     """Killed in the middle, it ends with the weights of one that was not, to the bit."""
-    options = [name, "--import", FILES[name], "--threads", 1, "--json"]
-    whole, _ = command("train", *options, "--epochs", 8, "--out", tmp_path / "whole").communicate()
-    assert 0 < json.loads(whole.splitlines()[-1])["test_accuracy"] < 1
-    run = command("train", *options, "--epochs", 8, "--out", tmp_path / "run")
+    train = ["train", name, "--import", FILES[name], "--threads", 1, "--no-measure", "--epochs", 8]
+    killed = command(*train, "--out", tmp_path / "run")
+    whole = run_cli(capsys, *train, "--out", tmp_path / "whole", "--json")
+    assert 0 < whole.json["test_accuracy"] < 1
     deadline = time.monotonic() + 120
     while not (tmp_path / "run/checkpoint/state.json").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(run.pid, signal.SIGKILL)
-    run.communicate()
-    resumed = command("train", "--resume", tmp_path / "run", "--import", FILES[name], "--json")
-    _, err = resumed.communicate()
-    assert resumed.returncode == 0, err
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    resumed = run_cli(capsys, "train", "--resume", tmp_path / "run", "--import", FILES[name])
+    assert resumed.status == 0, resumed.err
     for file in ("model.safetensors", "rule.safetensors"):
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
     assert f'rule = "{name}"' in (tmp_path / "run/recipe.toml").read_text()
 
 
-def test_they_are_compared(tmp_path):
+def test_they_are_compared(tmp_path, capsys, registry_kept):
     """Beside the reference, with their own claims."""
     imports = [part for file in FILES.values() for part in ("--import", file)]
     options = ["--rules", "bp,ep,localloss", "--epochs", 1, "--seeds", 1, "--out", tmp_path / "c", "--json"]
-    done = command("compare", *imports, *options)
-    out, err = done.communicate()
-    assert done.returncode == 0, err
-    rows = {row["rule"]: row for row in json.loads(out.splitlines()[-1])["rows"]}
+    done = run_cli(capsys, "compare", *imports, *options)
+    assert done.status == 0, done.err
+    rows = {row["rule"]: row for row in done.json["rows"]}
     assert {"bp", "ep", "localloss"} <= set(rows) and rows["ep"]["claims"]["inference"] == "own"
     assert rows["localloss"]["claims"]["learns"] == ["heads"] and rows["ep"]["n"] == 1
