@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from jinja2 import Undefined
-
 NONE = "-"
 PREFIXES = ("", "k", "M", "G", "T")
 
@@ -46,7 +44,7 @@ def size(value: Any, unit: str = "B") -> str:
 
 def text(value: Any) -> str:
     """Anything else: a dash for nothing, yes and no, and lists with commas."""
-    if value in (None, "", []) or isinstance(value, Undefined):
+    if value in (None, "", []):
         return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from jinja2 import Undefined
+
 from altprop.reports import numbers
 
 
 def _typeset(write: Callable[..., str]) -> Callable[..., str]:
     @wraps(write)
     def written(value: Any, *arguments: Any, **named: Any) -> str:
-        said = write(value, *arguments, **named)
+        said = write(None if isinstance(value, Undefined) else value, *arguments, **named)
         if said == numbers.NONE:
             return "\u2013"
         return said.replace("-", "\u2212") if isinstance(value, int | float) else said
