@@ -20,7 +20,7 @@ import typer
 
 import altprop
 from altprop.cli.options import RECIPE, Config, Imports, Json, Out, Settings, taking
-from altprop.cli.telling import say, show, warnings_as_lines
+from altprop.cli.telling import print_result, say, warnings_as_lines
 from altprop.limits import Interrupted, Notice, Problem
 
 app = typer.Typer(
@@ -99,7 +99,7 @@ def train(
 
     options = recipe if rule is None else {**recipe, "rule": rule}
     result = commands.train(options, settings or [], config, out, resume, tensorboard, quiet=as_json)
-    show(result, as_json, "summary")
+    print_result(result, as_json, "summary")
 
 
 @app.command()
@@ -129,7 +129,7 @@ def compare(
     commands.check_format(form, as_json)
     result = commands.compare(recipe, rules, seeds, settings or [], config, out, jobs)
     if form in (None, "table"):
-        show(result.content, as_json, "comparison")
+        print_result(result.content, as_json, "comparison")
     else:
         print(result.table(form), end="")
 
@@ -144,7 +144,7 @@ def evaluate(
     """Loss and accuracy of a run, or the errors of a regression, on the test part of its data or on new samples."""
     from altprop.cli import commands
 
-    show(commands.evaluate(run, data, label, device), as_json, "summary")
+    print_result(commands.evaluate(run, data, label, device), as_json, "summary")
 
 
 @app.command()
@@ -184,7 +184,7 @@ def list_rules(imports: Imports = None, as_json: Json = False) -> None:
     """Every rule: what it is, its family, what it needs, its default learning rate and activation, its paper."""
     from altprop.cli import listing
 
-    show({"rules": listing.list_rules()}, as_json, "rules")
+    print_result({"rules": listing.list_rules()}, as_json, "rules")
 
 
 @app.command()
@@ -220,7 +220,7 @@ def reproduce(
 
     options = recipe if results is None else {**recipe, "results": results}
     table = commands.reproduce(targets or [], seeds, jobs, dry_run, status, options)
-    show(table, as_json, "reproduction")
+    print_result(table, as_json, "reproduction")
 
 
 @data_app.command("list")
@@ -228,7 +228,7 @@ def list_data(as_json: Json = False) -> None:
     """The data sets known by name."""
     from altprop.cli import listing
 
-    show({"data": listing.list_data()}, as_json, "data_sets")
+    print_result({"data": listing.list_data()}, as_json, "data_sets")
 
 
 @data_app.command("info")
@@ -237,7 +237,7 @@ def info(data: str, recipe: dict[str, Any], as_json: Json = False) -> None:
     """Shape, classes and sizes of one data set, read from its files."""
     from altprop.cli import listing
 
-    show(listing.data_info(data, **recipe), as_json, "summary")
+    print_result(listing.data_info(data, **recipe), as_json, "summary")
 
 
 @data_app.command("fetch")

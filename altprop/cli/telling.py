@@ -36,7 +36,7 @@ def say(message: str, advice: str = "") -> None:
     print("altprop: " + shorten(message, WIDTH - len(advice)) + advice, file=sys.stderr)
 
 
-def show(result: dict[str, Any], as_json: bool, table: str) -> None:
+def print_result(result: dict[str, Any], as_json: bool, table: str) -> None:
     """One JSON object, or that table of ``report.terminal``."""
     if as_json:
         print(json.dumps(result))

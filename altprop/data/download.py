@@ -182,14 +182,11 @@ def _unpack(path: Path, source: Source) -> None:
 def _within(path: Path, member: tarfile.TarInfo, source: Source) -> str:
     """Where a wanted member lies below the folder of `source`; empty for one that is not wanted."""
     base = os.path.abspath(path.parent)
-    try:
-        name = tarfile.data_filter(member, base).name
-    except tarfile.FilterError as error:
-        came = f"holds {member.name!r}, which would leave the folder, or is no file ({type(error).__name__})"
-        raise DataError(
-            f"{path}: {came}; expected {source.folder}/ alone; do not trust it, get the archive again"
-        ) from error
-    file = Path(os.path.relpath(os.path.join(base, name), os.path.join(base, source.folder))).as_posix()
+    target = os.path.normpath(os.path.join(base, member.name))  # as this system reads the name: drives, backslashes
+    if os.path.commonpath((base, target)) != base:
+        came = f"holds {member.name!r}, which would leave the folder"
+        raise DataError(f"{path}: {came}; expected {source.folder}/ alone; do not trust it, get the archive again")
+    file = Path(os.path.relpath(target, os.path.join(base, source.folder))).as_posix()
     whole = any(file.startswith(f"{inner}/") for inner in source.folders)
     if not (whole or file in (*source.files, *source.optional)) or member.isdir():
         return ""

@@ -10,7 +10,7 @@ from altprop.core import Refused
 from altprop.core.layer import is_linear
 from altprop.measure import receptive_fields
 from altprop.panels.panel import Depths, Ended, Panel, called
-from altprop.panels.pictures import rounded, show
+from altprop.panels.pictures import draw_pictures, rounded
 from altprop.panels.style import WIDTH, style
 
 SHOWN = 5  # units of each layer
@@ -39,7 +39,7 @@ def draw(measured: Any, depths: Depths) -> Figure:
         figure = Figure(figsize=(WIDTH, 1.05 * max(len(measured), 1)), layout="constrained")
         grid = figure.subplots(max(len(measured), 1), SHOWN, squeeze=False)
         for row, (layer, receptive) in zip(grid, measured.items(), strict=False):
-            show(row, receptive)
+            draw_pictures(row, receptive)
             row[0].set_title(called(layer, depths))
         return figure
 

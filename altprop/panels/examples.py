@@ -15,7 +15,7 @@ from altprop.data import Dataset, as_float
 from altprop.limits import shorten
 from altprop.measure.probabilities import PROBABILITIES
 from altprop.panels.panel import Depths, Ended, Panel, spaced
-from altprop.panels.pictures import show
+from altprop.panels.pictures import draw_pictures
 from altprop.panels.style import WIDTH, style
 
 WRONG, RIGHT, COLUMNS = 8, 4, 4
@@ -82,7 +82,7 @@ def draw(measured: Any, depths: Depths) -> Figure | None:
         places += [*grid[rows[0] :].flat][: len(measured["right"])]
         for axes in grid.flat:
             axes.set_axis_off()
-        show(places, measured["pictures"])
+        draw_pictures(places, measured["pictures"])
         texts = [text(one) for kind, text in kinds for one in measured[kind]]
         for axes, text in zip(places, texts, strict=True):
             axes.set_title(text, loc="center", fontweight="normal")

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from altprop.panels.panel import Depths, Ended, Panel
-from altprop.panels.pictures import rounded, show
+from altprop.panels.pictures import draw_pictures, rounded
 from altprop.panels.style import WIDTH, style
 
 SHOWN, COLUMNS = 25, 5  # units of the first layer, and in a row
@@ -24,7 +24,7 @@ def draw(measured: Any, depths: Depths) -> Figure:
     rows = math.ceil(measured["shape"][0] / COLUMNS)
     with style():
         figure = Figure(figsize=(WIDTH, WIDTH / COLUMNS * rows), layout="constrained")
-        show(figure.subplots(rows, COLUMNS, squeeze=False).flat, measured)
+        draw_pictures(figure.subplots(rows, COLUMNS, squeeze=False).flat, measured)
         return figure
 
 

@@ -13,7 +13,7 @@ def rounded(values: Tensor) -> list[float]:
     return [round(value, 4) for value in values.flatten().tolist()]
 
 
-def show(places: Iterable[Any], receptive: Mapping[str, Any]) -> None:
+def draw_pictures(places: Iterable[Any], receptive: Mapping[str, Any]) -> None:
     """One picture a place, each from its own least to its own greatest value; of channels that are no colours, their
     mean."""
     places = list(places)

@@ -22,7 +22,7 @@ from altprop.run.inputs import example_of, load_data, preprocessed, suited_data
 from altprop.run.isolated import borrowed, isolated
 from altprop.run.learner import Learner
 from altprop.run.machine import find_device, within_memory
-from altprop.run.metrics import evaluate, judge, standard, test_scores, units_of
+from altprop.run.metrics import judge, standard, test_scores, units_of
 from altprop.run.model import Model
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.result import Loaded, Result
@@ -134,7 +134,7 @@ def resume_recipe(
 
 
 def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: Any, begun: bool = False) -> Result:
-    position, accuracy, fresh = Position(), None, not begun
+    position, fresh = Position(), not begun
     try:
         if run is not None and run.ended:
             fill(learner.rule, run.finished(), run.path)
@@ -144,8 +144,7 @@ def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: An
             with scratch_of(learner, run) if heads else nullcontext():
                 position = resume(learner, run) if run is not None and begun else position
                 fresh = position.step == 0
-                at = train(learner, position, run, progress, report)
-                accuracy = evaluate(at.rule, at.data.x_train, at.data.y_train)[1]
+                train(learner, position, run, progress, report)
             learner.let_all_learn()
             if run is not None:
                 run.finish(learner.net.state_dict(), learner.rule.state_dict())
@@ -165,14 +164,12 @@ def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: An
     finally:
         if run is not None and not (run.checkpoint / "state.json").exists():
             run.remove()  # it failed before its first checkpoint: nothing in it could be used
-    if accuracy is None:
-        accuracy = evaluate(learner.rule, learner.data.x_train, learner.data.y_train)[1]
     learner.hand_back()
     path, last = (None if run is None else run.path), position.rows[-1]
     held_against = standard(last["test_accuracy"], learner.data.y_test)
     model = Model(learner.rule, describe(learner.data), learner.recipe.loss or "", learner.data.whitening).eval()
     scores = test_scores(learner.rule, learner.data)
-    return Result(learner.recipe, learner.net, learner.rule, position.rows, accuracy, path, model, scores, held_against)
+    return Result(learner.recipe, learner.net, learner.rule, position.rows, path, model, scores, held_against)
 
 
 @within_memory()

@@ -23,11 +23,15 @@ class Result:
     net: nn.Module
     rule: Rule
     metrics: list[dict[str, Any]]  # one row an epoch
-    train_accuracy: float | None  # on the whole training part
     path: Path | None
     model: Model  # from raw samples to outputs
     scores: dict[str, float | None]  # of a regression: r2, mae and rmse on the test part, in the targets' units
     standard: Standard = UNKNOWN  # what the test accuracy is held against
+
+    @property
+    def train_accuracy(self) -> float | None:
+        """On as many samples of the training part as the test part has."""
+        return self.metrics[-1]["train_accuracy"]
 
     @property
     def test_accuracy(self) -> float | None:
@@ -39,7 +43,7 @@ class Result:
         return {
             "rule": self.recipe.rule, "data": self.recipe.data, "net": self.recipe.net, "activation": self.recipe.act,
             "lr": self.recipe.rate_used, "epochs": self.recipe.epochs, "seed": self.recipe.seed,
-            "loss": last["loss"], "train_accuracy": self.train_accuracy, "test_accuracy": last["test_accuracy"],
+            "loss": last["loss"], "train_accuracy": last["train_accuracy"], "test_accuracy": last["test_accuracy"],
             "test_loss": last["test_loss"], **{f"test_{key}": value for key, value in self.scores.items()},
             "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"], "scale": self.recipe.scale,
             "test_balanced_accuracy": last.get("test_balanced_accuracy"), **self.standard._asdict(),

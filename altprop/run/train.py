@@ -69,9 +69,9 @@ def train(
     run: RunDirectory | None,
     progress: Progress | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
-) -> Learner:
+) -> None:
     """Train from ``position`` to the last epoch of the last turn; ``run`` gets metrics and checkpoints, ``progress``
-    hears of every batch and ``report`` of every epoch's row of metrics.  Returns what was at work in the end.
+    hears of every batch and ``report`` of every epoch's row of metrics.
 
     A checkpoint is written before the epoch is measured, which may take longer than a kill leaves time.
     Raises ``Diverged`` at the first loss or weight that is not finite or beyond all measure, and ``Interrupted`` after
@@ -87,7 +87,7 @@ def train(
                 if run is not None:
                     run.log(position.rows)
             if position.phase + 1 == len(learner.turns):
-                return at
+                return
             position.phase, learner.at = position.phase + 1, None
 
 
