@@ -343,9 +343,9 @@ TABLE = [
     Mutant("rules/weight_mirror.py", "labels=False, epochs=0)", "labels=False)", OF_RULES),
     Mutant("run/optimizers.py", "0.5 ** sum(epoch", "0.1 ** sum(epoch", PHASES),
     # what a recipe may ask of the readout
-    Mutant("run/values.py", "if not _is_none(value) or known.get(name, ...) is not None}", "if not _is_none(value)}",
+    Mutant("run/values.py", "if not is_none(value) or known.get(name, ...) is not None}", "if not is_none(value)}",
            READOUT),
-    Mutant("run/build.py", 'name: None if value == "None" else float', "name: float", READOUT),
+    Mutant("run/build.py", "name: None if is_none(value) else float", "name: float", READOUT),
     Mutant("suits.py", "* self.lr if self.lr_regression is None else self.lr_regression", "* self.lr", READOUT),
     Mutant("suits.py", "0.03) * self.lr if self.lr_regression is None else self.lr_regression", "0.03) * self.lr",
            READOUT),

@@ -27,6 +27,7 @@ from altprop.run.machine import check_room, check_threads, find_device, worth_th
 from altprop.run.phases import find_turns
 from altprop.run.readout import SOLVED, Readout
 from altprop.run.recipe import Recipe, RunError
+from altprop.run.values import is_none
 from altprop.suits import RATES
 
 SMALL = 5000  # training samples; below this many an epoch is so short that more of them are the better default
@@ -150,7 +151,7 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
     hints = typing.get_type_hints(RULES[recipe.rule].__init__)
     given = {"seed": recipe.seed, **recipe.arguments} if "seed" in hints else recipe.arguments
     return {
-        name: None if value == "None" else float(value) if type(value) is int and hints[name] is not int else value
+        name: None if is_none(value) else float(value) if type(value) is int and hints[name] is not int else value
         for name, value in given.items()
     }
 

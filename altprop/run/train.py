@@ -15,15 +15,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from altprop.core import Layer, Weighted
 from altprop.data import batches
-from altprop.limits import Interrupted as Interrupted
-from altprop.limits import shorten
+from altprop.limits import Interrupted, shorten
 from altprop.run.checks import check_units
 from altprop.run.directory.files import sweep
 from altprop.run.directory.store import RunDirectory
 from altprop.run.directory.tensors import fill
 from altprop.run.head import take
 from altprop.run.learner import Learner
-from altprop.run.metrics import evaluate as evaluate
 from altprop.run.metrics import measured_row
 from altprop.run.optimizers import BATCHWISE, restore
 from altprop.run.readout import READOUT

@@ -56,10 +56,11 @@ def _spelled(rule: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments with None as a word, which TOML can hold; left out where they are None by themselves."""
     known = rule_arguments(rule) if isinstance(rule, str) and rule in RULES else {}
     words = {name: "None" if value is None else value for name, value in arguments.items()}
-    return {name: value for name, value in words.items() if not _is_none(value) or known.get(name, ...) is not None}
+    return {name: value for name, value in words.items() if not is_none(value) or known.get(name, ...) is not None}
 
 
-def _is_none(value: Any) -> bool:
+def is_none(value: Any) -> bool:
+    """Whether it is the word for None, which TOML does not have."""
     return isinstance(value, str) and value == "None"
 
 
@@ -154,7 +155,7 @@ FITS: dict[Any, typing.Callable[[Any], bool]] = {
     int: lambda value: type(value) is int and -(2**63) <= value < 2**63,
     float: lambda value: type(value) in (int, float) and abs(value) <= LARGEST,  # which NaN is not
     str: lambda value: type(value) is str,
-    type(None): _is_none,
+    type(None): is_none,
     Sequence[float]: lambda value: isinstance(value, list) and all(map(FITS[float], value)),
 }
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from threading import Thread, current_thread, main_thread
 from typing import Any, NamedTuple
 
+from altprop.limits import Interrupted
 from altprop.registry import import_rules, imported
-from altprop.run.train import Interrupted
 
 POLL = 0.2  # seconds at most until a Ctrl-C is noticed
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 import altprop
 from altprop import RULES, Backprop, Layer, Refused, layers
+from altprop.limits import Interrupted
 from altprop.run.experiment import fit, load, resume_run
 from altprop.run.recipe import RunError
-from altprop.run.train import Interrupted
 
 
 class LeNet(nn.Module):

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 import altprop
 from altprop import RULES, Refused, Weighted
 from altprop.data import Dataset, combined, from_torch, spell_weights
+from altprop.limits import Interrupted
 from altprop.run.experiment import resume_run
 from altprop.run.recipe import RunError
-from altprop.run.train import Interrupted
 from altprop.run.values import make_recipe, read_recipe
 
 N = 6

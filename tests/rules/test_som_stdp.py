@@ -12,7 +12,7 @@ from altprop.data import from_torch
 from altprop.measure import by_depth, winners
 from altprop.rules.hebbian.som import SOM
 from altprop.run.experiment import run_recipe
-from altprop.run.train import evaluate
+from altprop.run.metrics import evaluate
 from altprop.run.values import make_recipe
 
 

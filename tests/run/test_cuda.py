@@ -10,8 +10,8 @@ from helpers import NETS, assert_same, credit, differ, inputs, labels, make
 from run_helpers import toy_file, toy_recipe
 
 from altprop import RULES
+from altprop.limits import Interrupted
 from altprop.run.experiment import load, resume_run, run_recipe
-from altprop.run.train import Interrupted
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
 

@@ -11,11 +11,12 @@ from torch import nn
 
 import altprop
 from altprop import RULES
+from altprop.limits import Interrupted
 from altprop.measure import angles_to_bp, peak_activation_bytes, receptive_fields, winners
 from altprop.nets import build
 from altprop.run.experiment import evaluate_run, predict, resume_run
+from altprop.run.metrics import evaluate
 from altprop.run.recipe import RunError
-from altprop.run.train import Interrupted, evaluate
 
 X, Y = toy_tensors()
 DATA = {"train": (X, Y), "test": toy_tensors(30, seed=1)}

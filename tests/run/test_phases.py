@@ -11,6 +11,7 @@ from torch import nn
 
 import altprop
 from altprop.data import Dataset, batches, from_torch
+from altprop.limits import Interrupted
 from altprop.measure import READOUTS, peak_activation_bytes
 from altprop.reports.page import write_report
 from altprop.run import head, train
@@ -19,7 +20,6 @@ from altprop.run.directory.records import read_run
 from altprop.run.experiment import resume_run, run_recipe
 from altprop.run.learner import Learner
 from altprop.run.recipe import RunError
-from altprop.run.train import Interrupted
 
 NET = "6-norm-8-norm-5-3"
 LAYERS = [{"name": "layer 1", "epochs": 2, "lr": 0.05}, {"name": "layer 2", "epochs": 2, "lr": 0.02}]

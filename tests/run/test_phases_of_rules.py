@@ -13,12 +13,12 @@ import altprop
 from altprop.core import Claims, Phase, Rule, ascend, descend, learn
 from altprop.core.phase import modules_of
 from altprop.data import batches, from_torch
+from altprop.limits import Interrupted
 from altprop.rules import RULES
 from altprop.run.build import prepare
 from altprop.run.directory.records import read_run
 from altprop.run.experiment import resume_run, run_recipe
 from altprop.run.recipe import RunError
-from altprop.run.train import Interrupted
 from altprop.run.values import make_recipe, read_recipe
 
 NET = "6-norm-8-norm-5-3"

@@ -25,10 +25,10 @@ from run_helpers import (
 from torch import nn
 
 import altprop
+from altprop.limits import Interrupted
 from altprop.run import train as training
 from altprop.run.experiment import resume_run, run_recipe
 from altprop.run.recipe import RunError
-from altprop.run.train import Interrupted
 
 SETTINGS = {
     "sgd": {"rule": "pepita", "dropout": 0.3, "momentum": 0.9, "schedule": "cosine", "net": "6-8-5-3"},

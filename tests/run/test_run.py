@@ -22,9 +22,9 @@ from altprop.nets import build
 from altprop.run.build import prepare
 from altprop.run.experiment import run_recipe
 from altprop.run.learner import Learner
+from altprop.run.metrics import evaluate
 from altprop.run.optimizers import make_optimizers
 from altprop.run.recipe import RunError
-from altprop.run.train import evaluate
 
 if sys.version_info >= (3, 11):
     import tomllib

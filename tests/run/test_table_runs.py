@@ -13,9 +13,9 @@ from run_helpers import assert_refused, rows, run_cli, same_bits, toy, toy_tenso
 
 import altprop
 from altprop.data import DataError, load
+from altprop.limits import Interrupted
 from altprop.run.experiment import evaluate_run, resume_run
 from altprop.run.recipe import RunError
-from altprop.run.train import Interrupted
 from altprop.run.values import make_recipe
 
 NAMES = ["a", "b", "c", "d", "e", "f"]

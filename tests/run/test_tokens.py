@@ -15,10 +15,11 @@ from torch.nn import functional as F
 import altprop
 from altprop import RULES
 from altprop.data import as_input, batches, from_torch
+from altprop.limits import Interrupted
 from altprop.run.build import prepare
 from altprop.run.experiment import evaluate_run, predict, resume_run
+from altprop.run.metrics import evaluate
 from altprop.run.recipe import RunError
-from altprop.run.train import Interrupted, evaluate
 
 WORDS, LENGTH = 20, 4
 RNG = np.random.default_rng(0)

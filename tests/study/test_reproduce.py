@@ -21,7 +21,7 @@ from run_helpers import assert_refused, content, run_cli, same_bits, toy_file
 
 import altprop
 from altprop.cli import commands
-from altprop.run.train import Interrupted
+from altprop.limits import Interrupted
 from altprop.study.reproduce import missing, plan, reproduce
 
 TABLE = """
@@ -186,7 +186,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from altprop.study.reproduce import Places, reproduce
-from altprop.run.train import Interrupted
+from altprop.limits import Interrupted
 folder = Path(sys.argv[1])
 try:
     reproduce([], seeds=1, places=Places(folder / "results", folder / "runs", recipes=folder / "recipes"))
