@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from altprop.core.layer import Layer, is_convolution, is_dense
 from altprop.core.product import linear, outer
@@ -26,7 +25,7 @@ from altprop.limits import Refused
 
 Ready = Callable[[Layer], None]
 PADS = {"zeros": "Zero", "reflect": "Reflection", "replicate": "Replication", "circular": "Circular"}
-CONVOLUTIONS = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}  # by the number of dimensions of the weight
+CONVOLUTIONS = {3: torch.conv1d, 4: torch.conv2d, 5: torch.conv3d}  # by the number of dimensions of the weight
 
 
 class Trace(NamedTuple):
@@ -69,11 +68,16 @@ def prepare(layer: Layer, x: Tensor, like: Trace | None = None, reach: bool = Fa
     module: Any = layer.synapse
     if not (is_dense(module) and is_convolution(module)):
         return x, steps
-    if pads_itself(module):
-        return (x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x), steps
-    pad = getattr(nn, f"{PADS[module.padding_mode]}Pad{module.weight.dim() - 2}d")
-    x, step = run(pad(module._reversed_padding_repeated_twice), x, graph=reach)
-    return x, [*steps, step]
+    if not pads_itself(module):
+        pad = getattr(nn, f"{PADS[module.padding_mode]}Pad{module.weight.dim() - 2}d")
+        x, step = run(pad(module._reversed_padding_repeated_twice), x, graph=reach)
+        steps.append(step)
+    return arranged(x), steps
+
+
+def arranged(x: Tensor) -> Tensor:
+    """x with the channels of an image side by side, as convolutions are fastest; a mixture is slower than either."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def slope(trace: Trace, signal_h: Tensor) -> Tensor:
@@ -145,7 +149,7 @@ def drive(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
     if not is_convolution(module):
         return linear(x, weight, bias)
     convolution = CONVOLUTIONS[weight.dim()]
-    return convolution(x, weight, bias, module.stride, _zeros(module), module.dilation, module.groups)
+    return convolution(arranged(x), weight, bias, module.stride, _zeros(module), module.dilation, module.groups)
 
 
 def pads_itself(module: Any) -> bool:
@@ -168,8 +172,7 @@ def _convolution_backward(module: Any, signal: Tensor, x: Tensor, weight: Tensor
 
 
 def _learn_graph(step: Step, signal: Tensor) -> None:
-    parameters = [p for p in step.module.parameters() if p.requires_grad]
-    y = step.saved[1]
+    y, parameters = step.saved[1], [p for p in step.module.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(y, parameters, signal, retain_graph=True, allow_unused=True) if parameters else []
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None:

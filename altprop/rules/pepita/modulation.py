@@ -40,14 +40,19 @@ def follow(clean: Trace, h: Tensor, d: Tensor, d_a: Tensor | None = None) -> tup
 
 
 def _apart(steps: list[Step], y: Tensor, clean: Tensor, d: Tensor) -> Tensor:
-    """y - clean behind modules whose inputs differ by d.  Where the tangent agrees with it to the rounding of y the two
-    are the same, and the tangent, which subtracts nothing, is the one without that rounding."""
+    """y - clean behind modules whose inputs differ by d, without the rounding of a subtraction.
+
+    Behind ReLU it is d where both are above zero, else y or -clean, in one: min(max(d, -clean), y).  Behind others the
+    tangent stands for it, wherever the two agree to the rounding of y."""
+    kinds = {kind_of(step.module) for step in steps}
+    if kinds <= {nn.ReLU, *PROPORTIONAL}:
+        for step in steps:
+            d = d if kind_of(step.module) is nn.ReLU else jvp(step, d)
+        return clean.neg().clamp_(d, y) if nn.ReLU in kinds else d
     if not all(type(step.module).__module__.startswith(("torch.nn.", "altprop.")) for step in steps):
         return y - clean  # a module of the user's may have no second derivative
     for step in steps:
         d = jvp(step, d)
-    if all(kind_of(step.module) in PROPORTIONAL for step in steps):
-        return d
     apart = y - clean
     return torch.where((apart - d).abs_() <= ROUNDING * torch.finfo(y.dtype).eps * y.abs(), d, apart)
 
