@@ -1,9 +1,11 @@
-"""What is suitable where a user says nothing: the rates that optimizers start from, and what a rule says of itself."""
+"""What is suitable where a user says nothing: the rule, the rates that optimizers start from, and what a rule
+says of itself."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+RULE = "bp"
 RATES = {"sgd": None, "norm_sgd": None, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.0003}  # None: what suits the rule
 
 

@@ -28,12 +28,13 @@ from altprop.run.recipe import Recipe, RunError
 from altprop.run.result import Loaded, Result
 from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
 from altprop.run.values import make_recipe
+from altprop.suits import RULE
 
 Report = Callable[[dict[str, Any]], None]  # hears of every epoch's row of metrics
 
 
 def fit(
-    rule: str = "bp",
+    rule: str = RULE,
     net: str | nn.Module | None = None,
     data: Any = "digits",
     *,

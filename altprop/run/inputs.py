@@ -28,6 +28,7 @@ from altprop.limits import nearest
 from altprop.measure import fit_whitening
 from altprop.rules import RULES
 from altprop.run.recipe import Recipe, RunError
+from altprop.suits import RULE
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 SQUARE = 8  # sequences of as many channels as positions, from this many on, are probably images
@@ -140,7 +141,7 @@ def weigh(data: Dataset, recipe: Recipe, rule: Rule) -> Dataset:
     silent = recipe.readout.by != "descent" or not taught or recipe.arguments.get("supervised")
     if silent or not rule.weighs:
         what = f"weights came for rule '{recipe.rule}'" + (" without a readout by descent" if silent else "")
-        raise RunError(f"{what}, which has no error that they could multiply: leave them out, or use 'dfa' or 'bp'")
+        raise RunError(f"{what}, which has no error that they could multiply: leave them out, or use '{RULE}'")
     return replace(data, weights=combined(data.weights, recipe.class_weight, data.classes, data.y_train))
 
 

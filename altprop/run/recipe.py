@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from altprop.run.directory.files import RunError as RunError
 from altprop.run.readout import MANY, Amount, Count, Fraction, PhaseTable, Rate, Readout, Text
+from altprop.suits import RULE
 
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
 BESIDE = {"seed", "device", "threads", "data_dir", "measure", "probe"}
@@ -22,7 +23,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    rule: Text = "bp"
+    rule: Text = RULE
     arguments: dict[str, bool | int | float | Text | list[float]] = Field(default_factory=dict)
     data: Text = Field("digits", description="Name, .npz, .csv or folder of images by class")
     net: Text | None = Field(None, description="Spec such as 784-1024-10 or conv32k5-pool2-10 [the data's]")

@@ -19,7 +19,7 @@ from altprop.run.directory.files import RunError, read_toml
 from altprop.run.former import OLD, modern
 from altprop.run.readout import Readout
 from altprop.run.recipe import Recipe
-from altprop.suits import RATES
+from altprop.suits import RATES, RULE
 
 RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
 
@@ -31,7 +31,7 @@ def make_recipe(**values: Any) -> Recipe:
         if key not in Recipe.model_fields and key not in OLD:
             raise RunError(f"unknown recipe key '{shorten(key, 60)}'{nearest(key, Recipe.model_fields)}")
     values = modern({key: _plain(value) for key, value in values.items()})
-    rule, arguments = values.get("rule", "bp"), values.get("arguments")
+    rule, arguments = values.get("rule", RULE), values.get("arguments")
     values["class_weight"] = spell_weights(values.get("class_weight"))
     if isinstance(rule, str):
         check_rule(rule)
