@@ -13,11 +13,13 @@ if TYPE_CHECKING:
         BRSF,
         DFA,
         DRTP,
+        EPC,
         FA,
         FRSF,
         GHA,
         IFA,
         KP,
+        PC,
         PEPITA,
         RULES,
         SDFA,
@@ -41,10 +43,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
-    "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja",
-    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align",
-    "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
+    "AFA", "BRSF", "DFA", "DRTP", "EPC", "FA", "FRSF", "GHA", "IFA", "KP", "PC", "PEPITA", "RULES", "SDFA", "SOM",
+    "SSDFA", "STDP", "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer",
+    "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted",
+    "align", "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load

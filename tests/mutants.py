@@ -23,6 +23,7 @@ BATCH, TRANSPOSED = "test_batch_check.py", "test_transposed.py"
 COMPARED, OPERATIONS = "test_compare_table.py", "test_measure_operations.py"
 START, REGISTRY, THREADS, TERMINAL = "test_start.py", "test_registry.py", "test_threads.py", "test_terminal.py"
 PANEL, PAGE = "test_probes.py", "test_report.py"
+PREDICTIVE = "test_predictive.py"
 
 
 class Mutant(NamedTuple):
@@ -161,6 +162,41 @@ TABLE = [
     Mutant("core/rule.py", "place.get(p, 0) == index]", "index == 0]", f"{CONTRACT} belongs"),
     Mutant("core/rule.py", "if place.keys() - {", "if False and {",
            "test_run.py parameters_that_belong_to_no_layer_cannot_be_streamed"),
+    Mutant("core/rule.py", "if place.keys() - {", "if False and {", "test_run.py no_layer"),
+    # predictive coding
+    Mutant("rules/predictive/family.py", "slope(trace, eps / len(x))", "slope(trace, eps)", PREDICTIVE),
+    Mutant("rules/predictive/family.py", "learn(trace, slope(trace, eps / len(x)), ready)",
+           "learn(trace, eps / len(x), ready)", PREDICTIVE),
+    Mutant("rules/predictive/family.py", "pull(trace, slope(trace, signal))", "pull(trace, signal)", PREDICTIVE),
+    Mutant("rules/predictive/family.py", "reversed(now.traces), reversed(now.eps)", "now.traces, now.eps",
+           f"{CLAIMS} locking and pc"),
+    Mutant("rules/predictive/family.py", "eps.square().sum() / len(x)", "eps.square().sum()", PREDICTIVE),
+    Mutant("rules/predictive/family.py", "sum(squares[:-1]) / 2", "sum(squares) / 2", PREDICTIVE),
+    Mutant("rules/predictive/family.py", "not 0 < eta <= 1", "not 0 < eta", f"{PREDICTIVE} refused"),
+    Mutant("rules/predictive/family.py", "    refuses = (_NormBase,)\n", "", f"{PREDICTIVE} refused"),
+    Mutant("rules/predictive/inference.py", "range(1, rule.steps):\n        moved", "range(rule.steps):\n        moved",
+           PREDICTIVE),
+    Mutant("rules/predictive/inference.py", "range(1, rule.steps):\n        now",
+           "range(1, rule.steps + 1):\n        now", PREDICTIVE),
+    Mutant("rules/predictive/inference.py", ".h - moved[index - 1]", ".h - now.eps[index - 1]", PREDICTIVE),
+    Mutant("rules/predictive/inference.py", ".h - moved[index - 1]", ".h + moved[index - 1]", PREDICTIVE),
+    Mutant("rules/predictive/inference.py", "s, now.traces[index], reach", "s, reach", PREDICTIVE),
+    Mutant("rules/predictive/inference.py", "eps + (h.h - old.h)", "eps", PREDICTIVE),
+    Mutant("rules/predictive/inference.py", "loss, e = rule.output_error(traces[-1].h, t)",
+           "loss, e = now.loss, now.eps[-1]", PREDICTIVE),
+    Mutant("rules/predictive/inference.py", "changed = 0 if rule.incremental else ", "changed = ",
+           f"{PREDICTIVE} incremental"),
+    Mutant("rules/predictive/inference.py", "        if rule.incremental:\n            yield now", "        yield now",
+           PREDICTIVE),
+    Mutant("rules/predictive/inference.py", "down(trace, above), eta", "down(trace, above), 1", PREDICTIVE),
+    Mutant("rules/predictive/inference.py", "max(0, len(eps) - sweep)", "max(0, len(eps) - sweep + 1)", PREDICTIVE),
+    Mutant("rules/predictive/states.py", "steps if incremental else 1", "1", f"{PREDICTIVE} incremental"),
+    Mutant("rules/predictive/states.py", 'or (incremental and inference != "strict")', "", f"{PREDICTIVE} refused"),
+    Mutant("rules/predictive/errors.py", "signal = down(traces[index + 1], signal)",
+           "signal = down(traces[index + 1], signal) + eps[index]", PREDICTIVE),
+    Mutant("rules/predictive/errors.py", ".h - eps[index]", ".h + eps[index]", PREDICTIVE),
+    Mutant("rules/predictive/errors.py", "s, traces[index + 1], reach", "s, reach", PREDICTIVE),
+    Mutant("rules/predictive/errors.py", "passes=steps + 1", "passes=steps", f"{PREDICTIVE} claims"),
     # rules in stages, and what can be traced
     Mutant("core/stages.py", "h, loss = self.stage(index, h, t)\n            if ready",
            "h, loss = self.stage(index, h, t)\n            h = h if index else x\n            if ready", FORM),

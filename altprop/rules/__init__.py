@@ -11,6 +11,7 @@ from altprop.rules.hebbian import GHA, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
 from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP
 from altprop.rules.pepita import PEPITA, PEPITAHebbian, PEPITALocal
+from altprop.rules.predictive import EPC, PC
 from altprop.rules.references import REFERENCES
 from altprop.rules.shallow import Shallow
 from altprop.rules.sign_symmetry import BRSF, FRSF, USF
@@ -35,6 +36,8 @@ RULES: dict[str, type[Rule]] = {
     "pepita": PEPITA,
     "pepita_hebbian": PEPITAHebbian,
     "pepita_local": PEPITALocal,
+    "pc": PC,
+    "epc": EPC,
     "ff": ForwardForward,
     "hebb": Hebb,
     "oja": Oja,
@@ -53,7 +56,7 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 }
 
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA",
-    "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Shallow", "SoftHebb",
+    "AFA", "BRSF", "DFA", "DRTP", "EPC", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PC", "PEPITA", "REFERENCES",
+    "RULES", "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja",
+    "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

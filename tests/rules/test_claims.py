@@ -229,7 +229,7 @@ def test_passes(name):
     x, y = batch()
     rule = make(name, net_of(events), x)
     credit(rule, x, y)
-    rows = [sum(n for kind, at, n in events if (kind, at) == ("forward", level) and n >= N) for level in (0, 1)]
+    rows = [sum(n for kind, at, n in events if (kind, at) == ("forward", level) and n >= N) for level in (0, 1, 2)]
     assert max(rows) == N * rule.claims.passes
 
 
