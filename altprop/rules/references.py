@@ -71,4 +71,8 @@ REFERENCES: dict[str, str] = {
   author = {Diehl, Peter U. and Cook, Matthew},
   title = {Unsupervised learning of digit recognition using spike-timing-dependent plasticity},
   journal = {Frontiers in Computational Neuroscience}, volume = {9}, pages = {99}, year = {2015}}""",
+    "gong2025": """@article{gong2025,
+  author = {Gong, James and Li, Bruce and Abdulla, Waleed},
+  title = {Mono-Forward: Backpropagation-free algorithm for efficient neural network training harnessing local errors},
+  journal = {arXiv preprint arXiv:2501.09238}, year = {2025}}""",
 }
