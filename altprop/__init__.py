@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ForwardForward,
         HardWTA,
         Hebb,
+        MonoForward,
         Oja,
         PEPITAHebbian,
         PEPITALocal,
@@ -45,8 +46,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "EPC", "FA", "FRSF", "GHA", "IFA", "KP", "PC", "PEPITA", "RULES", "SDFA", "SOM",
     "SSDFA", "STDP", "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer",
-    "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted",
-    "align", "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
+    "MonoForward", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb",
+    "Weighted", "align", "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load

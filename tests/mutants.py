@@ -24,6 +24,7 @@ COMPARED, OPERATIONS = "test_compare_table.py", "test_measure_operations.py"
 START, REGISTRY, THREADS, TERMINAL = "test_start.py", "test_registry.py", "test_threads.py", "test_terminal.py"
 PANEL, PAGE = "test_probes.py", "test_report.py"
 PREDICTIVE = "test_predictive.py"
+LOCAL_LOSS = "test_local.py"
 
 
 class Mutant(NamedTuple):
@@ -799,4 +800,15 @@ TABLE = [
     Mutant("run/build.py", "if recipe.threads is None and", "if", f"{THREADS} run_keeps_the_number_that_it_took"),
     Mutant("reports/terminal.py", ", min_width=words[name]", "", f"{TERMINAL} prose"),
     Mutant("study/papers.py", "(CARRIED, folder) if", "(folder, CARRIED) if", "test_published.py carries"),
+    # local losses
+    Mutant("rules/local/family.py", "signal = e / len(h)", "signal = e", f"{LOCAL_LOSS} autograd"),
+    Mutant("rules/local/family.py", "h, reach=1), None", "h), None", f"{LOCAL_LOSS} autograd"),
+    Mutant("rules/local/family.py", "index < len(self.layers) - 1", "index < len(self.layers) - 2",
+           f"{LOCAL_LOSS} mono"),
+    Mutant("rules/local/mono.py", "t)[1] / len(h)", "t)[1]", f"{LOCAL_LOSS} mono"),
+    Mutant("rules/local/mono.py", "accumulate(M, outer(e, flat))", "accumulate(M, outer(-e, flat))",
+           f"{LOCAL_LOSS} mono"),
+    Mutant("rules/local/mono.py", "goodness.append(linear(x.flatten(1), M))", "goodness.append(0)",
+           f"{LOCAL_LOSS} sum"),
+    Mutant("rules/local/mono.py", "beside=nn.ParameterList([M])", "beside=None", f"{CONTRACT} belongs"),
 ]  # fmt: skip

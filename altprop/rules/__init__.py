@@ -10,6 +10,7 @@ from altprop.rules.forward_forward import ForwardForward
 from altprop.rules.hebbian import GHA, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
 from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP
+from altprop.rules.local import MonoForward
 from altprop.rules.pepita import PEPITA, PEPITAHebbian, PEPITALocal
 from altprop.rules.predictive import EPC, PC
 from altprop.rules.references import REFERENCES
@@ -39,6 +40,7 @@ RULES: dict[str, type[Rule]] = {
     "pc": PC,
     "epc": EPC,
     "ff": ForwardForward,
+    "mono": MonoForward,
     "hebb": Hebb,
     "oja": Oja,
     "gha": GHA,
@@ -57,6 +59,6 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "EPC", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PC", "PEPITA", "REFERENCES",
-    "RULES", "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja",
-    "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
+    "RULES", "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb",
+    "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

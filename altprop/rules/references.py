@@ -93,4 +93,8 @@ REFERENCES: dict[str, str] = {
   author = {Goemaere, C{\\'e}dric and Oliviers, Gaspard and Bogacz, Rafal and Demeester, Thomas},
   title = {{ePC}: Overcoming exponential signal decay in deep predictive coding networks},
   journal = {arXiv preprint arXiv:2505.20137}, year = {2025}}""",
+    "gong2025": """@article{gong2025,
+  author = {Gong, James and Li, Bruce and Abdulla, Waleed},
+  title = {Mono-Forward: Backpropagation-free algorithm for efficient neural network training harnessing local errors},
+  journal = {arXiv preprint arXiv:2501.09238}, year = {2025}}""",
 }

@@ -3,6 +3,7 @@
 import oracles
 import oracles_feedback
 import oracles_forward
+import oracles_local
 import pytest
 import torch
 from helpers import (
@@ -54,6 +55,7 @@ ORACLES = {
     "pepita": lambda rule, *a: oracles.pepita(*a, feedback(rule)[0]),
     "pepita_hebbian": lambda rule, *a: oracles_forward.pepita_hebbian(*a, feedback(rule)[0]),
     "pepita_local": lambda rule, *a: oracles_forward.pepita_hebbian(*a, feedback(rule)[0]),
+    "mono": lambda rule, *a: oracles_local.mono(*a, numpy_of(rule.heads))[0],
 }
 
 
