@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         WM,
         Backprop,
         ForwardForward,
+        ForwardGradient,
+        ForwardGradientLocal,
         HardWTA,
         Hebb,
         Oja,
@@ -42,9 +44,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
-    "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja",
-    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align",
-    "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
+    "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient", "ForwardGradientLocal",
+    "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule",
+    "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers", "load", "register", "report",
+    "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load
