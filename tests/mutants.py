@@ -22,6 +22,7 @@ BATCH, TRANSPOSED, GRAPHS = "test_batch_check.py", "test_transposed.py", "test_g
 BATCH, TRANSPOSED = "test_batch_check.py", "test_transposed.py"
 COMPARED, OPERATIONS = "test_compare_table.py", "test_measure_operations.py"
 START, REGISTRY, THREADS, TERMINAL = "test_start.py", "test_registry.py", "test_threads.py", "test_terminal.py"
+TANGENTS = "test_forward_gradient.py"
 PANEL, PAGE = "test_probes.py", "test_report.py"
 PREDICTIVE = "test_predictive.py"
 LOCAL_LOSS = "test_local.py"
@@ -811,4 +812,25 @@ TABLE = [
     Mutant("rules/local/mono.py", "goodness.append(linear(x.flatten(1), M))", "goodness.append(0)",
            f"{LOCAL_LOSS} sum"),
     Mutant("rules/local/mono.py", "beside=nn.ParameterList([M])", "beside=None", f"{CONTRACT} belongs"),
+    # forward gradients
+    Mutant("rules/forward_gradient/tangents.py", "learn(trace, g[0] / len(trace.x), ready)",
+           "learn(trace, g[0], ready)", TANGENTS),
+    Mutant("rules/forward_gradient/tangents.py", "return d.mean(1, keepdim=True)", "return d.sum(1, keepdim=True)",
+           TANGENTS),
+    Mutant("rules/forward_gradient/tangents.py", "c = d / len(d)", "c = d", TANGENTS),
+    Mutant("rules/forward_gradient/tangents.py", "dtype=torch.float32, device", "dtype=like.dtype, device", TANGENTS),
+    Mutant("rules/forward_gradient/tangents.py", "tangent = jvp(step, tangent)", "pass",
+           TANGENTS),
+    Mutant("rules/forward_gradient/tangents.py", "return at_a + (bias", "return at_a + 0 * (bias", TANGENTS),
+    Mutant("rules/forward_gradient/tangents.py", "if together else min(sizes)", "if together else sum(sizes)",
+           TANGENTS),
+    Mutant("rules/forward_gradient/tangents.py", "            if parameter.requires_grad:\n", "            if True:\n",
+           TANGENTS),
+    Mutant("rules/forward_gradient/forward_gradient.py", "push(trace, u) + self", "self", TANGENTS),
+    Mutant("rules/forward_gradient/forward_gradient.py", "e = slope(top, e)", "e = e * 1.0", TANGENTS),
+    Mutant("rules/forward_gradient/forward_gradient.py", "learn(top, e / len(x), ready)", "learn(top, e, ready)",
+           f"{CONTRACT} forward_gradient"),
+    Mutant("rules/forward_gradient/local.py", "accumulate(C, outer(e / len(h), h_l))", "accumulate(C, outer(e, h_l))",
+           TANGENTS),
+    Mutant("rules/forward_gradient/local.py", "        if C.requires_grad:\n", "        if True:\n", TANGENTS),
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from altprop.rules.direct import DFA, SDFA
 from altprop.rules.drtp import DRTP
 from altprop.rules.feedback_alignment import FA
 from altprop.rules.forward_forward import ForwardForward
+from altprop.rules.forward_gradient import ForwardGradient, ForwardGradientLocal
 from altprop.rules.hebbian import GHA, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
 from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP
@@ -41,6 +42,8 @@ RULES: dict[str, type[Rule]] = {
     "epc": EPC,
     "ff": ForwardForward,
     "mono": MonoForward,
+    "forward_gradient": ForwardGradient,
+    "forward_gradient_local": ForwardGradientLocal,
     "hebb": Hebb,
     "oja": Oja,
     "gha": GHA,
@@ -59,6 +62,7 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "EPC", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PC", "PEPITA", "REFERENCES",
-    "RULES", "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb",
-    "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
+    "RULES", "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "ForwardGradient",
+    "ForwardGradientLocal", "HardWTA", "Hebb", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow",
+    "SoftHebb",
 ]  # fmt: skip
