@@ -5,6 +5,7 @@ from altprop.rules.adaptive import AFA
 from altprop.rules.backprop import Backprop
 from altprop.rules.direct import DFA, SDFA
 from altprop.rules.drtp import DRTP
+from altprop.rules.equilibrium import EP
 from altprop.rules.feedback_alignment import FA
 from altprop.rules.forward_forward import ForwardForward
 from altprop.rules.hebbian import GHA, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
@@ -36,6 +37,7 @@ RULES: dict[str, type[Rule]] = {
     "pepita_hebbian": PEPITAHebbian,
     "pepita_local": PEPITALocal,
     "ff": ForwardForward,
+    "ep": EP,
     "hebb": Hebb,
     "oja": Oja,
     "gha": GHA,
@@ -53,7 +55,7 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 }
 
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA",
-    "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja", "PEPITAHebbian",
+    "AFA", "BRSF", "DFA", "DRTP", "EP", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PEPITA", "REFERENCES", "RULES",
+    "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja", "PEPITAHebbian",
     "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

@@ -71,4 +71,9 @@ REFERENCES: dict[str, str] = {
   author = {Diehl, Peter U. and Cook, Matthew},
   title = {Unsupervised learning of digit recognition using spike-timing-dependent plasticity},
   journal = {Frontiers in Computational Neuroscience}, volume = {9}, pages = {99}, year = {2015}}""",
+    "laborieux2021": """@article{laborieux2021,
+  author = {Laborieux, Axel and Ernoult, Maxence and Scellier, Benjamin and Bengio, Yoshua and Grollier, Julie and
+    Querlioz, Damien},
+  title = {Scaling equilibrium propagation to deep convnets by drastically reducing its gradient estimator bias},
+  journal = {Frontiers in Neuroscience}, volume = {15}, pages = {633674}, year = {2021}}""",
 }
