@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         DFA,
         DRTP,
         EPC,
+        EP,
         FA,
         FRSF,
         GHA,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "EPC", "FA", "FRSF", "GHA", "IFA", "KP", "PC", "PEPITA", "RULES", "SDFA", "SOM",
+    "AFA", "BRSF", "DFA", "DRTP", "EP", "EPC", "FA", "FRSF", "GHA", "IFA", "KP", "PC", "PEPITA", "RULES", "SDFA", "SOM",
     "SSDFA", "STDP", "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient",
     "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal",
     "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers",

@@ -5,6 +5,7 @@ from altprop.rules.adaptive import AFA
 from altprop.rules.backprop import Backprop
 from altprop.rules.direct import DFA, SDFA
 from altprop.rules.drtp import DRTP
+from altprop.rules.equilibrium import EP
 from altprop.rules.feedback_alignment import FA
 from altprop.rules.forward_forward import ForwardForward
 from altprop.rules.forward_gradient import ForwardGradient, ForwardGradientLocal
@@ -44,6 +45,7 @@ RULES: dict[str, type[Rule]] = {
     "mono": MonoForward,
     "forward_gradient": ForwardGradient,
     "forward_gradient_local": ForwardGradientLocal,
+    "ep": EP,
     "hebb": Hebb,
     "oja": Oja,
     "gha": GHA,
@@ -61,7 +63,7 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 }
 
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "EPC", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PC", "PEPITA", "REFERENCES",
+    "AFA", "BRSF", "DFA", "DRTP", "EP", "EPC", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PC", "PEPITA", "REFERENCES",
     "RULES", "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "ForwardGradient",
     "ForwardGradientLocal", "HardWTA", "Hebb", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow",
     "SoftHebb",

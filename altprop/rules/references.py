@@ -101,4 +101,9 @@ REFERENCES: dict[str, str] = {
   author = {Gong, James and Li, Bruce and Abdulla, Waleed},
   title = {Mono-Forward: Backpropagation-free algorithm for efficient neural network training harnessing local errors},
   journal = {arXiv preprint arXiv:2501.09238}, year = {2025}}""",
+    "laborieux2021": """@article{laborieux2021,
+  author = {Laborieux, Axel and Ernoult, Maxence and Scellier, Benjamin and Bengio, Yoshua and Grollier, Julie and
+    Querlioz, Damien},
+  title = {Scaling equilibrium propagation to deep convnets by drastically reducing its gradient estimator bias},
+  journal = {Frontiers in Neuroscience}, volume = {15}, pages = {633674}, year = {2021}}""",
 }

@@ -1,0 +1,81 @@
+"""What equilibrium propagation can be told, what it refuses, and where it lets a net pool."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import pooling
+
+from altprop.core import Refused, Rule, RuleWarning
+from altprop.core.layer import is_dense, parts
+from altprop.rules.equilibrium.states import split
+
+CHOICES = {
+    "estimate": ("three_phase", "two_phase", "random_sign"),
+    "weights": ("symmetric", "vector_field"),
+    "update": ("different", "same"),
+    "order": ("together", "in_turn"),
+    "readout": ("auto", "inside", "apart"),
+}
+UNSETTLED = 0.05  # of a state's largest entry: what it may still move by in the last step of the free phase
+
+
+def check(free: int, nudged: int, beta: float, **choices: str) -> None:
+    """Raises ``Refused`` for steps and beta out of range, and for what is not in ``CHOICES``."""
+    for name, value in choices.items():
+        if value not in CHOICES[name]:
+            raise Refused(f"{name}={value!r} came; EP takes {' or '.join(map(repr, CHOICES[name]))}")
+    if min(free, nudged) < 1 or not beta > 0:
+        raise Refused(f"free={free}, nudged={nudged}, beta={beta} came; EP takes steps of at least 1 and a beta above 0")
+
+
+def place_pools(rule: Rule, depth: int) -> None:
+    """Max pools behind the sigma of one of the first ``depth`` layers move before it, where sigma rises.
+
+    Raises ``Refused`` for one of these layers that has no Phi: its synapse is neither Linear nor a convolution, or its
+    activation changes the shape of what it gets."""
+    for l, (layer, shapes) in enumerate(zip(rule.layers[:depth], rule.shapes, strict=False)):
+        if not is_dense(layer.synapse):
+            what = f"EP has no primitive function for {layer}"
+            raise Refused(f"{what}: use Linear and convolutions below the readout, or a rule such as 'dfa'")
+        inlet = parts(rule.layers[l + 1].inlet) if l + 1 < len(rule.layers) else []
+        count = next((n for n, module in enumerate(inlet) if not isinstance(module, pooling._MaxPoolNd)), len(inlet))
+        if count and rises(layer.activation, rule.like):
+            rule.layers[l] = layer = replace(layer, activation=nn.Sequential(*inlet[:count], *parts(layer.activation)))
+            rule.layers[l + 1] = replace(rule.layers[l + 1], inlet=nn.Sequential(*inlet[count:]))
+        pools, sigma = split(layer)
+        pooled = nn.Sequential(*pools)(rule.like.new_zeros(1, *shapes.a))
+        if sigma(pooled.clone()).shape != pooled.shape:
+            what = f"the activation of {layer} changes the shape {tuple(pooled.shape[1:])}, but EP nudges it back"
+            raise Refused(f"{what}: move what changes it into the next layer's inlet")
+        rule.shapes[l] = shapes._replace(h=pooled.shape[1:])
+        if l + 1 < len(rule.shapes):
+            rule.shapes[l + 1] = rule.shapes[l + 1]._replace(x=pooled.shape[1:])
+
+
+@torch.no_grad()
+def rises(activation: nn.Module, like: Tensor) -> bool:
+    """Whether it is one module, the same for every unit, that nowhere falls: a maximum may be taken before it."""
+    if len(parts(activation)) != 1 or isinstance(parts(activation)[0], nn.modules.dropout._DropoutNd):
+        return False
+    a: Any = torch.linspace(-6, 6, 241).to(like).view(-1, 1, 1, 1).expand(-1, 2, 1, 1)
+    h = activation(a.clone())[:, 0, 0, 0]
+    return bool((h.diff() >= 0).all() and h[-1] > h[0])
+
+
+def told(rule: Any, seen: dict[str, Tensor]) -> dict[str, float | dict[str, float]]:
+    """``Rule.watch`` of what the last ``credit`` has seen; warns, once, of the layer that moved most, if it did."""
+    if not seen:
+        return {}
+    names = [layer.name for layer in rule.layers]
+    moved = dict(zip(names, seen["moved"].tolist(), strict=False))
+    worst = max(moved, key=lambda name: moved[name])
+    if moved[worst] > UNSETTLED and not rule.warned:
+        rule.warned = True
+        what = f"the state of layer '{worst}' still moved by {moved[worst]:.2g} of its size in the free phase's last step"
+        warnings.warn(f"{what}: take more 'free' steps, order='in_turn', or smaller weights", RuleWarning, stacklevel=3)
+    return {f"energy_{phase}": float(seen[phase].sum()) for phase in ("free", "nudged")} | {"moved": moved}
