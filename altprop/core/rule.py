@@ -107,6 +107,10 @@ class Rule(nn.Module, ABC):
         None where the rule's inference is its own, unless it says that autograd can follow it."""
         return self if self.claims.inference == "net" else None
 
+    def watch(self) -> dict[str, float | dict[str, float]]:
+        """Numbers of its own for metrics and report, of the last ``credit``; by a layer's name where each has one."""
+        return {}
+
     def targets(self, y: Any, samples: int) -> Any:
         """Labels (N,), or targets (N, C) as they are, as the matrix t (N, C); there must be as many as samples.
 
