@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ForwardForward,
         HardWTA,
         Hebb,
+        LocalLoss,
         MonoForward,
         Oja,
         PEPITAHebbian,
@@ -43,9 +44,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
-    "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "MonoForward",
-    "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted",
-    "align", "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
+    "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "LocalLoss",
+    "MonoForward", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb",
+    "Weighted", "align", "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load

@@ -10,7 +10,7 @@ from altprop.rules.forward_forward import ForwardForward
 from altprop.rules.hebbian import GHA, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
 from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP
-from altprop.rules.local import MonoForward
+from altprop.rules.local import LocalLoss, MonoForward
 from altprop.rules.pepita import PEPITA, PEPITAHebbian, PEPITALocal
 from altprop.rules.references import REFERENCES
 from altprop.rules.shallow import Shallow
@@ -38,6 +38,7 @@ RULES: dict[str, type[Rule]] = {
     "pepita_local": PEPITALocal,
     "ff": ForwardForward,
     "mono": MonoForward,
+    "local": LocalLoss,
     "hebb": Hebb,
     "oja": Oja,
     "gha": GHA,
@@ -56,6 +57,6 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA",
-    "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "MonoForward", "Oja",
-    "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
+    "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "LocalLoss", "MonoForward",
+    "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip
