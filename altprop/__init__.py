@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ForwardGradientLocal,
         HardWTA,
         Hebb,
+        LocalLoss,
         MonoForward,
         Oja,
         PEPITAHebbian,
@@ -49,9 +50,9 @@ __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "EP", "EPC", "FA", "FRSF", "GHA", "IFA", "KP", "PC", "PEPITA", "RULES", "SDFA", "SOM",
     "SSDFA", "STDP", "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient",
-    "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal",
-    "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers",
-    "load", "register", "report", "restore",
+    "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "LocalLoss", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian",
+    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback",
+    "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load

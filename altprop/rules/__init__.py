@@ -12,7 +12,7 @@ from altprop.rules.forward_gradient import ForwardGradient, ForwardGradientLocal
 from altprop.rules.hebbian import GHA, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
 from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP
-from altprop.rules.local import MonoForward
+from altprop.rules.local import LocalLoss, MonoForward
 from altprop.rules.pepita import PEPITA, PEPITAHebbian, PEPITALocal
 from altprop.rules.predictive import EPC, PC
 from altprop.rules.references import REFERENCES
@@ -46,6 +46,7 @@ RULES: dict[str, type[Rule]] = {
     "forward_gradient": ForwardGradient,
     "forward_gradient_local": ForwardGradientLocal,
     "ep": EP,
+    "local": LocalLoss,
     "hebb": Hebb,
     "oja": Oja,
     "gha": GHA,
@@ -65,6 +66,6 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "EP", "EPC", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PC", "PEPITA", "REFERENCES",
     "RULES", "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "ForwardGradient",
-    "ForwardGradientLocal", "HardWTA", "Hebb", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow",
-    "SoftHebb",
+    "ForwardGradientLocal", "HardWTA", "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal",
+    "Shallow", "SoftHebb",
 ]  # fmt: skip
