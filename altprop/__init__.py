@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         USF,
         WM,
         Backprop,
+        BurstCCN,
+        Burstprop,
         ForwardForward,
         ForwardGradient,
         ForwardGradientLocal,
@@ -44,7 +46,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
-    "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient", "ForwardGradientLocal",
+    "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient",
+    "ForwardGradientLocal",
     "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule",
     "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers", "load", "register", "report",
     "restore",

@@ -3,6 +3,7 @@
 from altprop.core import Rule
 from altprop.rules.adaptive import AFA
 from altprop.rules.backprop import Backprop
+from altprop.rules.bursts import BurstCCN, Burstprop
 from altprop.rules.direct import DFA, SDFA
 from altprop.rules.drtp import DRTP
 from altprop.rules.feedback_alignment import FA
@@ -27,6 +28,8 @@ RULES: dict[str, type[Rule]] = {
     "brsf": BRSF,
     "kp": KP,
     "wm": WM,
+    "burstprop": Burstprop,
+    "burstccn": BurstCCN,
     "dfa": DFA,
     "ifa": IFA,
     "sdfa": SDFA,
@@ -57,6 +60,7 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA",
-    "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "ForwardGradient", "ForwardGradientLocal",
-    "HardWTA", "Hebb", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
+    "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward",
+    "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb", "Oja", "PEPITAHebbian", "PEPITALocal",
+    "Shallow", "SoftHebb",
 ]  # fmt: skip
