@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         USF,
         WM,
         Backprop,
+        BurstCCN,
+        Burstprop,
         ForwardForward,
         ForwardGradient,
         ForwardGradientLocal,
@@ -49,10 +51,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "EP", "EPC", "FA", "FRSF", "GHA", "IFA", "KP", "PC", "PEPITA", "RULES", "SDFA", "SOM",
-    "SSDFA", "STDP", "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient",
-    "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "LocalLoss", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback",
-    "fit", "layers", "load", "register", "report", "restore",
+    "SSDFA", "STDP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison", "ForwardForward",
+    "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "LocalLoss", "MonoForward", "NormSGD", "Oja",
+    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare",
+    "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load

@@ -22,7 +22,7 @@ BATCH, TRANSPOSED, GRAPHS = "test_batch_check.py", "test_transposed.py", "test_g
 BATCH, TRANSPOSED = "test_batch_check.py", "test_transposed.py"
 COMPARED, OPERATIONS = "test_compare_table.py", "test_measure_operations.py"
 START, REGISTRY, THREADS, TERMINAL = "test_start.py", "test_registry.py", "test_threads.py", "test_terminal.py"
-TANGENTS = "test_forward_gradient.py"
+TANGENTS, BURSTS = "test_forward_gradient.py", "test_bursts.py"
 PANEL, PAGE = "test_probes.py", "test_report.py"
 PREDICTIVE = "test_predictive.py"
 LOCAL_LOSS = "test_local.py"
@@ -856,4 +856,29 @@ TABLE = [
     Mutant("rules/local/nokland.py", "sub_(rows(self._label(index, t)).S)", "sub_(rows(bare(t)).S)",
            f"{LOCAL_LOSS} backpropagation"),
     Mutant("rules/local/nokland.py", "averages=not self.matches", "averages=True", f"{CLAIMS} averages"),
+    # bursts
+    Mutant("rules/bursts/family.py", "slope(traces[-1], e), rate, self.p0 * rate", "slope(traces[-1], e), rate, rate",
+           BURSTS),
+    Mutant("rules/bursts/family.py", "self.loss.error(output, bare(t))[1] + bare(t)", "e + bare(t)", BURSTS),
+    Mutant("rules/bursts/family.py", "increment.clone() if Y.grad", "increment if Y.grad", BURSTS),
+    Mutant("rules/bursts/family.py", 'and increment is not None:', 'and True:', BURSTS),
+    Mutant("rules/bursts/family.py", "torch.where(trace.h == 0, 0.0, driven)", "driven", BURSTS),
+    Mutant("rules/bursts/family.py", "own = [] if layer.beside is None else layer.beside.parameters()", "own = []",
+           f"{CONTRACT} burst"),
+    Mutant("rules/bursts/family.py", 'replace(self.claims, weight_transport="full")', "self.claims", BURSTS),
+    Mutant("rules/bursts/family.py", "learn(trace, delta / len(x))", "learn(trace, delta)", BURSTS),
+    Mutant("rules/bursts/burstccn.py", "m = m - self._cancel", "m = m + self._cancel", BURSTS),
+    Mutant("rules/bursts/burstccn.py", "e * torch.tanh(gain(trace, m))", "e * gain(trace, m)", BURSTS),
+    Mutant("rules/bursts/burstccn.py", "e / -scale", "e / scale", BURSTS),
+    Mutant("rules/bursts/burstccn.py", "above._replace(inlet=[])", "above", BURSTS),
+    Mutant("rules/bursts/burstccn.py", "        if Q.requires_grad:\n", "        if True:\n", BURSTS),
+    Mutant("rules/bursts/burstccn.py", '"lr": self.cancel_lr', '"lr": lr', BURSTS),
+    Mutant("rules/bursts/burstccn.py", "nn.ParameterList(self.p0 * Y", "nn.ParameterList(Y", BURSTS),
+    Mutant("rules/bursts/burstprop.py", "- linear(bursts, self.R[index])", "+ linear(bursts, self.R[index])", BURSTS),
+    Mutant("rules/bursts/burstprop.py", "(c.sigmoid() * e)", "(gain(trace, c).sigmoid() * e)", BURSTS),
+    Mutant("rules/bursts/burstprop.py", "e, u.sigmoid() * e)", "e, e / 2)", BURSTS),
+    Mutant("rules/bursts/burstprop.py", "rows / -len(rows)", "rows / len(rows)", BURSTS),
+    Mutant("rules/bursts/burstprop.py", "torch.cosh((u + change) / 2)", "torch.cosh(u / 2)", BURSTS),
+    Mutant("rules/bursts/burstprop.py", "        if self.R[index].requires_grad:\n", "        if True:\n", BURSTS),
+    Mutant("rules/bursts/burstprop.py", '"lr": self.recurrent_lr', '"lr": lr', BURSTS),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from altprop.core import Rule
 from altprop.rules.adaptive import AFA
 from altprop.rules.backprop import Backprop
+from altprop.rules.bursts import BurstCCN, Burstprop
 from altprop.rules.direct import DFA, SDFA
 from altprop.rules.drtp import DRTP
 from altprop.rules.equilibrium import EP
@@ -30,6 +31,8 @@ RULES: dict[str, type[Rule]] = {
     "brsf": BRSF,
     "kp": KP,
     "wm": WM,
+    "burstprop": Burstprop,
+    "burstccn": BurstCCN,
     "dfa": DFA,
     "ifa": IFA,
     "sdfa": SDFA,
@@ -65,7 +68,7 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 
 __all__ = [
     "AFA", "BRSF", "DFA", "DRTP", "EP", "EPC", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PC", "PEPITA", "REFERENCES",
-    "RULES", "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "ForwardGradient",
-    "ForwardGradientLocal", "HardWTA", "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal",
-    "Shallow", "SoftHebb",
+    "RULES", "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward",
+    "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian",
+    "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip
