@@ -10,20 +10,26 @@ if TYPE_CHECKING:
     from altprop.registry import register
     from altprop.rules import (
         AFA,
+        AOSDTP,
         BRSF,
         DFA,
         DRTP,
+        DTP,
         FA,
         FRSF,
+        FWDTP,
         GHA,
         IFA,
         KP,
+        LDRL,
         PEPITA,
         RULES,
         SDFA,
+        SDTP,
         SOM,
         SSDFA,
         STDP,
+        TP,
         USF,
         WM,
         Backprop,
@@ -41,10 +47,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
-    "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja",
-    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align",
-    "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
+    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "FA", "FRSF", "FWDTP", "GHA", "IFA", "KP", "LDRL", "PEPITA", "RULES",
+    "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward",
+    "HardWTA", "Hebb", "Layer", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule",
+    "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers", "load", "register", "report",
+    "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load

@@ -15,6 +15,7 @@ from altprop.rules.references import REFERENCES
 from altprop.rules.shallow import Shallow
 from altprop.rules.sign_symmetry import BRSF, FRSF, USF
 from altprop.rules.sparse_direct import SSDFA
+from altprop.rules.targets import AOSDTP, DTP, FWDTP, LDRL, SDTP, TP
 from altprop.rules.weight_mirror import WM
 
 RULES: dict[str, type[Rule]] = {
@@ -36,6 +37,12 @@ RULES: dict[str, type[Rule]] = {
     "pepita_hebbian": PEPITAHebbian,
     "pepita_local": PEPITALocal,
     "ff": ForwardForward,
+    "tp": TP,
+    "dtp": DTP,
+    "sdtp": SDTP,
+    "ao_sdtp": AOSDTP,
+    "ldrl": LDRL,
+    "fwdtp": FWDTP,
     "hebb": Hebb,
     "oja": Oja,
     "gha": GHA,
@@ -53,7 +60,7 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 }
 
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA",
-    "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Shallow", "SoftHebb",
+    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "FA", "FRSF", "FWDTP", "GHA", "HEADS", "IFA", "KP", "LDRL", "PEPITA",
+    "REFERENCES", "RULES", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "ForwardForward",
+    "HardWTA", "Hebb", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip
