@@ -10,23 +10,29 @@ if TYPE_CHECKING:
     from altprop.registry import register
     from altprop.rules import (
         AFA,
+        AOSDTP,
         BRSF,
         DFA,
         DRTP,
         EPC,
         EP,
+        DTP,
         FA,
         FRSF,
+        FWDTP,
         GHA,
         IFA,
         KP,
         PC,
+        LDRL,
         PEPITA,
         RULES,
         SDFA,
+        SDTP,
         SOM,
         SSDFA,
         STDP,
+        TP,
         USF,
         WM,
         Backprop,
@@ -50,11 +56,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "EP", "EPC", "FA", "FRSF", "GHA", "IFA", "KP", "PC", "PEPITA", "RULES", "SDFA", "SOM",
-    "SSDFA", "STDP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison", "ForwardForward",
-    "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "LocalLoss", "MonoForward", "NormSGD", "Oja",
-    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare",
-    "feedback", "fit", "layers", "load", "register", "report", "restore",
+    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "FA", "FRSF", "FWDTP", "GHA", "IFA", "KP", "LDRL", "PC",
+    "PEPITA", "RULES", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop",
+    "Claims", "Comparison", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb", "Layer",
+    "LocalLoss", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule",
+    "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers", "load", "register", "report",
+    "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load

@@ -20,6 +20,7 @@ from altprop.rules.references import REFERENCES
 from altprop.rules.shallow import Shallow
 from altprop.rules.sign_symmetry import BRSF, FRSF, USF
 from altprop.rules.sparse_direct import SSDFA
+from altprop.rules.targets import AOSDTP, DTP, FWDTP, LDRL, SDTP, TP
 from altprop.rules.weight_mirror import WM
 
 RULES: dict[str, type[Rule]] = {
@@ -50,6 +51,12 @@ RULES: dict[str, type[Rule]] = {
     "forward_gradient_local": ForwardGradientLocal,
     "ep": EP,
     "local": LocalLoss,
+    "tp": TP,
+    "dtp": DTP,
+    "sdtp": SDTP,
+    "ao_sdtp": AOSDTP,
+    "ldrl": LDRL,
+    "fwdtp": FWDTP,
     "hebb": Hebb,
     "oja": Oja,
     "gha": GHA,
@@ -67,8 +74,8 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 }
 
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "EP", "EPC", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PC", "PEPITA", "REFERENCES",
-    "RULES", "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward",
-    "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Shallow", "SoftHebb",
+    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "FA", "FRSF", "FWDTP", "GHA", "HEADS", "IFA", "KP",
+    "LDRL", "PC", "PEPITA", "REFERENCES", "RULES", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM",
+    "Backprop", "BurstCCN", "Burstprop", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb",
+    "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

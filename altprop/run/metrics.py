@@ -136,6 +136,10 @@ def _wanted(learner: Learner) -> list[str]:
     own = [] if learner.rule.claims.labels else ["unit_norm"]
     told = ["watch"] if type(learner.rule).watch is not Rule.watch else []
     return [*own, *(["angle_to_bp", "feedback_angle"] if learner.reads else []), "weight_norm", *told]
+    angles = learner.reads and learner.turn.moved & set(
+        learner.net.parameters()
+    )  # of a net that stands still there are none
+    return [*own, *(["angle_to_bp", "feedback_angle"] if angles else []), "weight_norm"]
 
 
 def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, Any] | None:

@@ -25,6 +25,9 @@ W = torch.tensor([0.25, 2.0, 0.0, 1.5, 0.75, 1.5], dtype=torch.float64)  # of me
 HEARD = [name for name, rule in RULES.items() if rule.weighs]
 TWICE = [name for name in HEARD if RULES[name].claims.passes > 1 and name not in UNTAUGHT]  # in their second input
 LINEAR = [name for name in HEARD if name not in TWICE and (RULES[name].claims.averages or name in UNTAUGHT)]
+ONCE = [name for name in HEARD if RULES[name].claims.passes == 1 or RULES[name].family == "target"]  # in eval mode
+LINEAR = [name for name in HEARD if name in ONCE or name in UNTAUGHT]  # in the error
+TWICE = [name for name in HEARD if name not in LINEAR]  # the error is part of their second input
 
 
 def torch_losses(z, y, loss):
