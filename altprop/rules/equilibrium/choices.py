@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import pooling
 
-from altprop.core import Refused, Rule, RuleWarning
+from altprop.core import Layer, Refused, Rule, RuleWarning
 from altprop.core.layer import is_dense, parts
+from altprop.core.steps import DROPOUTS, POINTWISE, kind_of
 from altprop.rules.equilibrium.states import split
 
 CHOICES = {
@@ -30,7 +32,8 @@ def check(free: int, nudged: int, beta: float, **choices: str) -> None:
         if value not in CHOICES[name]:
             raise Refused(f"{name}={value!r} came; EP takes {' or '.join(map(repr, CHOICES[name]))}")
     if min(free, nudged) < 1 or not beta > 0:
-        raise Refused(f"free={free}, nudged={nudged}, beta={beta} came; EP takes steps of at least 1 and a beta above 0")
+        what = f"free={free}, nudged={nudged}, beta={beta} came"
+        raise Refused(f"{what}; EP takes steps of at least 1 and a beta above 0")
 
 
 def place_pools(rule: Rule, depth: int) -> None:
@@ -38,23 +41,30 @@ def place_pools(rule: Rule, depth: int) -> None:
 
     Raises ``Refused`` for one of these layers that has no Phi: its synapse is neither Linear nor a convolution, or its
     activation changes the shape of what it gets."""
-    for l, (layer, shapes) in enumerate(zip(rule.layers[:depth], rule.shapes, strict=False)):
+    for n in range(depth):
+        layer, shapes = rule.layers[n], rule.shapes[n]
         if not is_dense(layer.synapse):
             what = f"EP has no primitive function for {layer}"
             raise Refused(f"{what}: use Linear and convolutions below the readout, or a rule such as 'dfa'")
-        inlet = parts(rule.layers[l + 1].inlet) if l + 1 < len(rule.layers) else []
+        inlet = parts(rule.layers[n + 1].inlet) if n + 1 < len(rule.layers) else []
         count = next((n for n, module in enumerate(inlet) if not isinstance(module, pooling._MaxPoolNd)), len(inlet))
         if count and rises(layer.activation, rule.like):
-            rule.layers[l] = layer = replace(layer, activation=nn.Sequential(*inlet[:count], *parts(layer.activation)))
-            rule.layers[l + 1] = replace(rule.layers[l + 1], inlet=nn.Sequential(*inlet[count:]))
+            rule.layers[n] = layer = replace(layer, activation=nn.Sequential(*inlet[:count], *parts(layer.activation)))
+            rule.layers[n + 1] = replace(rule.layers[n + 1], inlet=nn.Sequential(*inlet[count:]))
         pools, sigma = split(layer)
         pooled = nn.Sequential(*pools)(rule.like.new_zeros(1, *shapes.a))
         if sigma(pooled.clone()).shape != pooled.shape:
             what = f"the activation of {layer} changes the shape {tuple(pooled.shape[1:])}, but EP nudges it back"
             raise Refused(f"{what}: move what changes it into the next layer's inlet")
-        rule.shapes[l] = shapes._replace(h=pooled.shape[1:])
-        if l + 1 < len(rule.shapes):
-            rule.shapes[l + 1] = rule.shapes[l + 1]._replace(x=pooled.shape[1:])
+        rule.shapes[n] = shapes._replace(h=pooled.shape[1:])
+        if n + 1 < len(rule.shapes):
+            rule.shapes[n + 1] = rule.shapes[n + 1]._replace(x=pooled.shape[1:])
+
+
+def followed(layers: Sequence[Layer]) -> bool:
+    """Whether autograd can follow signals on their way down: closed forms alone stand in the inlets."""
+    known = {*POINTWISE, *DROPOUTS, nn.Flatten}
+    return all(kind_of(module) in known for layer in layers for module in parts(layer.inlet))
 
 
 @torch.no_grad()
@@ -76,6 +86,6 @@ def told(rule: Any, seen: dict[str, Tensor]) -> dict[str, float | dict[str, floa
     worst = max(moved, key=lambda name: moved[name])
     if moved[worst] > UNSETTLED and not rule.warned:
         rule.warned = True
-        what = f"the state of layer '{worst}' still moved by {moved[worst]:.2g} of its size in the free phase's last step"
+        what = f"the state of layer '{worst}' still moved by {moved[worst]:.2g} of its size when the free phase ended"
         warnings.warn(f"{what}: take more 'free' steps, order='in_turn', or smaller weights", RuleWarning, stacklevel=3)
     return {f"energy_{phase}": float(seen[phase].sum()) for phase in ("free", "nudged")} | {"moved": moved}

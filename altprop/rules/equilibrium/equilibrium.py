@@ -15,8 +15,8 @@ nudged towards the target; the contrast of what is correlated in both is the gra
                      B_l.grad += -(s*_l)^T (s_{l-1}^beta - s_{l-1}') / (gamma N)
         "same"       both as with symmetric weights above, so that W - B only decays
 
-References: Scellier and Bengio, Frontiers in Computational Neuroscience 11, 2017; Laborieux, Ernoult, Scellier, Bengio,
-    Grollier and Querlioz, Frontiers in Neuroscience 15, 2021, whose form in discrete time this is.
+References: Laborieux et al., Frontiers in Neuroscience 15, 2021, whose form in discrete time this is; Scellier and
+    Bengio, Frontiers in Computational Neuroscience 11, 2017.
 Deviations from the papers:
     1. The readout of a vector field also has a B, which gets the increments of W_L; the paper sends its error back by
        W_L itself, which is weight transport.
@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import LOSSES, Claims, Ready, Rule, Suits, draw_feedback
-from altprop.rules.equilibrium.choices import check, place_pools, told
+from altprop.rules.equilibrium.choices import check, followed, place_pools, told
 from altprop.rules.equilibrium.contrast import End, contrast, energies, one_sided, share
 from altprop.rules.equilibrium.readout import READOUTS
 from altprop.rules.equilibrium.states import Circuit
@@ -52,7 +52,7 @@ class EP(Rule):
     family = "energy"
     claims = Claims("full", "backward", "layerwise", passes=40, trains=("synapse",), inference="own")
     reference = "laborieux2021"
-    suits = Suits(activation="hard_sigmoid")
+    suits = Suits(lr=0.1, activation="tanh", init="torch")
     refuses = (nn.modules.batchnorm._NormBase,)  # whose statistics would move at every step
 
     def __init__(
@@ -66,8 +66,9 @@ class EP(Rule):
         place = readout if readout != "auto" else "inside" if self.loss is LOSSES["mse"] else "apart"
         self.readout, self.depth = READOUTS[place], len(self.layers) - (place == "apart")  # depth: layers of Phi
         place_pools(self, self.depth)
-        self.free, self.nudged, self.beta, self.estimate, self.in_turn = free, nudged, beta, estimate, order == "in_turn"
-        self.rule = one_sided if (weights, update) == ("vector_field", "different") else contrast
+        self.free, self.nudged, self.beta, self.estimate = free, nudged, beta, estimate
+        self.in_turn = order == "in_turn"
+        self.grow = one_sided if (weights, update) == ("vector_field", "different") else contrast
         passes, drawn = free + nudged * (1 + (estimate == "three_phase")), estimate == "random_sign"
         self.claims = replace(self.claims, passes=passes, draws=drawn, averages=not drawn)
         if weights == "vector_field":
@@ -77,14 +78,15 @@ class EP(Rule):
         self.seen, self.warned = dict[str, Tensor](), False
 
     def forward(self, x: Tensor) -> Any:
-        circuit = self._circuit(x)
-        return self.readout(self, circuit.settle(self._rest(x), self.free), x).output
+        circuit, zeros = self.at_rest(x)
+        return self.readout(self, circuit.settle(zeros, self.free), x).output
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        t, beta = self.targets(y, len(x)), self.beta * self._sign(x)
-        circuit = self._circuit(x)
-        star = circuit.settle(self._rest(x), self.free)
+        t = self.targets(y, len(x))
+        beta: Any = self.beta * (2 * x.new_empty(()).bernoulli_(0.5) - 1 if self.claims.draws else 1)
+        circuit, zeros = self.at_rest(x)
+        star = circuit.settle(zeros, self.free)
         moved, read = circuit.moved, self.readout(self, star, x)
         loss, _ = self.output_error(read.output, t)
         ends = [circuit.settle(star, self.nudged, read.nudge(t, beta))]
@@ -94,13 +96,16 @@ class EP(Rule):
         read.learn(ends, t, ready)
         states = (ends[0], [*ends, star][1], star)
         plus, minus, rest = ([*map(End, s, circuit.bonds_at(s))] for s in states)
-        for l in reversed(range(self.depth)):
-            B = self.feedback[l - 1] if l and len(self.feedback) else None
-            self.rule(plus[l], minus[l], rest[l], gamma, B)
+        for n in reversed(range(self.depth)):
+            B = self.feedback[n - 1] if n and len(self.feedback) else None
+            self.grow(plus[n], minus[n], rest[n], gamma, B)
             if ready is not None:
-                ready(self.layers[l])
+                ready(self.layers[n])
         self.seen = {"moved": torch.stack(moved), "free": energies(rest), "nudged": energies(plus)} if moved else {}
         return loss
+
+    def differentiable(self) -> nn.Module | None:
+        return self if followed(self.layers[1:]) else None
 
     def watch(self) -> Any:
         return told(self, self.seen)
@@ -109,11 +114,7 @@ class EP(Rule):
         own = [{"params": list(self.feedback), "lr": lr}] if "feedback" in self.claims.learns else []
         return [*super().param_groups(lr), *own]
 
-    def _sign(self, x: Tensor) -> Any:
-        return 2 * x.new_empty(()).bernoulli_(0.5) - 1 if self.claims.draws else 1.0
-
-    def _circuit(self, x: Tensor) -> Circuit:
-        return Circuit(self.layers[: self.depth], x, self.feedback, self.in_turn)
-
-    def _rest(self, x: Tensor) -> list[Tensor]:
-        return [x.new_zeros(len(x), *shapes.h) for shapes in self.shapes[: self.depth]]
+    def at_rest(self, x: Tensor) -> tuple[Circuit, list[Tensor]]:
+        """The layers of Phi driven by x (N, *in), and their states of zeros."""
+        zeros = [x.new_zeros(len(x), *shapes.h) for shapes in self.shapes[: self.depth]]
+        return Circuit(self.layers[: self.depth], x, self.feedback, self.in_turn), zeros

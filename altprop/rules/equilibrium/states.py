@@ -1,9 +1,9 @@
 """States that settle: what drives them, and the bond of each with the one below.
 
-    u_l = P_l(W_l s_{l-1}) + b_l + W_{l+1}^T P_{l+1}^T s_{l+1},   s_l <- sigma_l(u_l)             (N, *out_l)
+    u_l = P_l(W_l s_{n-1}) + b_l + W_{n+1}^T P_{n+1}^T s_{n+1},   s_l <- sigma_l(u_l)             (N, *out_l)
 
 A layer's activation is split into the pools P that it begins with and sigma, all the rest.  P^T leads back to where
-the largest were, at W_l s_{l-1} of the same moment.  What x drives in the first layer is computed once.
+the largest were, at W_l s_{n-1} of the same moment.  What x drives in the first layer is computed once.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Wire(NamedTuple):
 class Circuit:
     """The layers whose states settle, for one batch x (N, *in); dropout's masks stay what they first are.
 
-    feedback[l - 1] stands for W_l on the way down, where there is one.  in_turn: each layer moves after the one below
+    feedback[n - 1] stands for W_l on the way down, where there is one.  in_turn: each layer moves after the one below
     has; else all move at once.  moved: by how much of its largest entry each state has changed in the last step."""
 
     def __init__(self, layers: Sequence[Layer], x: Tensor, feedback: Any = (), in_turn: bool = False) -> None:
@@ -87,59 +87,59 @@ class Circuit:
         self.driven = [self.bond(0, x)] if layers else []
         self.moved: list[Tensor] = []
 
-    def bond(self, l: int, below: Tensor) -> Bond:
-        """The bond of layer l with the state below it."""
-        trace = forward(self.bare[l], below, self.inlets[l], reach=l > 0)
-        self.inlets[l] = self.inlets[l] or trace
+    def bond(self, n: int, below: Tensor) -> Bond:
+        """The bond of layer n with the state below it."""
+        trace = forward(self.bare[n], below, self.inlets[n], reach=n > 0)
+        self.inlets[n] = self.inlets[n] or trace
         up, pools = trace.h, []
-        for module in self.splits[l][0]:
+        for module in self.splits[n][0]:
             up, step = _pool(module, up)
             pools.append(step)
         return Bond(trace, pools, up)
 
     def bonds_at(self, s: list[Tensor]) -> list[Bond]:
         """Those of all layers, where the states are s."""
-        return [*self.driven, *(self.bond(l, s[l - 1]) for l in range(1, len(s)))]
+        return [*self.driven, *(self.bond(n, s[n - 1]) for n in range(1, len(s)))]
 
     def settle(self, s: list[Tensor], steps: int, nudge: Nudge | None = None) -> list[Tensor]:
         """The states after so many steps from s, which is left as it is."""
         before, s, levels = s, list(s), range(len(s))
-        self.sigmas = self.sigmas or [_bends(self.splits[l][1], s[l]) for l in levels]
-        wires = [self._wire(l, s) for l in levels]
-        bonds: list[Any] = [self.driven[0] if l == 0 else wires[l] or self.bond(l, s[l - 1]) for l in levels]
-        curved = [l for l in levels if l and not wires[l]]
+        self.sigmas = self.sigmas or [_bends(self.splits[n][1], s[n]) for n in levels]
+        wires = [self._wire(n, s) for n in levels]
+        bonds: list[Any] = [self.driven[0] if n == 0 else wires[n] or self.bond(n, s[n - 1]) for n in levels]
+        curved = [n for n in levels if n and not wires[n]]
         for step in range(steps):
             before = list(s)
             seen = s if self.in_turn else before
-            for l in curved if step and not self.in_turn else ():
-                bonds[l] = self.bond(l, s[l - 1])
-            for l in levels:
-                if self.in_turn and l in curved:
-                    bonds[l] = self.bond(l, s[l - 1])
-                u = self._current(l, seen, bonds, nudge)
-                for bend in self.sigmas[l]:
+            for n in curved if step and not self.in_turn else ():
+                bonds[n] = self.bond(n, s[n - 1])
+            for n in levels:
+                if self.in_turn and n in curved:
+                    bonds[n] = self.bond(n, s[n - 1])
+                u = self._current(n, seen, bonds, nudge)
+                for bend in self.sigmas[n]:
                     u = bend(u)
-                s[l] = u
+                s[n] = u
         self.moved = [(new - old).abs().amax() / new.abs().amax() for new, old in zip(s, before, strict=True)]
         return s
 
-    def _current(self, l: int, s: list[Tensor], bonds: list[Any], nudge: Nudge | None) -> Tensor:
+    def _current(self, n: int, s: list[Tensor], bonds: list[Any], nudge: Nudge | None) -> Tensor:
         """u_l (N, *out_l), where nobody else needs it."""
-        bond = bonds[l]
-        u = bond.up if type(bond) is Bond else bond.drive(s[l - 1])
-        if l + 1 == len(s):
-            return nudge(s[l]).add_(u) if nudge else u if l else u.clone()
-        above = bonds[l + 1]
+        bond = bonds[n]
+        u = bond.up if type(bond) is Bond else bond.drive(s[n - 1])
+        if n + 1 == len(s):
+            return nudge(s[n]).add_(u) if nudge else u if n else u.clone()
+        above = bonds[n + 1]
         if type(above) is Bond:
-            return above.down(s[l + 1], self.B[l + 1]).add_(u)
-        return above.send(s[l + 1], u, spare=l > 0)
+            return above.down(s[n + 1], self.B[n + 1]).add_(u)
+        return above.send(s[n + 1], u, spare=n > 0)
 
-    def _wire(self, l: int, s: list[Tensor]) -> Wire | None:
-        """That of layer l, where its bond is a matrix alone."""
-        module: Any = self.bare[l].synapse
-        if l == 0 or self.splits[l][0] or s[l - 1].dim() > 2 or not is_flat_linear(self.bare[l], s[l].shape[1:]):
+    def _wire(self, n: int, s: list[Tensor]) -> Wire | None:
+        """That of layer n, where its bond is a matrix alone."""
+        module: Any = self.bare[n].synapse
+        if n == 0 or self.splits[n][0] or s[n - 1].dim() > 2 or not is_flat_linear(self.bare[n], s[n].shape[1:]):
             return None
-        B = self.B[l]
+        B = self.B[n]
         return Wire(module.bias, module.weight, module.weight if B is None else B)
 
 
