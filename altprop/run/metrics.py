@@ -135,11 +135,9 @@ def _wanted(learner: Learner) -> list[str]:
         return []
     own = [] if learner.rule.claims.labels else ["unit_norm"]
     told = ["watch"] if type(learner.rule).watch is not Rule.watch else []
-    return [*own, *(["angle_to_bp", "feedback_angle"] if learner.reads else []), "weight_norm", *told]
-    angles = learner.reads and learner.turn.moved & set(
-        learner.net.parameters()
-    )  # of a net that stands still there are none
-    return [*own, *(["angle_to_bp", "feedback_angle"] if angles else []), "weight_norm"]
+    moves = learner.turn.moved & set(learner.net.parameters())  # of a net that stands still there are no angles
+    angles = ["angle_to_bp", "feedback_angle"] if learner.reads and moves else []
+    return [*own, *angles, "weight_norm", *told]
 
 
 def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, Any] | None:

@@ -96,8 +96,7 @@ def check(name, net, *, n=4, loss="cross_entropy", atol=1e-10, oracle=None, **op
 
 def test_every_rule_has_an_oracle():
     """A rule without one would be tested by nothing that knows its equation."""
-    elsewhere = {"ff", "ep", *UNTAUGHT}  # below, test_equilibrium.py and test_hebbian_closed_form.py
-    elsewhere = {"ff", "local", *UNTAUGHT}  # test_forward_forward below, test_local.py, test_hebbian_closed_form.py
+    elsewhere = {"ff", "ep", "local", *UNTAUGHT}  # below, and in files of their own
     assert set(ORACLES) | elsewhere == set(RULES)
 
 
