@@ -57,7 +57,6 @@ TABLE = [
     Mutant("core/steps.py", "return mask.div_(keep) if keep else mask", "return mask", FORM),
     Mutant("core/steps.py", "if not module.training or module.p == 0:", "if module.p == 0:",
            f"{LOCAL} eval_mode_drops_nothing"),
-    Mutant("core/steps.py", "        parameter.grad += gradient", "        parameter.grad = gradient", CONTRACT),
     Mutant("core/steps.py", "if not module.training or module.p == 0:", "if module.p == 0:", LOCAL),
     Mutant("core/steps.py", "else parameter.grad.add_(gradient)", "else gradient", CONTRACT),
     Mutant("core/steps.py", "return y.detach(), Step(module, (x, y))", "return y, Step(module, (x, y))", LOCAL),
