@@ -135,7 +135,8 @@ def test_incremental_learning_trains_in_a_run():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(150, 5, generator=generator)
     data = x, x[:, :CLASSES].argmax(1)
-    result = fit("pc", data=data, net="5-16-3", epochs=5, arguments={"incremental": True, "steps": 5}, measure=False)
+    arguments = {"incremental": True, "steps": 5, "eta": 0.1}
+    result = fit("pc", "5-16-3", data, epochs=5, optimizer="sgd", lr=0.03, arguments=arguments, measure=False)
     assert result.test_accuracy > 0.8
 
 
@@ -161,7 +162,7 @@ def test_fixed_predictions_tend_to_backpropagation():
     want = backward(net, x, y)["1.weight"]
     left = []
     for steps in (10, 20, 40, 300):
-        got = credit(make("pc", net, x, steps=steps, inference="fixed"), x, y)["1.weight"]
+        got = credit(make("pc", net, x, steps=steps, eta=0.1, inference="fixed"), x, y)["1.weight"]
         left.append(float((got - want).norm() / want.norm()))
     assert left == sorted(left, reverse=True) and left[0] > 0.1 and left[-1] < 1e-10
 
@@ -177,7 +178,7 @@ def test_strict_predictions_tend_to_backpropagation_as_the_error_vanishes():
         net.zero_grad()
         (F.mse_loss(net(x), t, reduction="sum") / (2 * len(x))).backward()
         want = torch.cat([gradient.flatten() for gradient in gradients(net).values()])
-        got = credit(make("pc", net, x, steps=400, loss="mse"), x, t)
+        got = credit(make("pc", net, x, steps=400, eta=0.1, loss="mse"), x, t)
         got = torch.cat([gradient.flatten() for gradient in got.values()])
         left.append(1 - torch.cosine_similarity(got, want, 0))
     # mse too shrinks at equilibrium, so directions are compared: what differs is of the second order in the error
@@ -234,8 +235,8 @@ def test_a_sweep_brings_errors_down_by_one_layer(steps):
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [
-        ("pc", {"steps": 0}, r"steps=0, eta=0.1 came; PC takes at least one step and an eta above 0 and up to 1"),
-        ("epc", {"eta": 0.0}, r"steps=4, eta=0.0 came; EPC takes at least one step and an eta above 0"),
+        ("pc", {"steps": 0}, r"steps=0, eta=0.01 came; PC takes at least one step and an eta above 0 and up to 1"),
+        ("epc", {"eta": 0.0}, r"steps=5, eta=0.0 came; EPC takes at least one step and an eta above 0"),
         ("epc", {"eta": 1.5}, r"eta=1.5 came"),
         ("pc", {"inference": "loose"}, r"inference='loose', .* came; PC takes strict, fixed, exact"),
         ("pc", {"inference": "fixed", "incremental": True}, r"incremental=True with strict alone"),

@@ -24,8 +24,10 @@ Deviations from the papers:
     2. Weights act before the nonlinearity, h = f(W s), as in Rosenbaum's; in Whittington and Bogacz's W f(s).
     3. Errors are those of each sample, whatever N; in Rosenbaum's code of a mean loss they shrink with N, beside an eta
        that does not.  Millidge's code clamps gradients, and has a factor of 2 in both updates.
-    4. Masks of dropout are drawn once a batch, and the same in every sweep.
-    5. Without ``ready``, incremental learning adds up what its sweeps would have learned one by one.
+    4. ``eta`` is a tenth of that in Rosenbaum's code: the further states move, the less of an error is left for the
+       weights to learn from.  Hidden gradients are then small, which Adam makes up for.
+    5. Masks of dropout are drawn once a batch, and the same in every sweep.
+    6. Without ``ready``, incremental learning adds up what its sweeps would have learned one by one.
 Easily confused with: equilibrium propagation, which settles twice and learns from the difference; ``epc``, which
 settles errors instead of states, to the same end.
 """
@@ -55,10 +57,10 @@ class PC(Predictive):
         is_backprop_when="inference='fixed' with eta=1 and as many steps as layers, or inference='exact'",
     )  # fmt: skip
     reference = "whittington2017"
-    suits = Suits(lr=0.03)
+    suits = Suits(lr=0.001, lr_regression=0.001, optimizer="adam")
 
     def __init__(
-        self, net: Any, *, steps: int = 20, eta: float = 0.1, inference: str = "strict", incremental: bool = False,
+        self, net: Any, *, steps: int = 20, eta: float = 0.01, inference: str = "strict", incremental: bool = False,
         **arguments: Any,
     ) -> None:  # fmt: skip
         if inference not in INFERENCE or (incremental and inference != "strict"):
