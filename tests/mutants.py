@@ -26,6 +26,7 @@ TANGENTS, BURSTS = "test_forward_gradient.py", "test_bursts.py"
 PANEL, PAGE = "test_probes.py", "test_report.py"
 PREDICTIVE = "test_predictive.py"
 LOCAL_LOSS = "test_local.py"
+TARGETS = "test_targets.py"
 
 
 class Mutant(NamedTuple):
@@ -880,4 +881,36 @@ TABLE = [
     Mutant("rules/bursts/burstprop.py", "torch.cosh((u + change) / 2)", "torch.cosh(u / 2)", BURSTS),
     Mutant("rules/bursts/burstprop.py", "        if self.R[index].requires_grad:\n", "        if True:\n", BURSTS),
     Mutant("rules/bursts/burstprop.py", '"lr": self.recurrent_lr', '"lr": lr', BURSTS),
+    # targets, and the decoders that they come down by
+    Mutant("rules/targets/family.py", "(-self.pace / N)", "(self.pace / N)", f"{FORM} dtp"),
+    Mutant("rules/targets/family.py", "pace / N))", "pace))", f"{FORM} dtp"),
+    Mutant("rules/targets/family.py", "slope(trace, together(d, t) *", "(together(d, t) *", f"{FORM} dtp"),
+    Mutant("rules/targets/family.py", "return d * _rows(t.w, d) if", "return d if", f"{WEIGHTS} sdtp"),
+    Mutant("rules/targets/family.py", "return e / _rows(torch.where(t.w == 0, 1, t.w), e) if", "return e if",
+           f"{WEIGHTS} sdtp"),
+    Mutant("rules/targets/inverse.py", "self.f(a + risen) - self.f(a)", "self.f(a + risen)", f"{FORM} sdtp"),
+    Mutant("rules/targets/inverse.py", "for step in reversed(steps):", "for step in ():", f"{TARGETS} decoder"),
+    Mutant("rules/targets/inverse.py", "for step in trace.inlet:", "for step in ():", f"{TARGETS} decoder"),
+    Mutant("rules/targets/inverse.py", "a if self.c is None else a + self.c", "a", f"{TARGETS} decoder"),
+    Mutant("rules/targets/inverse.py", "outer(self.z, signal.flatten(1))", "outer(self.z, -signal.flatten(1))",
+           f"{TARGETS} decoder"),
+    Mutant("rules/targets/inverse.py", "below + noise * torch", "below + torch", f"{TARGETS} decoder"),
+    Mutant("rules/targets/reconstruction.py", "goal, inverse = h if self.preserves else below",
+           "goal, inverse = below if self.preserves else h", f"{TARGETS} decoder"),
+    Mutant("rules/targets/reconstruction.py", "self.loss.error(h, t)[1] + t", "h", f"{FORM} sdtp"),
+    Mutant("rules/targets/reconstruction.py", "missed / len(below))", "missed)", f"{TARGETS} decoder"),
+    Mutant("rules/targets/reconstruction.py", "[self.V, self.offsets]", "[self.V]", f"{CONTRACT} belongs"),
+    Mutant("rules/targets/decoded.py", "if self.training and index", "if index", f"{TARGETS} watch"),
+    Mutant("rules/targets/decoded.py", " and self.V[index - 1].requires_grad", "", f"{TARGETS} frozen"),
+    Mutant("rules/targets/decoded.py", '"lr": self.decoder_rate * lr', '"lr": lr', f"{TARGETS} rate"),
+    Mutant("rules/targets/difference.py", "return -self.step * pull", "return -pull", f"{TARGETS} step"),
+    Mutant("rules/targets/simple.py", "last.h), -e)", "last.h), e)", f"{FORM} sdtp"),
+    Mutant("rules/targets/plain.py", "last.h) - e)[0] - below", "last.h) - e)[0]", f"{FORM} tp"),
+    Mutant("rules/targets/auxiliary.py", "seed=seed + 2, like", "seed=seed + 1, like", f"{TARGETS} features"),
+    Mutant("rules/targets/fixed.py", "self.pace = step, 1 / step", "self.pace = step, 1.0", f"{FORM} fwdtp"),
+    Mutant("rules/targets/jacobian.py", "r / M) - along", "r / M) + along", f"{TARGETS} ldrl"),
+    Mutant("rules/targets/jacobian.py", "(2 * M) - (V", "M - (V", f"{TARGETS} ldrl"),
+    Mutant("rules/targets/jacobian.py", "len(below) * self.noise**2 *", "len(below) * self.noise *", f"{TARGETS} ldrl"),
+    Mutant("run/metrics.py", "learner.reads and learner.turn.moved & set(learner.net.parameters())", "learner.reads",
+           f"{TARGETS} stands_still"),
 ]  # fmt: skip

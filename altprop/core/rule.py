@@ -77,8 +77,8 @@ class Rule(nn.Module, ABC):
         self.shapes = _dry_run(self, x, compare=cuts is not None or not is_sequence(net))
         own, sides = set(net.modules()), [side for layer in self.layers for side in (layer.inlet, layer.activation)]
         loose = (part for side in sides for part in parts(side) if own.isdisjoint(part.modules()))
-        self.beside = nn.ModuleList(dict.fromkeys(loose))  # modules of cuts that are not the net's follow its mode
-        self.feedback = Feedback()
+        # modules of cuts that are not the net's follow its mode
+        self.beside, self.feedback = nn.ModuleList(dict.fromkeys(loose)), Feedback()
         for index, layer in enumerate(self.layers):
             self._check(layer, first=index == 0)
 
@@ -116,14 +116,19 @@ class Rule(nn.Module, ABC):
 
         Of a ``Weighted`` y a ``Weighted`` t: ``output_error`` takes it as it is, ``weighed`` and ``bare`` its parts."""
         if isinstance(y, Weighted) and not self.weighs:
-            what = f"{type(self).__name__} has no error that a weight could multiply"
-            raise Refused(f"{what}: leave weights out, or use 'dfa'")
+            raise Refused(f"{type(self).__name__} has no error that a weight could multiply: use 'dfa', or no weights")
         t = targets(bare(y), samples, self.classes, self.like.dtype)
         return Weighted(t, y.w.to(t)) if isinstance(y, Weighted) else t
 
     def output_error(self, output: Tensor, t: Tensor | Weighted) -> tuple[Tensor, Tensor]:
         """(loss, e = y_hat - t (N, C), times the weight of its sample); e is not divided by N."""
         return self.loss.error(output, bare(t), t.rows if isinstance(t, Weighted) else None)
+
+    def watch(self) -> dict[str, Any]:
+        """Numbers of the rule's own for the metrics of an epoch, by name, some of them by layer: energies, losses.
+
+        They come of what its ``state_dict`` holds, so that a run that is resumed tells the same."""
+        return {}
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """For an optimizer: the net's parameters, and those of the rule that learn at a rate of their own."""

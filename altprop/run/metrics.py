@@ -110,7 +110,7 @@ def standard(accuracy: float | None, y: Tensor) -> Standard:
 def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
     """One row of metrics; the training part is seen as far as the test part is large, to cost as little."""
     row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, **_accuracies(learner, position)}
-    row |= {"seconds": round(position.seconds, 4), "lr": learner.rate}
+    row |= {"seconds": round(position.seconds, 4), "lr": learner.rate} | learner.rule.watch()
     for name in _wanted(learner):
         row[name] = _taken(name, learner, position.refused)
     return row

@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 from helpers import CLASSES, assert_same, backward, credit, gradients, inputs, labels, make, mlp
-from run_helpers import same_bits, toy_recipe, toy_tensors
+from run_helpers import rows, same_bits, toy_recipe, toy_tensors
 from torch import nn
 from torch.nn import functional as F
 
@@ -317,6 +317,8 @@ def test_stopped_in_any_phase_and_resumed_is_the_same(tmp_path, name, schedule):
             run_recipe(run, data(), out=tmp_path / str(place), progress=stop)
         result = resume_run(tmp_path / str(place), data=GIVEN)
         assert same_bits(result.rule.state_dict(), altprop.load(tmp_path / "whole").rule.state_dict())
+        assert rows(tmp_path / str(place)) == rows(tmp_path / "whole")
+        assert all(set(row["reconstruction"]) <= {"2", "4"} for row in result.metrics)
 
 
 def test_in_turns_only_one_side_moves():
@@ -352,8 +354,20 @@ def test_watch_tells_each_decoders_loss(name):
     told = rule.watch()["reconstruction"]
     assert list(told.values()) == [float(loss) for loss in rule.reconstruction] and all(told.values())
     rule.eval()
-    credit(rule, x, labels(3, seed=9))
+    credit(rule, x, y, seed=1)
     assert rule.watch()["reconstruction"] == told
+
+
+def test_a_net_that_stands_still_has_no_angles():
+    """Where decoders learn alone the angle to backpropagation would be one between nothing and nothing."""
+    metrics = run_recipe(recipe("dtp", arguments={"alternate": 2}), data()).metrics
+    assert ["angle_to_bp" in row for row in metrics] == [False, True, False, True]
+
+
+def test_features_and_what_brings_them_back_are_drawn_apart():
+    """Of one draw U would be A's image, and z of no use."""
+    rule, _, _ = case("ao_sdtp", "mlp", outputs=5, init="glorot_uniform")
+    assert not torch.allclose(rule.features[0], rule.auxiliary[0])
 
 
 def test_frozen_decoders_stay_and_draw_nothing():
