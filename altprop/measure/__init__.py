@@ -12,6 +12,7 @@ from altprop.measure.readout import READOUTS, by_depth, nearest, ridge, svc
 from altprop.measure.regression import regression_scores
 from altprop.measure.robustness import ATTACKS, accuracy_under, fgsm, gaussian, pgd, square_attack
 from altprop.measure.units import KINDS, shares, unit_kinds
+from altprop.measure.watch import watched
 from altprop.measure.weights import Distribution, Fit, norms, unit_norms, weight_distribution
 from altprop.measure.whitening import Whitening, fit_whitening
 
@@ -20,5 +21,6 @@ __all__ = [
     "accuracy_under", "activity", "angle", "angles_to_bp", "by_depth", "feedback_angles", "fgsm", "fit_ridge",
     "fit_svc", "fit_whitening", "gaussian", "has_pictures", "held", "multiply_adds", "nearest", "norms",
     "peak_activation_bytes", "pgd", "plateau", "receptive_fields", "regression_scores", "ridge", "shares", "silent",
-    "square_attack", "state_bytes", "svc", "tsne", "unit_kinds", "unit_norms", "weight_distribution", "winners",
+    "square_attack", "state_bytes", "svc", "tsne", "unit_kinds", "unit_norms", "watched", "weight_distribution",
+    "winners",
 ]  # fmt: skip

@@ -60,7 +60,7 @@ def run_context(run: RunRecord) -> dict[str, Any]:
         "curves": _curves(run),
         "then": [shown[name] for name in THEN if name in shown],
         "examples": _in_words(run),
-        "layers": _by_layer(run),
+        "layers": [*_by_layer(run), *_watched(run)],
         "rest": [one for name, one in shown.items() if name not in FIRST + THEN],
         "missing": {
             name.replace("_", " "): measured["refused"]
@@ -146,6 +146,22 @@ def _by_layer(run: RunRecord) -> list[Shown]:
     return shown
 
 
+def _watched(run: RunRecord) -> list[Shown]:
+    """What the rule told of itself after each epoch."""
+    shown: list[Shown] = []
+    for name, layers in run.watched.items():
+        what = name.replace("_", " ")
+        names = {layer: called(layer, run.depths) if layer else what for layer in layers}
+        curves = {names[layer]: [curve] for layer, curve in layers.items() if has_numbers([curve])}
+        if curves:
+            colours = {names[layer]: depth_colour(layer, run.depths) for layer in layers if layer}
+            figure = learning_curves(curves, quantity=what, colours=colours)
+            label = f"Line chart: {what} over epochs"
+            caption = f"What the rule tells of itself after each epoch, on samples of the training part: {text(what)}."
+            shown.append(Shown(name, _inline(figure, f"watch-{len(shown)}", label, curves), caption))
+    return shown
+
+
 def _panel(name: str, run: RunRecord) -> Shown | None:
     """One panel as it was measured; one that cannot be drawn says why, and the page goes on."""
     panel, measured = PANELS[name], run.measures[name]
@@ -176,7 +192,7 @@ def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def _last(run: RunRecord) -> Any:
     """(name, value) of everything in the last row of metrics, accuracies in percent."""
     for key, value in run.last.items():
-        if key in LAYERWISE:
+        if key in LAYERWISE or key == "watch":
             continue
         name = key.replace("_", " ")
         if key.endswith("accuracy"):
@@ -186,6 +202,10 @@ def _last(run: RunRecord) -> Any:
     for key, (name, unit) in LAYERWISE.items():
         for layer, value in (run.last.get(key) or {}).items():
             yield f"{name}, {called(layer, run.depths)}{unit}", fixed(value, 1)
+    for key, layers in run.watched.items():
+        for layer, curve in layers.items():
+            where = f", {called(layer, run.depths)}" if layer else ""
+            yield f"{key.replace('_', ' ')}{where}", significant(curve.get(run.done))
 
 
 def _inline(figure: Figure, name: str, label: str, shown: Any) -> Markup:

@@ -43,6 +43,7 @@ class Row(Loose):
     feedback_angle: dict[str, Number] | None = None
     weight_norm: dict[str, Number] | None = None
     unit_norm: dict[str, Number] | None = None
+    watch: dict[str, Number | dict[str, Number]] | None = None
 
 
 class FullRow(Row):
