@@ -138,6 +138,7 @@ def _wanted(learner: Learner) -> list[str]:
     moves = learner.turn.moved & set(learner.net.parameters())  # of a net that stands still there are no angles
     angles = ["angle_to_bp", "feedback_angle"] if learner.reads and moves else []
     return [*own, *angles, "weight_norm", *told]
+    return [*own, *(["angle_to_bp", "feedback_angle"] if learner.reads else []), "weight_norm", *told]
 
 
 def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, Any] | None:

@@ -50,13 +50,13 @@ class EP(Rule):
     init, scale, seed: how it is drawn.  Raises ``Refused`` for a misfit; ``watch`` warns of what does not settle."""
 
     family = "energy"
-    claims = Claims("full", "backward", "layerwise", passes=40, trains=("synapse",), inference="own")
+    claims = Claims("full", "backward", "layerwise", passes=22, trains=("synapse",), inference="own")
     reference = "laborieux2021"
     suits = Suits(lr=0.1, activation="tanh", init="torch")
     refuses = (nn.modules.batchnorm._NormBase,)  # whose statistics would move at every step
 
     def __init__(
-        self, net: Any, *, free: int = 20, nudged: int = 10, beta: float = 0.5, estimate: str = "three_phase",
+        self, net: Any, *, free: int = 10, nudged: int = 6, beta: float = 0.5, estimate: str = "three_phase",
         weights: str = "symmetric", update: str = "different", order: str = "together", readout: str = "auto",
         init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
