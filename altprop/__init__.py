@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         BRSF,
         DFA,
         DRTP,
+        EPLIF,
         FA,
         FRSF,
         GHA,
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
-    "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD", "Oja",
-    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align",
+    "AFA", "BRSF", "DFA", "DRTP", "EPLIF", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA",
+    "STDP", "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "NormSGD",
+    "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align",
     "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from altprop.rules.references import REFERENCES
 from altprop.rules.shallow import Shallow
 from altprop.rules.sign_symmetry import BRSF, FRSF, USF
 from altprop.rules.sparse_direct import SSDFA
+from altprop.rules.spiking import EPLIF
 from altprop.rules.weight_mirror import WM
 
 RULES: dict[str, type[Rule]] = {
@@ -43,6 +44,7 @@ RULES: dict[str, type[Rule]] = {
     "softhebb": SoftHebb,
     "som": SOM,
     "stdp": STDP,
+    "ep_lif": EPLIF,
 }
 
 HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer alone: the rule, and its arguments
@@ -53,7 +55,7 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 }
 
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SDFA",
-    "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Shallow", "SoftHebb",
+    "AFA", "BRSF", "DFA", "DRTP", "EPLIF", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PEPITA", "REFERENCES", "RULES",
+    "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "Oja",
+    "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

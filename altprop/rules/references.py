@@ -71,4 +71,9 @@ REFERENCES: dict[str, str] = {
   author = {Diehl, Peter U. and Cook, Matthew},
   title = {Unsupervised learning of digit recognition using spike-timing-dependent plasticity},
   journal = {Frontiers in Computational Neuroscience}, volume = {9}, pages = {99}, year = {2015}}""",
+    "martin2021": """@article{martin2021,
+  author = {Martin, Erwann and Ernoult, Maxence and Laydevant, J{\\'e}r{\\'e}mie and Li, Shuai and Querlioz, Damien and
+    Petrisor, Teodora and Grollier, Julie},
+  title = {{EqSpike}: Spike-driven equilibrium propagation for neuromorphic implementations},
+  journal = {iScience}, volume = {24}, number = {3}, pages = {102222}, year = {2021}}""",
 }
