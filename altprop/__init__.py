@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         DTP,
         EP,
         EPC,
+        EPLIF,
         FA,
         FRSF,
         FWDTP,
@@ -56,10 +57,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "FA", "FRSF", "FWDTP", "GHA", "IFA", "KP", "LDRL", "PC",
-    "PEPITA", "RULES", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop",
-    "Claims", "Comparison", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb", "Layer",
-    "LocalLoss", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule",
+    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GHA", "IFA", "KP",
+    "LDRL", "PC", "PEPITA", "RULES", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN",
+    "Burstprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb",
+    "Layer", "LocalLoss", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule",
     "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers", "load", "register", "report",
     "restore",
 ]  # fmt: skip

@@ -27,6 +27,7 @@ PANEL, PAGE = "test_probes.py", "test_report.py"
 PREDICTIVE = "test_predictive.py"
 LOCAL_LOSS = "test_local.py"
 TARGETS = "test_targets.py"
+EP_LIF = "test_spiking.py"
 
 
 class Mutant(NamedTuple):
@@ -339,6 +340,9 @@ TABLE = [
     Mutant("rules/hebbian/hard_wta.py", "rows(trace, trace.a) - self.theta[index]",
            "rows(trace, trace.a) + self.theta[index]", f"{HEBBIAN} thresholds"),
     Mutant("rules/hebbian/hard_wta.py", "share - self.k / len(share)", "share", f"{HEBBIAN} thresholds"),
+    Mutant("rules/hebbian/hard_wta.py", " / length - self.theta[index]", " / length + self.theta[index]", HEBBIAN),
+    Mutant("rules/hebbian/hard_wta.py", "unbiased(trace) / length -", "unbiased(trace) -", HEBBIAN),
+    Mutant("rules/hebbian/hard_wta.py", "share - self.k / len(share)", "share", HEBBIAN),
     Mutant("rules/hebbian/hard_wta.py", "        if self.training:\n            self.theta",
            "        if True:\n            self.theta", f"{HEBBIAN} without_a_readout"),
     Mutant("rules/hebbian/family.py", "return len(self.layers) if reads else",
@@ -375,6 +379,23 @@ TABLE = [
     Mutant("rules/hebbian/stdp.py", "self.a_minus * shrink - self.a_plus * grow",
            "self.a_minus * shrink + self.a_plus * grow", SPIKES),
     Mutant("rules/hebbian/stdp.py", "- (1 - self.trace) * y", "", SPIKES),
+    Mutant("rules/spiking/ep_lif.py", "torch.cat([n, -n])", "torch.cat([-n, n])", EP_LIF),
+    Mutant("rules/spiking/ep_lif.py", "n = self.beta * (delta", "n = (delta", EP_LIF),
+    Mutant("rules/spiking/ep_lif.py", "((-1, (x, *plus)), (1,", "((1, (x, *plus)), (-1,", EP_LIF),
+    Mutant("rules/spiking/ep_lif.py", "sign / (2 * self.beta * len(x))", "sign / (self.beta * len(x))", EP_LIF),
+    Mutant("rules/spiking/ep_lif.py", "learn(reading, delta / len(x), ready)", "learn(reading, delta, ready)", EP_LIF),
+    Mutant("rules/spiking/ep_lif.py", "current(layer, r[index], traces[index])", "current(layer, r[index])", EP_LIF),
+    Mutant("rules/spiking/ep_lif.py", "                ready(layer)\n", "                pass\n", CONTRACT),
+    Mutant("rules/spiking/ep_lif.py", "torch.cat([n, -n]), after=self.free)", "torch.cat([n, -n]))", EP_LIF),
+    Mutant("rules/spiking/neurons.py", "t**-0.5", "t**-1.0", EP_LIF),
+    Mutant("rules/spiking/neurons.py", "torch.full_like(like, 0.5)", "torch.full_like(like, 0.0)", EP_LIF),
+    Mutant("rules/spiking/neurons.py", "like.new_tensor(1 - leak)", "like.new_tensor(1.0)", EP_LIF),
+    Mutant("rules/spiking/neurons.py", "h.clamp(0, 1)", "h.clamp(0)", EP_LIF),
+    Mutant("rules/spiking/neurons.py", "u[index] + pull(trace, each.s)", "u[index]", EP_LIF),
+    Mutant("rules/spiking/neurons.py", "activation=like.activation if like else []", "activation=[]", EP_LIF),
+    Mutant("rules/spiking/neurons.py", "Step(step.module, torch.cat([step.saved, step.saved])) if masks else step",
+           "step", EP_LIF),
+    Mutant("rules/spiking/neurons.py", "        self.leaky.mem = c.new_zeros(0)", "        pass", EP_LIF),
     Mutant("rules/hebbian/spikes.py", "rate.bernoulli() if self.training else rate", "rate", SPIKES),
     Mutant("rules/hebbian/spikes.py", "            if self.inhibition:", "            if False:", SPIKES),
     Mutant("optim.py", "sub_(1).abs_().add_(1e-10)", "sub_(1).add_(1e-10)", f"{HEBBIAN_LIMITS} norm_sgd"),

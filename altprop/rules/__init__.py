@@ -21,6 +21,7 @@ from altprop.rules.shallow import Shallow
 from altprop.rules.sign_symmetry import BRSF, FRSF, USF
 from altprop.rules.sparse_direct import SSDFA
 from altprop.rules.targets import AOSDTP, DTP, FWDTP, LDRL, SDTP, TP
+from altprop.rules.spiking import EPLIF
 from altprop.rules.weight_mirror import WM
 
 RULES: dict[str, type[Rule]] = {
@@ -64,6 +65,7 @@ RULES: dict[str, type[Rule]] = {
     "softhebb": SoftHebb,
     "som": SOM,
     "stdp": STDP,
+    "ep_lif": EPLIF,
 }
 
 HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer alone: the rule, and its arguments
@@ -74,8 +76,8 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 }
 
 __all__ = [
-    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "FA", "FRSF", "FWDTP", "GHA", "HEADS", "IFA", "KP",
-    "LDRL", "PC", "PEPITA", "REFERENCES", "RULES", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM",
+    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GHA", "HEADS", "IFA",
+    "KP", "LDRL", "PC", "PEPITA", "REFERENCES", "RULES", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM",
     "Backprop", "BurstCCN", "Burstprop", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb",
     "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

@@ -138,4 +138,9 @@ REFERENCES: dict[str, str] = {
   title = {Fixed-weight difference target propagation},
   booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence}, volume = {37}, pages = {9811--9819},
   year = {2023}}""",
+    "martin2021": """@article{martin2021,
+  author = {Martin, Erwann and Ernoult, Maxence and Laydevant, J{\\'e}r{\\'e}mie and Li, Shuai and Querlioz, Damien and
+    Petrisor, Teodora and Grollier, Julie},
+  title = {{EqSpike}: Spike-driven equilibrium propagation for neuromorphic implementations},
+  journal = {iScience}, volume = {24}, number = {3}, pages = {102222}, year = {2021}}""",
 }
