@@ -124,12 +124,6 @@ class Rule(nn.Module, ABC):
         """(loss, e = y_hat - t (N, C), times the weight of its sample); e is not divided by N."""
         return self.loss.error(output, bare(t), t.rows if isinstance(t, Weighted) else None)
 
-    def watch(self) -> dict[str, Any]:
-        """Numbers of the rule's own for the metrics of an epoch, by name, some of them by layer: energies, losses.
-
-        They come of what its ``state_dict`` holds, so that a run that is resumed tells the same."""
-        return {}
-
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """For an optimizer: the net's parameters, and those of the rule that learn at a rate of their own."""
         return [{"params": [p for p in self.net.parameters() if p.requires_grad], "lr": lr}]

@@ -20,8 +20,8 @@ from altprop.rules.references import REFERENCES
 from altprop.rules.shallow import Shallow
 from altprop.rules.sign_symmetry import BRSF, FRSF, USF
 from altprop.rules.sparse_direct import SSDFA
-from altprop.rules.targets import AOSDTP, DTP, FWDTP, LDRL, SDTP, TP
 from altprop.rules.spiking import EPLIF
+from altprop.rules.targets import AOSDTP, DTP, FWDTP, LDRL, SDTP, TP
 from altprop.rules.weight_mirror import WM
 
 RULES: dict[str, type[Rule]] = {

@@ -110,7 +110,7 @@ def standard(accuracy: float | None, y: Tensor) -> Standard:
 def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
     """One row of metrics; the training part is seen as far as the test part is large, to cost as little."""
     row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, **_accuracies(learner, position)}
-    row |= {"seconds": round(position.seconds, 4), "lr": learner.rate} | learner.rule.watch()
+    row |= {"seconds": round(position.seconds, 4), "lr": learner.rate}
     for name in _wanted(learner):
         row[name] = _taken(name, learner, position.refused)
     return row
@@ -138,7 +138,6 @@ def _wanted(learner: Learner) -> list[str]:
     moves = learner.turn.moved & set(learner.net.parameters())  # of a net that stands still there are no angles
     angles = ["angle_to_bp", "feedback_angle"] if learner.reads and moves else []
     return [*own, *angles, "weight_norm", *told]
-    return [*own, *(["angle_to_bp", "feedback_angle"] if learner.reads else []), "weight_norm", *told]
 
 
 def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, Any] | None:
