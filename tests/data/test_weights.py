@@ -23,8 +23,11 @@ from altprop.run.values import make_recipe, read_recipe
 N = 6
 W = torch.tensor([0.25, 2.0, 0.0, 1.5, 0.75, 1.5], dtype=torch.float64)  # of mean 1
 HEARD = [name for name, rule in RULES.items() if rule.weighs]
-LINEAR = [name for name in HEARD if RULES[name].claims.passes == 1 or name in UNTAUGHT]  # in the error
-TWICE = [name for name in HEARD if name not in LINEAR]  # the error is part of their second input
+TWICE = [  # the error is part of their second input
+    name for name in HEARD
+    if RULES[name].claims.passes > 1 and RULES[name].claims.signal == "error" and name not in UNTAUGHT
+]  # fmt: skip
+LINEAR = [name for name in HEARD if name not in TWICE]  # in the weight
 
 
 def torch_losses(z, y, loss):
