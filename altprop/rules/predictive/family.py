@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Ready, Refused, Rule, Trace, ascend, learn, pull, slope
+from altprop.core import Ready, Refused, Rule, Trace, Weighted, ascend, learn, pull, slope
+from altprop.core.loss import bare
 
 
 class Settled(NamedTuple):
@@ -52,11 +53,13 @@ class Predictive(Rule):
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         t, traces = self.targets(y, len(x)), ascend(self.layers, x, reach=1)
-        loss, e = self.output_error(traces[-1].h, t)
+        loss, e = self.output_error(traces[-1].h, bare(t))
         first = Settled(traces, [*(torch.zeros_like(trace.h) for trace in traces[:-1]), e], loss)
-        for now in self.settle(x, first, t):
+        if isinstance(t, Weighted):
+            loss = self.output_error(traces[-1].h, t)[0]
+        for now in self.settle(x, first, bare(t)):
             for trace, eps in zip(reversed(now.traces), reversed(now.eps), strict=True):
-                learn(trace, slope(trace, eps / len(x)), ready)
+                learn(trace, slope(trace, _counted(t, eps) / len(x)), ready)
         self.squares = torch.stack([now.loss, *(eps.square().sum() / len(x) for eps in now.eps)])  # (1 + L,)
         return loss
 
@@ -68,6 +71,11 @@ class Predictive(Rule):
         loss, *squares = self.squares.tolist()
         lengths = {layer.name: square**0.5 for layer, square in zip(self.layers, squares, strict=True)}
         return {"energy": loss + sum(squares[:-1]) / 2, "prediction_error": lengths}
+
+
+def _counted(t: Any, eps: Tensor) -> Tensor:
+    """eps (N, *out_l), where t has weights each sample's times its own: it settles as any, and counts so much."""
+    return eps * t.w.view(-1, *[1] * (eps.dim() - 1)) if isinstance(t, Weighted) else eps
 
 
 def down(trace: Trace, signal: Tensor) -> Tensor:
