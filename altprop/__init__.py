@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         KP,
         PEPITA,
         RULES,
+        SCFF,
         SDFA,
         SOM,
         SSDFA,
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SDFA", "SOM", "SSDFA", "STDP",
-    "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "LocalLoss",
+    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SCFF", "SDFA", "SOM", "SSDFA",
+    "STDP", "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "LocalLoss",
     "MonoForward", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb",
     "Weighted", "align", "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
