@@ -941,4 +941,12 @@ TABLE = [
     Mutant("rules/targets/jacobian.py", "len(below) * self.noise**2 *", "len(below) * self.noise *", f"{TARGETS} ldrl"),
     Mutant("run/metrics.py", "learner.reads and learner.turn.moved & set(learner.net.parameters())", "learner.reads",
            f"{TARGETS} stands_still"),
+    Mutant("rules/hebbian/scff.py", "(2 * a).relu_()", "a.relu()", f"{HEBBIAN} scff"),
+    Mutant("rules/hebbian/scff.py", "(a + a.roll(1, 0))", "(2 * a)", f"{HEBBIAN} scff"),
+    Mutant("rules/hebbian/scff.py", "d_other.roll(-1, 0)", "d_other.roll(1, 0)", f"{HEBBIAN} scff"),
+    Mutant("rules/hebbian/scff.py", "2 * d_alike + d_other", "d_alike + d_other", f"{HEBBIAN} scff"),
+    Mutant("rules/hebbian/scff.py", "self.penalty - (self", "self.penalty + (self", f"{HEBBIAN} scff"),
+    Mutant("rules/hebbian/scff.py", "share = 2 / a.numel()", "share = 2 / len(a)", f"{HEBBIAN} scff"),
+    Mutant("rules/hebbian/scff.py", "(g_other - self.negative)", "(g_other - self.positive)", f"{HEBBIAN} scff"),
+    Mutant("nets/spec.py", "nn.GroupNorm, 1, affine=False", "nn.GroupNorm, 1", f"{NORMS} sample"),
 ]  # fmt: skip

@@ -236,6 +236,33 @@ def som(x, W, grid="ring", sigma=1.0):
     return delta
 
 
+# --------------------------------------------------------------------------------------------- pairs of samples
+
+
+def _goodness(a):
+    """(g, dg / da) of the pre-activation a (K,) of one pair: the mean of max(a_i, 0)^2."""
+    return sum(max(v, 0.0) ** 2 for v in a) / len(a), np.array([2 * max(v, 0.0) / len(a) for v in a])
+
+
+def scff(x, W, b, count, positive=1.0, negative=1.0, penalty=0.01):
+    """-dL / dW, L the mean over samples, and over positions, of softplus(positive - g+) + softplus(g- - negative) +
+    penalty g+.  Each pair is two inputs of the same weights, added up: [x, x], and [x, x'] with the x' of the same
+    position in the sample before, of which there are ``count``."""
+    places, total = len(x) // count, np.zeros(W.shape)
+    for n, place in np.ndindex(count, places):
+        one, other = x[n * places + place], x[(n - 1) % count * places + place]
+        for pair, target in (((one, one), positive), ((one, other), negative)):
+            a = np.zeros(len(W))
+            for i in range(len(W)):
+                a[i] = sum(sum(W[i, d] * v[d] for d in range(len(v))) + (0.0 if b is None else b[i]) for v in pair)
+            g, slope = _goodness(a)
+            same = other is not one and pair[1] is one
+            up = penalty - 1 / (1 + math.exp(g - target)) if same else 1 / (1 + math.exp(target - g))
+            for v in pair:
+                total += np.outer(up * slope, v)
+    return -total / (count * places)
+
+
 # ------------------------------------------------------------------------------------- modules and the optimizer
 
 

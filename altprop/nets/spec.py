@@ -9,6 +9,7 @@
           | "avgpool" SIZE ["s" STRIDE] ["p" PADDING]
           | "norm"                                     batch norm without parameters
           | "centre"                                   the same, but one deviation for all features: see nets/norms.py
+          | "sample"                                   each sample by itself: less its mean, by its deviation
 
 Every hidden layer is followed by the activation; every hidden linear layer by dropout as well.  A Flatten stands
 wherever an image meets a linear layer.  ``conv32k5`` has stride 1 and no padding.  Convolutions, pools and norms are of
@@ -74,7 +75,7 @@ RADIUS = re.compile(r"(radius|positive)(\d*\.?\d+)")
 PART = re.compile(
     r"(?P<res>res)?(?P<width>\d+)"
     r"|conv(?P<channels>\d+)k(?P<kernel>\d+)(s(?P<stride>\d+))?(p(?P<padding>\d+)|r(?P<reflected>\d+))?"
-    r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?(p(?P<margin>\d+))?|(?P<norm>norm|centre)",
+    r"|(?P<pool>pool|avgpool)(?P<size>\d+)(s(?P<step>\d+))?(p(?P<margin>\d+))?|(?P<norm>norm|centre|sample)",
     re.ASCII,
 )
 MAY_BE_ZERO = ("padding", "reflected", "margin")
@@ -82,6 +83,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # by how many sides a sample h
 NORMS: dict[str, Sequence[Callable[..., nn.Module]]] = {
     "norm": tuple(partial(norm, affine=False) for norm in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)),
     "centre": (Centre1d, Centre2d, Centre3d),
+    "sample": (partial(nn.GroupNorm, 1, affine=False),) * 3,  # one group: all of a sample, in any dimension
 }
 POOLS: dict[str, Sequence[Callable[..., nn.Module]]] = {
     "pool": (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
@@ -90,7 +92,9 @@ POOLS: dict[str, Sequence[Callable[..., nn.Module]]] = {
 RESNET = re.compile(r"resnet(\d+)", re.ASCII)
 DIGITS = 9  # of a size; what is larger fits into no memory, and into no 64 bits where sizes are multiplied
 DEEPEST = 2000  # layers; each costs milliseconds a step and a page of memory, whatever its width
-EXAMPLES = "expected widths like 1024, res1024, conv32k5, conv64k3s2p1, pool2, avgpool2, norm or centre, joined by '-'"
+EXAMPLES = (
+    "expected widths like 1024, res1024, conv32k5, conv64k3s2p1, pool2, avgpool2, norm, centre or sample, joined by '-'"
+)
 
 
 class NetError(Problem):

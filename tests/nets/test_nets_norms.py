@@ -61,3 +61,16 @@ def test_centre_in_the_spec():
     assert (net[1].num_features, net[4].num_features) == (64, 5) and not list(net[1].parameters())
     net = build("centre-conv4k3-norm-conv2k3-10", (3, 8, 8), 10)
     assert isinstance(net[0], Centre2d) and net[0].num_features == 3 and type(net[3]) is nn.BatchNorm2d
+
+
+@pytest.mark.parametrize(("spec", "shape"), [("sample-10", (7,)), ("sample-conv2k3-10", (3, 8, 8)),
+                                             ("sample-conv2k3-10", (2, 9))])  # fmt: skip
+def test_sample_standardises_each_sample_by_itself(spec, shape):
+    """All its numbers at once, whatever else is in the batch; nothing in it learns or moves."""
+    norm = build(spec, shape, 10)[0]
+    x = 3 * torch.randn(4, *shape, generator=torch.Generator().manual_seed(0)) + 5
+    flat = norm(x).flatten(1)
+    torch.testing.assert_close(flat.mean(1), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(flat.std(1, correction=0), torch.ones(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(norm(x[:1]), norm(x)[:1])
+    assert not list(norm.parameters()) and not list(norm.buffers())

@@ -107,8 +107,21 @@ CASES = {
     "som_ring": ("som", {}, lambda s: oracle.som(s.x, s.W)),
     "som_chain": ("som", {"grid": "chain", "sigma": 0.7}, lambda s: oracle.som(s.x, s.W, "chain", 0.7)),
     "som_grid": ("som", {"grid": "grid", "sigma": 1.5}, lambda s: oracle.som(s.x, s.W, "grid", 1.5)),
+    "scff": ("scff", {}, lambda s: oracle.scff(s.x, s.W, s.b, len(s.inlet))),
+    "scff_thresholds": (
+        "scff", {"positive": 0.3, "negative": 2.0, "penalty": 0.5},
+        lambda s: oracle.scff(s.x, s.W, s.b, len(s.inlet), 0.3, 2.0, 0.5),
+    ),
 }  # fmt: skip
-DEFAULT = {"hebb": "hebb", "oja": "oja", "gha": "gha", "hard_wta": "krotov", "softhebb": "softhebb", "som": "som_ring"}
+DEFAULT = {
+    "hebb": "hebb",
+    "oja": "oja",
+    "gha": "gha",
+    "hard_wta": "krotov",
+    "softhebb": "softhebb",
+    "som": "som_ring",
+    "scff": "scff",
+}
 every_case = pytest.mark.parametrize("case", CASES)
 every_rule = pytest.mark.parametrize("name", DEFAULT)
 every_net = pytest.mark.parametrize("kind", NETS)
