@@ -145,6 +145,29 @@ def test_every_sigma_of_the_papers(act):
     assert_same(credit(rule, x, y), by_hand(net, x, y, True, 6, 4, 0.2, "three_phase")[1], 1e-12)
 
 
+class Masked(nn.Module):
+    """Dropout whose mask is known."""
+
+    def __init__(self, mask):
+        super().__init__()
+        self.mask = mask
+
+    def forward(self, x):
+        return x * self.mask
+
+
+def test_masks_of_dropout_hold_for_all_phases():
+    """Drawn anew, they would differ by more than any nudge."""
+    net = dense()
+    x, y = inputs(net), labels()
+    rule = EP(nn.Sequential(*net[:2], nn.Dropout(0.4), *net[2:]), example=x, free=5, nudged=3, beta=0.3)
+    got = credit(rule, x, y, seed=7)
+    torch.manual_seed(7)
+    mask = x.new_empty(len(x), 7).bernoulli_(0.6) / 0.6
+    by_mask = nn.Sequential(*net[:2], Masked(mask), *net[2:])
+    assert_same(got, by_hand(by_mask, x, y, False, 5, 3, 0.3, "three_phase")[1], 1e-12)
+
+
 def settled(net, **options):
     x, y = inputs(net, 6), labels(6)
     options = {"free": 400, "nudged": 400, "loss": "mse", **options}

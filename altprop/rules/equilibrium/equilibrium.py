@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import LOSSES, Claims, Ready, Rule, Suits, draw_feedback
+from altprop.core.local import arranged
 from altprop.rules.equilibrium.choices import check, followed, place_pools, told
 from altprop.rules.equilibrium.contrast import End, contrast, energies, one_sided, share
 from altprop.rules.equilibrium.readout import READOUTS
@@ -66,11 +67,10 @@ class EP(Rule):
         place = readout if readout != "auto" else "inside" if self.loss is LOSSES["mse"] else "apart"
         self.readout, self.depth = READOUTS[place], len(self.layers) - (place == "apart")  # depth: layers of Phi
         place_pools(self, self.depth)
-        self.free, self.nudged, self.beta, self.estimate = free, nudged, beta, estimate
-        self.in_turn = order == "in_turn"
+        self.free, self.nudged, self.beta, self.in_turn = free, nudged, beta, order == "in_turn"
+        self.three, drawn = estimate == "three_phase", estimate == "random_sign"
         self.grow = one_sided if (weights, update) == ("vector_field", "different") else contrast
-        passes, drawn = free + nudged * (1 + (estimate == "three_phase")), estimate == "random_sign"
-        self.claims = replace(self.claims, passes=passes, draws=drawn, averages=not drawn)
+        self.claims = replace(self.claims, passes=free + nudged * (1 + self.three), draws=drawn, averages=not drawn)
         if weights == "vector_field":
             B = draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like)
             self.feedback = share(self, B)
@@ -90,7 +90,7 @@ class EP(Rule):
         moved, read = circuit.moved, self.readout(self, star, x)
         loss, _ = self.output_error(read.output, t)
         ends = [circuit.settle(star, self.nudged, read.nudge(t, beta))]
-        if self.estimate == "three_phase":
+        if self.three:
             ends.append(circuit.settle(star, self.nudged, read.nudge(t, -beta)))
         gamma = beta * len(x) * len(ends)
         read.learn(ends, t, ready)
@@ -116,5 +116,5 @@ class EP(Rule):
 
     def at_rest(self, x: Tensor) -> tuple[Circuit, list[Tensor]]:
         """The layers of Phi driven by x (N, *in), and their states of zeros."""
-        zeros = [x.new_zeros(len(x), *shapes.h) for shapes in self.shapes[: self.depth]]
+        zeros = [arranged(x.new_zeros(len(x), *shapes.h)) for shapes in self.shapes[: self.depth]]
         return Circuit(self.layers[: self.depth], x, self.feedback, self.in_turn), zeros

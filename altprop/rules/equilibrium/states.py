@@ -127,12 +127,16 @@ class Circuit:
         """u_l (N, *out_l), where nobody else needs it."""
         bond = bonds[n]
         u = bond.up if type(bond) is Bond else bond.drive(s[n - 1])
-        if n + 1 == len(s):
-            return nudge(s[n]).add_(u) if nudge else u if n else u.clone()
-        above = bonds[n + 1]
-        if type(above) is Bond:
-            return above.down(s[n + 1], self.B[n + 1]).add_(u)
-        return above.send(s[n + 1], u, spare=n > 0)
+        if n + 1 < len(s):
+            above = bonds[n + 1]
+            if type(above) is Wire:
+                return above.send(s[n + 1], u, spare=n > 0)
+            drive = above.down(s[n + 1], self.B[n + 1])
+        elif nudge:
+            drive = nudge(s[n])
+        else:
+            return u if n else u.clone()
+        return u.add_(drive) if n else u + drive  # an image stays as it is laid out in u
 
     def _wire(self, n: int, s: list[Tensor]) -> Wire | None:
         """That of layer n, where its bond is a matrix alone."""
