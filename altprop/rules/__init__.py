@@ -10,7 +10,6 @@ from altprop.rules.equilibrium import EP
 from altprop.rules.feedback_alignment import FA
 from altprop.rules.forward_forward import ForwardForward
 from altprop.rules.forward_gradient import ForwardGradient, ForwardGradientLocal
-from altprop.rules.hebbian import GHA, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
 from altprop.rules.hebbian import GHA, SCFF, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
 from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP

@@ -23,14 +23,13 @@ from altprop.run.values import make_recipe, read_recipe
 N = 6
 W = torch.tensor([0.25, 2.0, 0.0, 1.5, 0.75, 1.5], dtype=torch.float64)  # of mean 1
 HEARD = [name for name, rule in RULES.items() if rule.weighs]
-ONCE = [name for name in HEARD if RULES[name].claims.passes == 1 or RULES[name].family == "target"]  # in eval mode
-LINEAR = [name for name in HEARD if name in UNTAUGHT or (name in ONCE and RULES[name].claims.averages)]  # in the error
-TWICE = [name for name in HEARD if name not in [*ONCE, *UNTAUGHT]]  # the error is part of their second input
 TWICE = [  # the error is part of their second input
     name for name in HEARD
     if RULES[name].claims.passes > 1 and RULES[name].claims.signal == "error" and name not in UNTAUGHT
 ]  # fmt: skip
-LINEAR = [name for name in HEARD if name not in TWICE]  # in the weight
+LINEAR = [  # in the weight
+    name for name in HEARD if name not in TWICE and (RULES[name].claims.averages or name in UNTAUGHT)
+]
 
 
 def torch_losses(z, y, loss):
