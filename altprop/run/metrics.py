@@ -130,9 +130,7 @@ def _wanted(learner: Learner) -> list[str]:
     if not learner.recipe.measure:
         return []
     own = [] if learner.rule.claims.labels else ["unit_norm"]
-    angles = learner.reads and learner.turn.moved & set(
-        learner.net.parameters()
-    )  # of a net that stands still there are none
+    angles = learner.reads and learner.turn.moved & set(learner.net.parameters())  # of a net at rest there are none
     return [*own, *(["angle_to_bp", "feedback_angle"] if angles else []), "weight_norm"]
 
 
