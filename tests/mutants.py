@@ -11,6 +11,7 @@ PICTURES, BOUNDS = "test_data_pictures.py", "test_data_limits.py"
 KINDS = "test_bad_input_kinds.py"
 WEIGHTS, SHAPES, FRAMES, TOKENS = "test_weights.py", "test_shapes.py", "test_data_frames.py", "test_tokens.py"
 EQUILIBRIUM = "test_equilibrium.py"
+IN_TIME = "test_measure_in_time.py"
 NETS = "test_nets.py"
 SCALE, MODEL, EXPORT = "test_scale.py", "test_model.py", "test_export.py"
 NORMS, NEEDS, FORWARD = "test_nets_norms.py", "test_needs.py", "test_forward_forward.py"
@@ -1001,4 +1002,14 @@ TABLE = [
     ),
     Mutant("nets/activations.py", "(a / 2).clamp(0, 1)", "a.clamp(0, 1)", f"{NETS} sigma"),
     Mutant("nets/activations.py", "a.new_full((), -2.0)", "a.new_full((), 2.0)", f"{NETS} sigma"),
+    Mutant(
+        "rules/equilibrium/family.py",
+        "circuit.settle(zeros, self.free - self.nudged)",
+        "circuit.settle(zeros, self.nudged)",
+        IN_TIME,
+    ),
+    Mutant("rules/equilibrium/family.py", "in reversed(uses):", "in uses:", IN_TIME),
+    Mutant("rules/equilibrium/family.py", "sides.sum(0)", "sides[0]", IN_TIME),
+    Mutant("measure/in_time.py", "u.square().mean(0).maximum(v.square().mean(0))", "u.square().mean(0)", IN_TIME),
+    Mutant("measure/in_time.py", "(u * v < 0)", "(u * v > 0)", IN_TIME),
 ]
