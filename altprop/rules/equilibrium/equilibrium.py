@@ -34,15 +34,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop.core import LOSSES, Claims, Ready, Rule, Suits, draw_feedback
-from altprop.core.local import arranged
-from altprop.rules.equilibrium.choices import check, followed, place_pools, told
+from altprop.core import LOSSES, Claims, Ready, Suits, draw_feedback
+from altprop.rules.equilibrium.choices import check, place_pools
 from altprop.rules.equilibrium.contrast import End, contrast, energies, one_sided, share
+from altprop.rules.equilibrium.family import Equilibrium
 from altprop.rules.equilibrium.readout import READOUTS
-from altprop.rules.equilibrium.states import Circuit
 
 
-class EP(Rule):
+class EP(Equilibrium):
     """Equilibrium propagation (Laborieux et al. 2021).
 
     free, nudged: steps of each phase; beta: how hard the output is nudged.  estimate, weights, update, order, readout:
@@ -50,7 +49,6 @@ class EP(Rule):
     after the one below, "together" all at once.  feedback[l], of the shape of layer l+1's weight: B of "vector_field";
     init, scale, seed: how it is drawn.  Raises ``Refused`` for a misfit; ``watch`` warns of what does not settle."""
 
-    family = "energy"
     claims = Claims("full", "backward", "layerwise", passes=22, trains=("synapse",), inference="own")
     reference = "laborieux2021"
     suits = Suits(lr=0.1, activation="tanh", init="torch")
@@ -75,11 +73,7 @@ class EP(Rule):
             B = draw_feedback(self.layerwise_shapes, init=init, scale=scale, seed=seed, like=self.like)
             self.feedback = share(self, B)
             self.claims = replace(self.claims, weight_transport="none", learns=("feedback",))
-        self.seen, self.warned = dict[str, Tensor](), False
-
-    def forward(self, x: Tensor) -> Any:
-        circuit, zeros = self.at_rest(x)
-        return self.readout(self, circuit.settle(zeros, self.free), x).output
+        self.seen, self.warned = {}, False
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
@@ -103,18 +97,3 @@ class EP(Rule):
                 ready(self.layers[n])
         self.seen = {"moved": torch.stack(moved), "free": energies(rest), "nudged": energies(plus)} if moved else {}
         return loss
-
-    def differentiable(self) -> nn.Module | None:
-        return self if followed(self.layers[1:]) else None
-
-    def watch(self) -> Any:
-        return told(self, self.seen)
-
-    def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        own = [{"params": list(self.feedback), "lr": lr}] if "feedback" in self.claims.learns else []
-        return [*super().param_groups(lr), *own]
-
-    def at_rest(self, x: Tensor) -> tuple[Circuit, list[Tensor]]:
-        """The layers of Phi driven by x (N, *in), and their states of zeros."""
-        zeros = [arranged(x.new_zeros(len(x), *shapes.h)) for shapes in self.shapes[: self.depth]]
-        return Circuit(self.layers[: self.depth], x, self.feedback, self.in_turn), zeros
