@@ -7,7 +7,20 @@ import numpy as np
 import pytest
 import torch
 from data_helpers import refused
-from helpers import CLASSES, LOSSES, UNTAUGHT, assert_same, cnn, gradients, hidden, inputs, labels, make, mlp
+from helpers import (
+    CLASSES,
+    LOSSES,
+    UNTAUGHT,
+    assert_same,
+    cnn,
+    gradients,
+    hidden,
+    inputs,
+    labels,
+    make,
+    mlp,
+    skip_where_noise_teaches,
+)  # fmt: skip
 from run_helpers import assert_refused, run_cli, same_bits, toy, toy_file
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
@@ -93,6 +106,7 @@ def test_a_weighted_batch_is_the_weighted_mean_of_its_samples(name, loss):
     net = cnn() if name != "stdp" else mlp()
     x, y = inputs(net, N), labels(N)
     rule = make(name, net, x, loss=loss)
+    skip_where_noise_teaches(rule, x, y)
     got, value = taken(rule, x, Weighted(y, W))
     parts, losses = zip(*(taken(rule, x[n : n + 1], y[n : n + 1]) for n in range(N)), strict=True)
     torch.testing.assert_close(value, sum(w * each for w, each in zip(W, losses, strict=True)) / N)

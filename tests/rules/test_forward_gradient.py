@@ -6,7 +6,7 @@ from helpers import CLASSES, assert_same, backward, cnn, credit, inputs, labels,
 from torch import nn
 from torch.nn import functional as F
 
-from altprop import Refused
+from altprop import Refused, Weighted
 from altprop.core import ascend
 from altprop.rules.forward_gradient import tangents
 
@@ -203,3 +203,16 @@ def test_what_is_frozen_has_no_gradient(name, perturb):
         parameter.requires_grad_(False)
     credit(rule, inputs(net), labels())
     assert all(parameter.grad is None for parameter in frozen) and net[1].bias.grad is not None
+
+
+@pytest.mark.parametrize("perturb", tangents.PERTURBATIONS)
+@pytest.mark.parametrize("name", BOTH)
+def test_a_weight_of_a_sample_multiplies_its_error(name, perturb):
+    """Along the same tangents, w and 2 - w add up to twice the plain gradient; a sample of weight 0 says nothing."""
+    net = mlp(3)
+    x, y, w = inputs(net), labels(), torch.tensor([0.0, 2.0, 0.5, 1.0]).double()
+    rule = make(name, net, x, perturb=perturb)
+    first, second, plain = (credit(rule, x, Weighted(y, each)) for each in (w, 2 - w, torch.ones_like(w)))
+    assert_same({key: first[key] + second[key] for key in plain}, {key: 2 * g for key, g in plain.items()}, 1e-13)
+    other = torch.cat((torch.randn(1, 5).double(), x[1:]))
+    assert_same(credit(rule, other, Weighted(y, w)), first, 1e-13)

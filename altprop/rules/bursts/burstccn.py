@@ -63,7 +63,7 @@ class BurstCCN(Bursts):
         if len(self.Q):
             m = m - self._cancel(index, above, signal.e) / self.p0
         e = trace.h
-        return Signal(e * torch.tanh(gain(trace, m)), e, self.p0 * e)
+        return Signal(e * torch.tanh(gain(trace, m)), e, self.p0 * e, signal.share)
 
     def _cancel(self, index: int, above: Trace, e: Tensor) -> Tensor:
         """m0 (N, *out_l), of the events e (N, *out_{l+1}) above; Q learns to make it zero."""

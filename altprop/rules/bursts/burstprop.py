@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from altprop.core import Refused, Trace, accumulate, draw_feedback
 from altprop.core.layer import is_convolution
 from altprop.core.product import linear, outer
-from altprop.rules.bursts.family import SATURATED, Bursts, Signal, gain
+from altprop.rules.bursts.family import SATURATED, Bursts, Signal, gain, spread
 
 
 class Burstprop(Bursts):
@@ -69,9 +69,10 @@ class Burstprop(Bursts):
         u = (gain(trace, c) - linear(bursts, self.R[index]).movedim(-1, axis)).clamp(-SATURATED, SATURATED)
         change = gain(trace, self.come(index, above, signal.delta * -self.p0))  # u^t - u
         if self.R[index].requires_grad:
-            rows = u.movedim(axis, -1).flatten(0, -2)
-            accumulate(self.R[index], outer(rows / -len(rows), bursts.flatten(0, -2)))
-        return Signal(rise(u, change) * e / -self.p0, e, u.sigmoid() * e)
+            places = u.numel() // (len(u) * len(self.R[index]))
+            rows = (u * spread(signal.share, u) / -places).movedim(axis, -1).flatten(0, -2)
+            accumulate(self.R[index], outer(rows, bursts.flatten(0, -2)))
+        return Signal(rise(u, change) * e / -self.p0, e, u.sigmoid() * e, signal.share)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         own = {"params": list(self.R), "lr": self.recurrent_lr, "momentum": 0.0, "weight_decay": 0.0}

@@ -23,6 +23,7 @@ from altprop.core import (
     learn,
     pull,
     slope,
+    weighed,
 )
 
 FEEDBACKS = ("random", "symmetric", "learned")
@@ -30,11 +31,12 @@ SATURATED = 60.0  # beyond which a burst probability is 0 or 1 in any precision,
 
 
 class Signal(NamedTuple):
-    """What a layer of N samples sends down, each (N, *out_l)."""
+    """What a layer of N samples sends down, each (N, *out_l), and each sample's part of the mean."""
 
     delta: Tensor  # -(b^t - b) / p0: the change of its burst rate by the teacher
     e: Tensor  # its event rate
     b: Tensor  # its burst rate without a teacher
+    share: Tensor  # (N, 1): 1 / N, times the sample's weight, which multiplies what is learned and no event
 
 
 class Bursts(Rule):
@@ -42,11 +44,11 @@ class Bursts(Rule):
 
     family = "feedback"
     claims = Claims(weight_transport="none", locking="backward", signal="layerwise", trains=("synapse",))
-    suits = Suits(lr=0.2, activation="sigmoid", init="radius3.6")
+    suits = Suits(lr=0.1, activation="sigmoid", init="radius3.6")
     p0: float  # the burst probability of the output without a teacher
 
     def __init__(
-        self, net: Any, *, feedback: str = "random", init: str = "he_uniform", scale: float = 1.0, seed: int = 0,
+        self, net: Any, *, feedback: str = "random", init: str = "normal", scale: float = 1.0, seed: int = 0,
         **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
@@ -72,14 +74,14 @@ class Bursts(Rule):
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         traces, t = ascend(self.layers, x, reach=1), self.targets(y, len(x))
         output = traces[-1].h
-        loss, e = self.output_error(output, t)
-        rate = self.loss.error(output, bare(t))[1] + bare(t)  # y_hat (N, C)
-        signal = Signal(slope(traces[-1], e), rate, self.p0 * rate)
+        loss, e = self.output_error(output, t)[0], self.loss.error(output, bare(t))[1]
+        y_hat, share = e + bare(t), weighed(t, torch.full_like(output[:, :1], 1 / len(x)))
+        signal = Signal(slope(traces[-1], e), y_hat, self.p0 * y_hat, share)
         while traces:
             trace, delta = traces.pop(), signal.delta
             if traces:
                 signal = self.apical(len(traces) - 1, traces[-1], trace, signal)  # before W and Y change
-            increment = learn(trace, delta / len(x))
+            increment = learn(trace, delta * spread(share, delta))
             if traces and "feedback" in self.claims.learns and increment is not None:
                 Y = self.feedback[len(traces) - 1]
                 accumulate(Y, increment.clone() if Y.grad is None else increment)
@@ -107,3 +109,8 @@ def gain(trace: Trace, current: Tensor) -> Tensor:
     """current h(e), h = f'(a) / e: how a dendrite's current (N, *out_l) drives bursts; 0 where there are no events."""
     driven = slope(trace, current) / trace.h
     return torch.where(trace.h == 0, 0.0, driven).clamp(-SATURATED, SATURATED)
+
+
+def spread(share: Tensor, like: Tensor) -> Tensor:
+    """share (N, 1) as it multiplies a tensor (N, ...)."""
+    return share.view(-1, *(1 for _ in like.shape[1:]))

@@ -44,7 +44,7 @@ class ForwardGradient(Rule):
         weight_transport="full", locking="forward", signal="error", trains=("synapse",), draws=True,
         is_backprop_when="tangents are as many as what they perturb, and combine is 'projection'",
     )  # fmt: skip
-    suits = Suits(lr=0.01)
+    suits = Suits(lr=0.003)
 
     def __init__(
         self, net: Any, *, perturb: str = "activity", tangents: int = 1, combine: str = "mean", **arguments: Any

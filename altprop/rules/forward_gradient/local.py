@@ -40,7 +40,7 @@ class ForwardGradientLocal(Staged):
     claims = Claims(
         weight_transport="none", locking="none", signal="target", trains=("synapse",), draws=True, learns=("heads",)
     )
-    suits = Suits(lr=0.01)
+    suits = Suits(lr=0.003)
 
     def __init__(
         self, net: Any, *, perturb: str = "activity", tangents: int = 1, combine: str = "mean",
