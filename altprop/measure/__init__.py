@@ -1,6 +1,6 @@
 """Read-only probes of a rule and its net.  Functions, no state."""
 
-from altprop.measure.alignment import angle, angles_to_bp, feedback_angles
+from altprop.measure.alignment import angle, angles_to_bp, feedback_angles, vanished
 from altprop.measure.competition import Winners, silent, winners
 from altprop.measure.curves import Plateau, plateau
 from altprop.measure.embedding import activity, tsne
@@ -22,6 +22,6 @@ __all__ = [
     "accuracy_under", "activity", "against_time", "agreement", "angle", "angles_to_bp", "by_depth", "feedback_angles",
     "fgsm", "fit_ridge", "fit_svc", "fit_whitening", "gaussian", "has_pictures", "held", "multiply_adds", "nearest",
     "norms", "peak_activation_bytes", "pgd", "plateau", "receptive_fields", "regression_scores", "ridge", "shares",
-    "silent", "square_attack", "state_bytes", "svc", "tsne", "unit_kinds", "unit_norms", "watched",
+    "silent", "square_attack", "state_bytes", "svc", "tsne", "unit_kinds", "unit_norms", "vanished", "watched",
     "weight_distribution", "winners",
 ]  # fmt: skip

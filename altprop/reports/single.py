@@ -142,8 +142,17 @@ def _by_layer(run: RunRecord) -> list[Shown]:
             what, unit = LAYERWISE[key]
             figure = learning_curves(curves, quantity=what, colours=colours, degrees=unit == " (°)")
             label = f"Line chart: {what}{unit} over epochs, by layer"
+            caption += _faint(run) if key == "angle_to_bp" else ""
             shown.append(Shown(key, _inline(figure, key.replace("_", "-"), label, curves), caption))
     return shown
+
+
+def _faint(run: RunRecord) -> str:
+    if not run.vanished:
+        return ""
+    names = ", ".join(called(layer, run.depths) for layer in run.vanished)
+    what = f" Backpropagation’s own gradient has vanished in {names}"
+    return f"{what}: an angle to it would mean nothing, and none is drawn."
 
 
 def _watched(run: RunRecord) -> list[Shown]:
@@ -192,7 +201,7 @@ def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def _last(run: RunRecord) -> Any:
     """(name, value) of everything in the last row of metrics, accuracies in percent."""
     for key, value in run.last.items():
-        if key in LAYERWISE or key == "watch":
+        if key in LAYERWISE or key in ("watch", "vanished_gradient"):
             continue
         name = key.replace("_", " ")
         if key.endswith("accuracy"):
@@ -201,7 +210,10 @@ def _last(run: RunRecord) -> Any:
             yield name, text(value) if key in ("epoch", "step", "lr") else significant(value)
     for key, (name, unit) in LAYERWISE.items():
         for layer, value in (run.last.get(key) or {}).items():
-            yield f"{name}, {called(layer, run.depths)}{unit}", fixed(value, 1)
+            told = fixed(value, 1)
+            if key == "angle_to_bp" and layer in run.vanished:
+                told = f"none: the gradient has vanished ({significant(run.vanished[layer])} of the largest)"
+            yield f"{name}, {called(layer, run.depths)}{unit}", told
     for key, layers in run.watched.items():
         for layer, curve in layers.items():
             where = f", {called(layer, run.depths)}" if layer else ""

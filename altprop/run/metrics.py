@@ -13,7 +13,7 @@ from torch import Tensor
 
 from altprop.core import LOSSES, Rule
 from altprop.data import Dataset, as_input, batches
-from altprop.measure import angles_to_bp, feedback_angles, norms, regression_scores, unit_norms, watched
+from altprop.measure import angles_to_bp, feedback_angles, norms, regression_scores, unit_norms, vanished, watched
 from altprop.measure.missing import reason, tell
 from altprop.measure.probe import in_mode
 from altprop.run.learner import Learner
@@ -112,6 +112,8 @@ def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
     row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, **_accuracies(learner, position)}
     row |= {"seconds": round(position.seconds, 4), "lr": learner.rate}
     for name in _wanted(learner):
+        if name == "vanished_gradient" and row["angle_to_bp"] is None:  # it asks for the same, and would fail alike
+            continue
         row[name] = _taken(name, learner, position.refused)
     return row
 
@@ -119,6 +121,7 @@ def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[Rule, Learner], dict[str, Any]]] = {
     "unit_norm": lambda rule, learner: unit_norms(rule),
     "angle_to_bp": lambda rule, learner: angles_to_bp(rule, *_probe(rule, learner)),
+    "vanished_gradient": lambda rule, learner: vanished(rule, *_probe(rule, learner)),
     "feedback_angle": lambda rule, learner: feedback_angles(rule),
     "weight_norm": lambda rule, learner: norms(rule),
     "watch": lambda rule, learner: watched(rule, *_probe(rule, learner)),
@@ -137,6 +140,7 @@ def _wanted(learner: Learner) -> list[str]:
     told = ["watch"] if type(learner.rule).watch is not Rule.watch else []
     moves = learner.turn.moved & set(learner.net.parameters())  # of a net that stands still there are no angles
     angles = ["angle_to_bp", "feedback_angle"] if learner.reads and moves else []
+    angles = ["angle_to_bp", "vanished_gradient", "feedback_angle"] if learner.reads else []
     return [*own, *angles, "weight_norm", *told]
 
 

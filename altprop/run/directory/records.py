@@ -79,6 +79,11 @@ class RunRecord:
         return {layer: curve for layer, curve in layers.items() if has_numbers([curve])}
 
     @property
+    def vanished(self) -> Mapping[str, float]:
+        """The layers in which backpropagation's gradient had vanished after the last epoch, and how far."""
+        return self.last.get("vanished_gradient") or {}
+
+    @property
     def watched(self) -> dict[str, dict[str, dict[int, float | None]]]:
         """What the rule told of itself by epoch: by name, then by layer, or by "" where it is of the whole net."""
         told: dict[str, dict[str, dict[int, float | None]]] = {}

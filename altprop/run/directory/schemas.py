@@ -40,6 +40,7 @@ class Row(Loose):
     seconds: Number = None
     lr: Number = None
     angle_to_bp: dict[str, Number] | None = None
+    vanished_gradient: dict[str, Finite] | None = None
     feedback_angle: dict[str, Number] | None = None
     weight_norm: dict[str, Number] | None = None
     unit_norm: dict[str, Number] | None = None
