@@ -122,6 +122,32 @@ def test_dropout_falls_out_of_all_three_phases_alike():
     assert_same(got, oracle.gradient(net, plus, minus, s, 0.5), 1e-12)
 
 
+def test_inputs_that_fall_out_are_out_in_all_phases():
+    """A mask before the first synapse is that of the input, which would teach otherwise in the end."""
+    inner = mlp(3, nn.ReLU)
+    net = nn.Sequential(nn.Dropout(0.4), *inner)
+    x, y = inputs(inner, 8), labels(8)
+    torch.manual_seed(0)
+    mask = nn.Dropout(0.4)(torch.ones_like(x))
+    got = credit(EPLIF(net, example=x), x, y)
+    want = credit(EPLIF(inner, example=x), x * mask, y)
+    assert_same(dict(zip(want, got.values(), strict=True)), want, 1e-13)
+
+
+@pytest.mark.parametrize("readout", [True, False])
+def test_what_autograd_follows_is_the_rate_network(readout):
+    """The measures' backpropagation is that of the relaxation, and its parameters are the net's."""
+    net = wide()
+    x = inputs(net, 6)
+    rule = EPLIF(net, example=x, readout=readout, free=400)
+    rates = rule.differentiable()
+    assert [id(p) for p in rates.parameters()] == [id(p) for p in net.parameters()]
+    oracle = Oracle(net, x, labels(6), readout=readout)
+    top = oracle.settle(oracle.rest()[0])[-1]
+    torch.testing.assert_close(rates(x), oracle.head(top) if readout else top, atol=1e-3, rtol=0)
+    assert all(g is not None for g in torch.autograd.grad(rates(x).sum(), list(net.parameters())))
+
+
 def wide(depth=3):
     """A net whose rates are neither all silent nor all saturated, and so coupled that its rates settle."""
     torch.manual_seed(3)

@@ -3,7 +3,9 @@ a push along the error and one against it.  A weight learns by how often spikes 
 and in the other.
 
     u_l = W_l s_{l-1} + b_l + W_{l+1}^T s_{l+1} - [l = top] n      s_0 = x, no s above the top         (N, *out_l)
-    c_l = clip(f_l(u_l), 0, 1) -> spikes q_l -> rates s_l          a step; all layers at once: ``neurons``
+    c_l = clip(f_l(u_l), 0, 1)                                     the charge of a step                (N, *out_l)
+    v_l <- v_l + c_l - q_l,  then q_l = [v_l > 1]                  v_l = 1/2 at first; ``snntorch.Leaky``
+    s_l <- s_l + (q_l - s_l) / sqrt(t)                             the rate, at the t-th step; all layers at once
 
     free          n = 0, ``free`` steps from rest;  z = W_L s_{L-1} + b_L,  e = y_hat - t              (N, C)
     nudged        n = +- beta e W_L, ``nudged`` steps from there;  r^+, r^-: spikes a step, r_0 = x    (N, *out_l)
@@ -33,11 +35,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from altprop.core import Claims, Ready, Refused, Rule, Suits, Trace, forward, learn, pull, slope
-from altprop.rules.spiking.neurons import Cells, Neurons, current, settle, twice
+from altprop.rules.spiking.neurons import Cells, Neurons, RateNetwork, current, settle, twice
 
 
 class EPLIF(Rule):
@@ -73,6 +75,9 @@ class EPLIF(Rule):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Any:
         return self._read(self._free(x)[1])[1]
+
+    def differentiable(self) -> nn.Module:
+        return RateNetwork(self)
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:

@@ -77,6 +77,29 @@ class Neurons(nn.Module):
         return Cells(torch.lerp(cells.s, q, t**-0.5), v, cells.spikes + q)
 
 
+class RateNetwork(nn.Module):
+    """What the spikes stand for, as autograd can follow it: the same steps, in which a rate moves by its charge."""
+
+    def __init__(self, rule: Any) -> None:
+        super().__init__()
+        self.net, self.of = rule.net, [rule]  # in a list, as its parameters are the net's
+
+    def forward(self, x: Tensor) -> Tensor:
+        (rule,) = self.of
+        spiking, reading = rule.layers[: rule.top], rule.layers[rule.top :]
+        s: list[Any] = [
+            rule.like.new_zeros(len(x), *shapes.h, requires_grad=True) for shapes in rule.shapes[: rule.top]
+        ]
+        for t in range(1, rule.free + 1):
+            with torch.enable_grad():
+                driven = (layer.respond(layer.inlet(h)) for layer, h in zip(spiking, [x, *s], strict=False))
+                phi = sum((a * h).sum() for a, h in zip(driven, s, strict=True))
+                u = torch.autograd.grad(phi, s, create_graph=True)  # (N, *out_l)
+                c = (layer.activation(a).clamp(0, 1) for layer, a in zip(spiking, u, strict=True))
+                s = [torch.lerp(h, to, t**-0.5) for h, to in zip(s, c, strict=True)]
+        return reading[0](s[-1]) if reading else s[-1]
+
+
 def settle(
     layers: list[Layer],
     neurons: Neurons,
