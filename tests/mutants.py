@@ -1012,4 +1012,5 @@ TABLE = [
     Mutant("rules/equilibrium/family.py", "sides.sum(0)", "sides[0]", IN_TIME),
     Mutant("measure/in_time.py", "u.square().mean(0).maximum(v.square().mean(0))", "u.square().mean(0)", IN_TIME),
     Mutant("measure/in_time.py", "(u * v < 0)", "(u * v > 0)", IN_TIME),
+    Mutant("rules/equilibrium/family.py", '"lr": lr * rate}', '"lr": lr}', EQUILIBRIUM),
 ]
