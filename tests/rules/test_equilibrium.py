@@ -168,6 +168,46 @@ def test_masks_of_dropout_hold_for_all_phases():
     assert_same(got, by_hand(by_mask, x, y, False, 5, 3, 0.3, "three_phase")[1], 1e-12)
 
 
+@pytest.mark.parametrize("loss", LOSS.values())
+def test_one_hidden_layer(loss):
+    """Whose drive is the input's alone, at every step the same."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, CLASSES)).double()
+    x, y = inputs(net), labels()
+    want = by_hand(net, x, y, loss == "mse", 4, 3, 0.3, "three_phase")[1]
+    assert_same(credit(EP(net, example=x, loss=loss, free=4, nudged=3, beta=0.3), x, y), want, 1e-12)
+
+
+def test_an_output_is_bent_as_the_layer_below():
+    """The net stays as it is, and learns as one that ends in its sigma."""
+    net, bent = dense(act=nn.Sigmoid), dense([nn.Sigmoid()], nn.Sigmoid)
+    x, y = inputs(net), labels()
+    options = {"example": x, "loss": "mse", "free": 5, "nudged": 3}
+    assert_same(credit(EP(net, bend_output=True, **options), x, y), credit(EP(bent, **options), x, y), 1e-14)
+    assert len(net) == 5
+
+
+def test_each_layer_has_its_rate():
+    """What stands beside it too."""
+    net = dense()
+    rule = EP(net, example=inputs(net), rates=[4, 2, 1], weights="vector_field")
+    groups = rule.param_groups(0.5)
+    assert [group["lr"] for group in groups] == [2.0, 1.0, 0.5]
+    assert [len(group["params"]) for group in groups] == [2, 3, 3] and groups[1]["params"][2] is rule.feedback[0]
+
+
+@pytest.mark.parametrize("order", ["together", "in_turn"])
+def test_without_feedback_the_states_are_a_forward_pass(order):
+    """Of a vector field whose B are zero: pooling before sigma or behind is one."""
+    net = pooled()
+    x = inputs(net)
+    rule = EP(net, example=x, weights="vector_field", order=order)
+    for B in rule.feedback:
+        B.data.zero_()
+    with torch.no_grad():
+        torch.testing.assert_close(rule(x), net(x), atol=1e-14, rtol=0)
+
+
 def settled(net, **options):
     x, y = inputs(net, 6), labels(6)
     options = {"free": 400, "nudged": 400, "loss": "mse", **options}
@@ -478,6 +518,8 @@ def test_a_pool_may_stand_before_sigma_by_hand():
     (dense, {"estimate": "four"}, "estimate='four' came; EP takes 'three_phase' or 'two_phase' or 'random_sign'"),
     (dense, {"weights": "both"}, "weights='both' came"),
     (dense, {"beta": 0.0}, "beta=0.0 came; EP takes steps of at least 1 and a beta above 0"),
+    (dense, {"rates": [1.0, 2.0]}, r"rates=\[1.0, 2.0\] came for 3 layers: give a factor above 0 a layer, or none"),
+    (dense, {"bend_output": True}, "bend_output came for layer '4' .*: use it with readout='inside'"),
     (dense, {"free": 0}, "free=0, nudged=6"),
     (lambda: nn.Sequential(nn.Linear(5, 6), nn.GLU(), nn.Linear(3, CLASSES)).double(), {},
      r"the activation of layer '0' \(Linear.*\) changes the shape \(6,\), but EP nudges it back: move"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -59,6 +60,23 @@ def place_pools(rule: Rule, depth: int) -> None:
         rule.shapes[n] = shapes._replace(h=pooled.shape[1:])
         if n + 1 < len(rule.shapes):
             rule.shapes[n + 1] = rule.shapes[n + 1]._replace(x=pooled.shape[1:])
+
+
+def bend(rule: Any) -> None:
+    """The output gets the sigma of the layer below; raises ``Refused`` where it has one, is no state, or is alone."""
+    below, last = rule.layers[-2:] if len(rule.layers) > 1 else (None, rule.layers[-1])
+    if below is None or rule.depth < len(rule.layers) or list(last.activation.modules())[1:]:
+        what = f"bend_output came for {last}, whose output is no state, has an activation, or has no layer below"
+        raise Refused(f"{what}: use it with readout='inside' (loss='mse') and a net that ends in its last synapse")
+    rule.layers[-1] = replace(last, activation=nn.Sequential(*split(below)[1]))
+
+
+def list_of_rates(rule: Rule, rates: Sequence[float]) -> list[float]:
+    """One factor a layer; raises ``Refused`` where there are others."""
+    if len(rates) not in (0, len(rule.layers)) or not all(0 < rate < math.inf for rate in rates):
+        what = f"rates={list(rates)} came for {len(rule.layers)} layers"
+        raise Refused(f"{what}: give a factor above 0 a layer, or none")
+    return [float(rate) for rate in rates]
 
 
 def followed(layers: Sequence[Layer]) -> bool:

@@ -28,6 +28,7 @@ Easily confused with: predictive coding, whose states descend an energy of error
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.core import LOSSES, Claims, Ready, Suits, draw_feedback
-from altprop.rules.equilibrium.choices import check, place_pools
+from altprop.rules.equilibrium.choices import bend, check, list_of_rates, place_pools
 from altprop.rules.equilibrium.contrast import End, contrast, energies, one_sided, share
 from altprop.rules.equilibrium.family import Equilibrium
 from altprop.rules.equilibrium.readout import READOUTS
@@ -46,8 +47,10 @@ class EP(Equilibrium):
 
     free, nudged: steps of each phase; beta: how hard the output is nudged.  estimate, weights, update, order, readout:
     see ``choices.CHOICES``; readout="auto" is inside with loss="mse", else apart.  order="in_turn" moves each layer
-    after the one below, "together" all at once.  feedback[l], of the shape of layer l+1's weight: B of "vector_field";
-    init, scale, seed: how it is drawn.  Raises ``Refused`` for a misfit; ``watch`` warns of what does not settle."""
+    after the one below, "together" all at once.  bend_output: an output without activation has the sigma of the layer
+    below, as with squared error in the papers.  rates: what multiplies the learning rate of each layer.  feedback[l],
+    of the shape of layer l+1's weight: B of "vector_field"; init, scale, seed: how it is drawn.  Raises ``Refused``
+    for a misfit; ``watch`` warns of what does not settle."""
 
     claims = Claims("full", "backward", "layerwise", passes=22, trains=("synapse",), inference="own")
     reference = "laborieux2021"
@@ -57,14 +60,18 @@ class EP(Equilibrium):
     def __init__(
         self, net: Any, *, free: int = 10, nudged: int = 6, beta: float = 0.5, estimate: str = "three_phase",
         weights: str = "symmetric", update: str = "different", order: str = "together", readout: str = "auto",
-        init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any,
+        bend_output: bool = False, rates: Sequence[float] = (), init: str = "he_uniform", scale: float = 1.0,
+        seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
         words = {"estimate": estimate, "weights": weights, "update": update, "order": order, "readout": readout}
         check(free, nudged, beta, **words)
         place = readout if readout != "auto" else "inside" if self.loss is LOSSES["mse"] else "apart"
         self.readout, self.depth = READOUTS[place], len(self.layers) - (place == "apart")  # depth: layers of Phi
+        if bend_output:
+            bend(self)
         place_pools(self, self.depth)
+        self.rates = list_of_rates(self, rates)
         self.free, self.nudged, self.beta, self.in_turn = free, nudged, beta, order == "in_turn"
         self.three, drawn = estimate == "three_phase", estimate == "random_sign"
         self.grow = one_sided if (weights, update) == ("vector_field", "different") else contrast

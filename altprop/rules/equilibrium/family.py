@@ -26,6 +26,7 @@ class Equilibrium(Rule):
     beta: float
     three: bool  # phases
     in_turn: bool
+    rates: list[float]  # one a layer, or none
     seen: dict[str, Tensor]  # by the last credit
     warned: bool
 
@@ -45,8 +46,10 @@ class Equilibrium(Rule):
         return told(self, self.seen)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        own = [{"params": list(self.feedback), "lr": lr}] if "feedback" in self.claims.learns else []
-        return [*super().param_groups(lr), *own]
+        """One, or one a layer where each has a rate of its own; what stands beside a layer has its rate."""
+        parts = [[*layer.parameters()] for layer in self.layers] if self.rates else [[*self.parameters()]]
+        groups = [[p for p in part if p.requires_grad] for part in parts]
+        return [{"params": p, "lr": lr * rate} for p, rate in zip(groups, self.rates or [1.0], strict=True) if p]
 
     @torch.no_grad()
     def in_time(self, x: Tensor, y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
