@@ -389,7 +389,6 @@ TABLE = [
     Mutant("rules/spiking/ep_lif.py", "current(layer, r[index], traces[index])", "current(layer, r[index])", EP_LIF),
     Mutant("rules/spiking/ep_lif.py", "                ready(layer)\n", "                pass\n", CONTRACT),
     Mutant("rules/spiking/ep_lif.py", "torch.cat([n, -n]), after=self.free)", "torch.cat([n, -n]))", EP_LIF),
-    Mutant("rules/spiking/neurons.py", "t**-0.5", "t**-1.0", EP_LIF),
     Mutant("rules/spiking/neurons.py", "torch.full_like(like, 0.5)", "torch.full_like(like, 0.0)", EP_LIF),
     Mutant("rules/spiking/neurons.py", "like.new_tensor(1 - leak)", "like.new_tensor(1.0)", EP_LIF),
     Mutant("rules/spiking/neurons.py", "h.clamp(0, 1)", "h.clamp(0)", EP_LIF),
