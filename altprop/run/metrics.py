@@ -139,8 +139,7 @@ def _wanted(learner: Learner) -> list[str]:
     own = [] if learner.rule.claims.labels else ["unit_norm"]
     told = ["watch"] if type(learner.rule).watch is not Rule.watch else []
     moves = learner.turn.moved & set(learner.net.parameters())  # of a net that stands still there are no angles
-    angles = ["angle_to_bp", "feedback_angle"] if learner.reads and moves else []
-    angles = ["angle_to_bp", "vanished_gradient", "feedback_angle"] if learner.reads else []
+    angles = ["angle_to_bp", "vanished_gradient", "feedback_angle"] if learner.reads and moves else []
     return [*own, *angles, "weight_norm", *told]
 
 

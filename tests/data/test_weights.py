@@ -36,15 +36,14 @@ from altprop.run.values import make_recipe, read_recipe
 N = 6
 W = torch.tensor([0.25, 2.0, 0.0, 1.5, 0.75, 1.5], dtype=torch.float64)  # of mean 1
 HEARD = [name for name, rule in RULES.items() if rule.weighs]
-TWICE = [  # the error is part of their second input
+TWICE = [  # the error is part of their second input, or of what their states settle under
     name for name in HEARD
-    if RULES[name].claims.passes > 1 and RULES[name].claims.signal == "error" and name not in UNTAUGHT
+    if RULES[name].claims.passes > 1 and name not in UNTAUGHT
+    and (RULES[name].claims.signal == "error" or RULES[name].claims.inference == "own")
 ]  # fmt: skip
 LINEAR = [  # in the weight
     name for name in HEARD if name not in TWICE and (RULES[name].claims.averages or name in UNTAUGHT)
 ]
-LINEAR = [name for name in HEARD if RULES[name].claims.passes == 1 or name in UNTAUGHT]  # in the error
-TWICE = [name for name in HEARD if name not in LINEAR]  # the error is part of their second input
 MODULATED = [name for name in TWICE if RULES[name].claims.signal == "error"]
 
 

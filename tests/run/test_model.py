@@ -19,8 +19,7 @@ from altprop.run.recipe import RunError
 
 QUICK = {"measure": False, "probe": False}
 OWN = {  # rules, and settings of theirs, whose inference is not the net's
-    "ff": {}, "ep": {}, "pepita": {"normalise": "sample"}, "som": {"masks": True}, "stdp": {},
-    "ff": {}, "pepita": {"normalise": "sample"}, "som": {"masks": True}, "stdp": {}, "ep_lif": {},
+    "ff": {}, "ep": {}, "ep_lif": {}, "pepita": {"normalise": "sample"}, "som": {"masks": True}, "stdp": {},
 }  # fmt: skip
 
 
