@@ -48,8 +48,11 @@ class BurstCCN(Bursts):
     reference, p0 = "greedy2022", 0.5
     claims = replace(Bursts.claims, is_backprop_when="feedback is symmetric and signals are small")
 
-    def __init__(self, net: Any, *, cancel_lr: float = 0.5, feedback: str = "random", **arguments: Any) -> None:
-        super().__init__(net, feedback=feedback, **arguments)
+    def __init__(
+        self, net: Any, *, feedback: str = "random", cancel_lr: float = 0.5, init: str = "normal", scale: float = 1.0,
+        seed: int = 0, **arguments: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(net, feedback=feedback, init=init, scale=scale, seed=seed, **arguments)
         self.cancel_lr = cancel_lr
         self.Q = nn.ParameterList()
         if feedback == "learned":

@@ -49,9 +49,10 @@ class Burstprop(Bursts):
     claims = replace(Bursts.claims, learns=("R",))
 
     def __init__(
-        self, net: Any, *, p0: float = 0.2, recurrent_lr: float = 1e-3, seed: int = 0, **arguments: Any
-    ) -> None:
-        super().__init__(net, seed=seed, **arguments)
+        self, net: Any, *, p0: float = 0.2, recurrent_lr: float = 1e-3, feedback: str = "random", init: str = "normal",
+        scale: float = 1.0, seed: int = 0, **arguments: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(net, feedback=feedback, init=init, scale=scale, seed=seed, **arguments)
         if not 0 < p0 <= 1:
             raise Refused(f"p0={p0} came; Burstprop takes a burst probability above 0 and of at most 1")
         self.p0, self.recurrent_lr = p0, recurrent_lr

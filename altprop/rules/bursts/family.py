@@ -48,8 +48,7 @@ class Bursts(Rule):
     p0: float  # the burst probability of the output without a teacher
 
     def __init__(
-        self, net: Any, *, feedback: str = "random", init: str = "normal", scale: float = 1.0, seed: int = 0,
-        **arguments: Any,
+        self, net: Any, *, feedback: str, init: str, scale: float, seed: int, **arguments: Any
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
         if feedback not in FEEDBACKS:
