@@ -962,7 +962,7 @@ TABLE = [
     ),
     Mutant("rules/equilibrium/contrast.py", "torch.cat([less, more])) / 2", "torch.cat([less, more]))", EQUILIBRIUM),
     Mutant("rules/equilibrium/contrast.py", "torch.cat([x + z, x - z])", "torch.cat([x + z, z - x])", EQUILIBRIUM),
-    Mutant("rules/equilibrium/contrast.py", "_grow_bias(module, less)", "_grow_bias(module, more)", EQUILIBRIUM),
+    Mutant("rules/equilibrium/contrast.py", "_grow_bias(module, less)", "_grow_bias(module, a)", EQUILIBRIUM),
     Mutant(
         "rules/equilibrium/contrast.py",
         "correlate(module, (minus.x - plus.x) / gamma, star.a)",
@@ -975,7 +975,7 @@ TABLE = [
         "correlate(module, plus.x, signal)",
         EQUILIBRIUM,
     ),
-    Mutant("rules/equilibrium/contrast.py", "(s * (s / 2 - bond.up))", "(s * (s - bond.up))", EQUILIBRIUM),
+    Mutant("rules/equilibrium/contrast.py", "_dot(s, s) / (2 * len(s))", "_dot(s, s) / len(s)", EQUILIBRIUM),
     Mutant("rules/equilibrium/readout.py", "return lambda s: -beta", "return lambda s: beta", EQUILIBRIUM),
     Mutant("rules/equilibrium/readout.py", "(len(self.x) * len(ends))", "len(self.x)", EQUILIBRIUM),
     Mutant("rules/equilibrium/readout.py", "pull(trace, delta, weight=self.B)", "pull(trace, delta)", EQUILIBRIUM),
