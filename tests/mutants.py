@@ -1002,3 +1002,86 @@ TABLE = [
     Mutant("rules/spiking/neurons.py", "layer.activation(a).clamp(0, 1)", "layer.activation(a)", "test_spiking.py"),
     Mutant("rules/equilibrium/family.py", "\"lr\": lr * rate}", "\"lr\": lr}", "test_equilibrium.py"),
 ]  # fmt: skip
+    # equilibrium propagation
+    Mutant(
+        "rules/equilibrium/states.py",
+        "u.addmm_(s, self.B) if spare else torch.addmm(u, s, self.B)",
+        "u.addmm_(s, self.B)",
+        EQUILIBRIUM,
+    ),
+    Mutant("rules/equilibrium/states.py", "seen = s if self.in_turn else before", "seen = s", EQUILIBRIUM),
+    Mutant(
+        "rules/equilibrium/states.py",
+        "for n in curved if step and not self.in_turn else ():",
+        "for n in ():",
+        EQUILIBRIUM,
+    ),
+    Mutant("rules/equilibrium/states.py", "if self.in_turn and n in curved:", "if False:", EQUILIBRIUM),
+    Mutant("rules/equilibrium/states.py", "u if n else u.clone()", "u", EQUILIBRIUM),
+    Mutant("rules/equilibrium/states.py", "reversed(self.pools)", "self.pools[:0]", EQUILIBRIUM),
+    Mutant("rules/equilibrium/states.py", "/ new.abs().amax() for", "for", EQUILIBRIUM),
+    Mutant("rules/equilibrium/states.py", "module.weight if B is None else B)", "module.weight)", EQUILIBRIUM),
+    Mutant(
+        "rules/equilibrium/states.py",
+        "pull(self.trace, self.unpooled(s), weight=weight)",
+        "pull(self.trace, self.unpooled(s))",
+        EQUILIBRIUM,
+    ),
+    Mutant("rules/equilibrium/states.py", "self.sigmas = self.sigmas or [", "self.sigmas = [", EQUILIBRIUM),
+    Mutant(
+        "rules/equilibrium/contrast.py", "less, more = (a - b) / gamma", "less, more = (b - a) / gamma", EQUILIBRIUM
+    ),
+    Mutant("rules/equilibrium/contrast.py", "torch.cat([less, more])) / 2", "torch.cat([less, more]))", EQUILIBRIUM),
+    Mutant("rules/equilibrium/contrast.py", "torch.cat([x + z, x - z])", "torch.cat([x + z, z - x])", EQUILIBRIUM),
+    Mutant("rules/equilibrium/contrast.py", "_grow_bias(module, less)", "_grow_bias(module, a)", EQUILIBRIUM),
+    Mutant(
+        "rules/equilibrium/contrast.py",
+        "correlate(module, (minus.x - plus.x) / gamma, star.a)",
+        "correlate(module, (minus.x - plus.x) / gamma, plus.a)",
+        EQUILIBRIUM,
+    ),
+    Mutant(
+        "rules/equilibrium/contrast.py",
+        "correlate(module, star.x, signal)",
+        "correlate(module, plus.x, signal)",
+        EQUILIBRIUM,
+    ),
+    Mutant("rules/equilibrium/contrast.py", "_dot(s, s) / (2 * len(s))", "_dot(s, s) / len(s)", EQUILIBRIUM),
+    Mutant("rules/equilibrium/readout.py", "return lambda s: -beta", "return lambda s: beta", EQUILIBRIUM),
+    Mutant("rules/equilibrium/readout.py", "(len(self.x) * len(ends))", "len(self.x)", EQUILIBRIUM),
+    Mutant("rules/equilibrium/readout.py", "pull(trace, delta, weight=self.B)", "pull(trace, delta)", EQUILIBRIUM),
+    Mutant(
+        "rules/equilibrium/readout.py",
+        "increment.clone() if self.B.grad is None else increment",
+        "increment",
+        EQUILIBRIUM,
+    ),
+    Mutant(
+        "rules/equilibrium/choices.py", "if count and rises(layer.activation, rule.like):", "if False:", EQUILIBRIUM
+    ),
+    Mutant("rules/equilibrium/choices.py", "and not rule.warned:", ":", EQUILIBRIUM),
+    Mutant(
+        "rules/equilibrium/equilibrium.py", "gamma = beta * len(x) * len(ends)", "gamma = beta * len(x)", EQUILIBRIUM
+    ),
+    Mutant("rules/equilibrium/equilibrium.py", "read.nudge(t, -beta)", "read.nudge(t, beta)", EQUILIBRIUM),
+    Mutant("rules/equilibrium/equilibrium.py", "[*ends, star][1]", "star", EQUILIBRIUM),
+    Mutant(
+        "rules/equilibrium/equilibrium.py",
+        "circuit.settle(star, self.nudged, read.nudge(t, beta))",
+        "circuit.settle(zeros, self.nudged, read.nudge(t, beta))",
+        EQUILIBRIUM,
+    ),
+    Mutant("nets/activations.py", "(a / 2).clamp(0, 1)", "a.clamp(0, 1)", f"{NETS} sigma"),
+    Mutant("nets/activations.py", "a.new_full((), -2.0)", "a.new_full((), 2.0)", f"{NETS} sigma"),
+    Mutant(
+        "rules/equilibrium/family.py",
+        "circuit.settle(zeros, self.free - self.nudged)",
+        "circuit.settle(zeros, self.nudged)",
+        IN_TIME,
+    ),
+    Mutant("rules/equilibrium/family.py", "in reversed(uses):", "in uses:", IN_TIME),
+    Mutant("rules/equilibrium/family.py", "sides.sum(0)", "sides[0]", IN_TIME),
+    Mutant("measure/in_time.py", "u.square().mean(0).maximum(v.square().mean(0))", "u.square().mean(0)", IN_TIME),
+    Mutant("measure/in_time.py", "(u * v < 0)", "(u * v > 0)", IN_TIME),
+    Mutant("rules/equilibrium/family.py", '"lr": lr * rate}', '"lr": lr}', EQUILIBRIUM),
+]

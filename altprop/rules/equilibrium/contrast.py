@@ -34,11 +34,11 @@ def contrast(plus: End, minus: End, star: End, gamma: Any, B: Tensor | None) -> 
     """W.grad += (a'^T x' - a^T x) / gamma, B's too; of ends that differ little, without losing what they differ in."""
     module: Any = plus.bond.trace.layer.synapse
     a, b, x, z = minus.a, plus.a, minus.x, plus.x
-    less, more = (a - b) / gamma, (a + b) / gamma
+    less = (a - b) / gamma
     if x is z:  # the first layer, whose input does not move
         increment = correlate(module, x, less)
     else:
-        increment = correlate(module, torch.cat([x + z, x - z]), torch.cat([less, more])) / 2
+        increment = correlate(module, torch.cat([x + z, x - z]), torch.cat([less, (a + b) / gamma])) / 2
     _grow(B, increment.clone() if B is not None else increment)
     _grow(module.weight, increment)
     _grow_bias(module, less)
@@ -56,7 +56,7 @@ def one_sided(plus: End, minus: End, star: End, gamma: Any, B: Tensor | None) ->
 
 def energies(ends: list[End]) -> Tensor:
     """(L,): 1/2 |s_l|^2 - <s_l, P(W_l s_{l-1}) + b_l>, the mean over samples."""
-    return torch.stack([(s * (s / 2 - bond.up)).sum() / len(s) for s, bond in ends])
+    return torch.stack([_dot(s, s) / (2 * len(s)) - _dot(s, bond.up) / len(s) for s, bond in ends])
 
 
 def share(rule: Rule, drawn: Feedback) -> nn.ParameterList:
@@ -65,6 +65,10 @@ def share(rule: Rule, drawn: Feedback) -> nn.ParameterList:
     for index, B in enumerate(feedback, 1):
         rule.layers[index] = replace(rule.layers[index], beside=nn.ParameterList([B]))
     return feedback
+
+
+def _dot(s: Tensor, u: Tensor) -> Tensor:
+    return torch.dot(s.flatten(), u.flatten())
 
 
 def _grow(parameter: Tensor | None, increment: Tensor) -> None:

@@ -88,7 +88,7 @@ class EP(Equilibrium):
         beta: Any = self.beta * (2 * x.new_empty(()).bernoulli_(0.5) - 1 if self.claims.draws else 1)
         circuit, zeros = self.at_rest(x)
         star = circuit.settle(zeros, self.free)
-        moved, read = circuit.moved, self.readout(self, star, x)
+        moved, read = circuit.moved(star) if star else None, self.readout(self, star, x)
         loss, _ = self.output_error(read.output, t)
         ends = [circuit.settle(star, self.nudged, read.nudge(t, beta))]
         if self.three:
@@ -102,5 +102,5 @@ class EP(Equilibrium):
             self.grow(plus[n], minus[n], rest[n], gamma, B)
             if ready is not None:
                 ready(self.layers[n])
-        self.seen = {"moved": torch.stack(moved), "free": energies(rest), "nudged": energies(plus)} if moved else {}
+        self.seen = {} if moved is None else {"moved": moved, "free": energies(rest), "nudged": energies(plus)}
         return loss

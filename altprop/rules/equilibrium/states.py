@@ -76,7 +76,7 @@ class Circuit:
     """The layers whose states settle, for one batch x (N, *in); dropout's masks stay what they first are.
 
     feedback[n - 1] stands for W_l on the way down, where there is one.  in_turn: each layer moves after the one below
-    has; else all move at once.  moved: by how much of its largest entry each state has changed in the last step."""
+    has; else all move at once."""
 
     def __init__(self, layers: Sequence[Layer], x: Tensor, feedback: Any = (), in_turn: bool = False) -> None:
         self.bare = [Layer(layer.inlet, layer.synapse, nn.Sequential(), layer.name) for layer in layers]
@@ -85,7 +85,7 @@ class Circuit:
         self.inlets: list[Trace | None] = [None] * len(layers)  # whose masks later traces replay
         self.sigmas: list[list[Bend]] = []
         self.driven = [self.bond(0, x)] if layers else []
-        self.moved: list[Tensor] = []
+        self.before: list[Tensor] = []  # the states before the last step
 
     def bond(self, n: int, below: Tensor) -> Bond:
         """The bond of layer n with the state below it."""
@@ -120,8 +120,13 @@ class Circuit:
                 for bend in self.sigmas[n]:
                     u = bend(u)
                 s[n] = u
-        self.moved = [(new - old).abs().amax() / new.abs().amax() for new, old in zip(s, before, strict=True)]
+        self.before = before
         return s
+
+    def moved(self, s: list[Tensor]) -> Tensor:
+        """(L,): by how much of its largest entry each state has changed in the last step, which led to s."""
+        pairs = zip(s, self.before, strict=True)
+        return torch.stack([(new - old).abs().amax() / new.abs().amax() for new, old in pairs])
 
     def _current(self, n: int, s: list[Tensor], bonds: list[Any], nudge: Nudge | None) -> Tensor:
         """u_l (N, *out_l), where nobody else needs it."""
