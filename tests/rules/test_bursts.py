@@ -258,3 +258,11 @@ def test_what_is_frozen_has_no_gradient(name, feedback):
     assert net[4].weight.grad is None and all(p.grad is None for p in own)
     if feedback == "learned":
         assert [Y.grad is None for Y in rule.feedback] == [True, False]
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_what_learns_beside_a_layer_is_stepped_with_it(name):
+    """Two matrices beside one layer: each belongs to it, and no other's step takes it."""
+    rule = make(name, mlp(4), inputs(mlp(4)), feedback="learned")
+    stepped = [p for layer in rule.layers for group in rule.groups_of(layer, 0.5) for p in group["params"]]
+    assert sorted(map(id, stepped)) == sorted(map(id, rule.parameters()))

@@ -62,7 +62,7 @@ def test_a_basis_of_local_tangents_is_the_gradient_of_each_local_loss(perturb, c
     """And of no other: the layers above do not reach down."""
     net = mlp(2)
     x, y = inputs(net), labels()
-    rule = basis(make("forward_gradient_local", net, x, perturb=perturb, combine=combine), monkeypatch)
+    rule = basis(make("forward_gradient_local", net, x, perturb=perturb, combine=combine, tangents=1), monkeypatch)
     got = credit(rule, x, y)
     assert_same(got, local_backward(net, x, y, rule.heads), 1e-9)
 
@@ -87,7 +87,7 @@ def test_one_weight_tangent_is_what_torch_finds_by_jvp(build, loss, monkeypatch)
     x, y = torch.randn(4, *((5,) if build is mlp else (2, 6, 6)), dtype=torch.float64), labels()
     seen, own = [], tangents.normal
     monkeypatch.setattr(tangents, "normal", lambda *a: [seen.append(own(*a)), seen[-1]][1])
-    rule = make("forward_gradient", net, x, perturb="weight", loss=loss)
+    rule = make("forward_gradient", net, x, perturb="weight", loss=loss, tangents=1)
     got = credit(rule, x, y)
     names = [name for name, _ in net.named_parameters()]
     at = {name: p.detach() for name, p in net.named_parameters()}

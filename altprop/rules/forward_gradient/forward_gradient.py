@@ -16,7 +16,8 @@ References: Baydin, Pearlmutter, Syme, Wood and Torr, arXiv 2202.08587, 2022 (we
 ICLR 2023 (activity).
 Deviations from the papers:
     1. The output layer takes its exact error, which it has without any signal from above; Baydin et al. perturb it too.
-    2. "projection" is Fournier et al., arXiv 2410.17764, where several tangents are combined better than by their mean.
+    2. K is 8 where nothing is said, so that one rate serves small and large nets; the papers take 1.
+    3. "projection" is Flügel et al., arXiv 2410.17764, 2024: several tangents are better combined than by their mean.
 Easily confused with: node perturbation and evolution strategies, which take differences of losses in two passes;
 forward_gradient_local, whose every layer has a loss of its own.
 """
@@ -44,10 +45,10 @@ class ForwardGradient(Rule):
         weight_transport="full", locking="forward", signal="error", trains=("synapse",), draws=True,
         is_backprop_when="tangents are as many as what they perturb, and combine is 'projection'",
     )  # fmt: skip
-    suits = Suits(lr=0.003)
+    suits = Suits(lr=0.005)
 
     def __init__(
-        self, net: Any, *, perturb: str = "activity", tangents: int = 1, combine: str = "mean", **arguments: Any
+        self, net: Any, *, perturb: str = "activity", tangents: int = 8, combine: str = "mean", **arguments: Any
     ) -> None:
         super().__init__(net, **arguments)
         self.perturbation = find(self, perturb, tangents, combine, together=True)

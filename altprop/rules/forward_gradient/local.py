@@ -40,10 +40,10 @@ class ForwardGradientLocal(Staged):
     claims = Claims(
         weight_transport="none", locking="none", signal="target", trains=("synapse",), draws=True, learns=("heads",)
     )
-    suits = Suits(lr=0.003)
+    suits = Suits(lr=0.005)
 
     def __init__(
-        self, net: Any, *, perturb: str = "activity", tangents: int = 1, combine: str = "mean",
+        self, net: Any, *, perturb: str = "activity", tangents: int = 8, combine: str = "mean",
         init: str = "he_uniform", scale: float = 1.0, seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
