@@ -38,8 +38,6 @@ class EPC(Predictive):
     """Predictive coding by errors (Goemaere et al. 2025).
 
     steps: of inference.  eta: their size; a step descends where eta < 2 / (1 + |J|^2), J the slope of all states to the
-    output, so deep nets want less (20 layers drawn He-uniform: 1e-5), and an energy that grows says so.  Raises
-    ``Refused`` for steps below 1, an eta outside of (0, 1], and batch norms, whose statistics would move in each."""
     output, so deep nets want less (20 layers drawn He-uniform: 1e-5), and an energy that grows says so.
     Raises ``Refused`` for steps below 1, an eta outside of (0, 1], and batch norms, whose statistics would move in
     every step."""
