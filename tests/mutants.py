@@ -998,4 +998,8 @@ TABLE = [
     Mutant("rules/equilibrium/family.py", "\"lr\": lr * rate}", "\"lr\": lr}", "test_equilibrium.py"),
     Mutant("rules/equilibrium/contrast.py", "_grow_bias(module, less)", "_grow_bias(module, a)", "test_equilibrium.py"),
     Mutant("rules/equilibrium/contrast.py", "_dot(s, s) / (2 * len(s))", "_dot(s, s) / len(s)", "test_equilibrium.py"),
+    Mutant("rules/equilibrium/contrast.py", "less = (a - b) / gamma", "less = (b - a) / gamma", "test_equilibrium.py"),
+    Mutant("rules/equilibrium/contrast.py", "torch.cat([less, (a + b) / gamma])) / 2",
+           "torch.cat([less, (a + b) / gamma]))", "test_equilibrium.py"),
+    Mutant("rules/equilibrium/contrast.py", "_dot(s, s) / (2 * len(s))", "_dot(s, s) / len(s)", "test_equilibrium.py"),
 ]  # fmt: skip
