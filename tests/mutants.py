@@ -202,6 +202,8 @@ TABLE = [
     Mutant("rules/predictive/inference.py", "max(0, len(eps) - sweep)", "max(0, len(eps) - sweep + 1)", PREDICTIVE),
     Mutant("rules/predictive/states.py", "steps if incremental else 1", "1", f"{PREDICTIVE} incremental"),
     Mutant("rules/predictive/states.py", 'or (incremental and inference != "strict")', "", f"{PREDICTIVE} refused"),
+    Mutant("rules/predictive/states.py", "steps < len(self.layers) and", "steps <= len(self.layers) and",
+           f"{PREDICTIVE} claims"),
     Mutant("rules/predictive/errors.py", "signal = down(traces[index + 1], signal)",
            "signal = down(traces[index + 1], signal) + eps[index]", PREDICTIVE),
     Mutant("rules/predictive/errors.py", ".h - eps[index]", ".h + eps[index]", PREDICTIVE),

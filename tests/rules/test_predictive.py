@@ -1,6 +1,7 @@
 """Predictive coding, against torch's own derivative of the energies: states and errors that settle by autograd."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from altprop import RULES, Refused, fit
+from altprop.core import RuleWarning
 
 RELU = {"act": nn.ReLU}
 NETS = {  # the net, and where its layers end
@@ -227,7 +229,9 @@ def test_energy_falls_with_every_step(name):
 def test_a_sweep_brings_errors_down_by_one_layer(steps):
     net = mlp(4)
     x, y = inputs(net), labels()
-    got = credit(make("pc", net, x, steps=steps), x, y)
+    with pytest.warns(RuleWarning, match=rf"steps={steps} came for 4 layers: errors come down by one a sweep"):
+        rule = make("pc", net, x, steps=steps)
+    got = credit(rule, x, y)
     heard = [bool(got[f"{at}.weight"].any()) for at in (1, 4, 7, 10)]
     assert heard == [False] * (4 - steps) + [True] * steps
 
@@ -235,7 +239,7 @@ def test_a_sweep_brings_errors_down_by_one_layer(steps):
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [
-        ("pc", {"steps": 0}, r"steps=0, eta=0.01 came; PC takes at least one step and an eta above 0 and up to 1"),
+        ("pc", {"steps": 0}, r"steps=0, eta=0.03 came; PC takes at least one step and an eta above 0 and up to 1"),
         ("epc", {"eta": 0.0}, r"steps=5, eta=0.0 came; EPC takes at least one step and an eta above 0"),
         ("epc", {"eta": 1.5}, r"eta=1.5 came"),
         ("pc", {"inference": "loose"}, r"inference='loose', .* came; PC takes strict, fixed, exact"),
@@ -262,5 +266,9 @@ def test_claims_follow_the_inference():
     x = inputs(net)
     strictly, fixed = make("pc", net, x, steps=7), make("pc", net, x, steps=7, inference="fixed")
     assert (strictly.claims.passes, fixed.claims.passes, make("epc", net, x, steps=7).claims.passes) == (7, 1, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as many steps as layers are enough, and "exact" counts none
+        make("pc", mlp(4), x, steps=4)
+        make("pc", mlp(4), x, steps=1, inference="exact")
     for name in ("pc", "epc"):
         assert make(name, net, x).claims == RULES[name].claims and RULES[name].claims.is_backprop_when

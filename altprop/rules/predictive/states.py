@@ -24,8 +24,8 @@ Deviations from the papers:
     2. Weights act before the nonlinearity, h = f(W s), as in Rosenbaum's; in Whittington and Bogacz's W f(s).
     3. Errors are those of each sample, whatever N; in Rosenbaum's code of a mean loss they shrink with N, beside an eta
        that does not.  Millidge's code clamps gradients, and has a factor of 2 in both updates.
-    4. ``eta`` is a tenth of that in Rosenbaum's code: the further states move, the less of an error is left for the
-       weights to learn from.  Hidden gradients are then small, which Adam makes up for.
+    4. ``eta`` is .03 and ``steps`` 8, in Rosenbaum's code .1 and 20: the further states move, the less of an error is
+       left for the weights to learn from.  Hidden gradients are then small, which Adam makes up for.
     5. Masks of dropout are drawn once a batch, and the same in every sweep.
     6. Without ``ready``, incremental learning adds up what its sweeps would have learned one by one.
 Easily confused with: equilibrium propagation, which settles twice and learns from the difference; ``epc``, which
@@ -34,13 +34,14 @@ settles errors instead of states, to the same end.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from altprop.core import Claims, Refused, Suits
+from altprop.core import Claims, Refused, RuleWarning, Suits
 from altprop.rules.predictive.family import Predictive, Settled
 from altprop.rules.predictive.inference import INFERENCE
 
@@ -53,14 +54,14 @@ class PC(Predictive):
     where the inference is not strict, and batch norms, whose statistics would move in every sweep."""
 
     claims = Claims(
-        weight_transport="full", locking="backward", signal="layerwise", trains=("synapse",), passes=20,
+        weight_transport="full", locking="backward", signal="layerwise", trains=("synapse",), passes=8,
         is_backprop_when="inference='fixed' with eta=1 and as many steps as layers, or inference='exact'",
     )  # fmt: skip
     reference = "whittington2017"
     suits = Suits(lr=0.001, lr_regression=0.001, optimizer="adam")
 
     def __init__(
-        self, net: Any, *, steps: int = 20, eta: float = 0.01, inference: str = "strict", incremental: bool = False,
+        self, net: Any, *, steps: int = 8, eta: float = 0.03, inference: str = "strict", incremental: bool = False,
         **arguments: Any,
     ) -> None:  # fmt: skip
         if inference not in INFERENCE or (incremental and inference != "strict"):
@@ -70,6 +71,9 @@ class PC(Predictive):
         self.claims = replace(self.claims, passes=passes, updates=updates)
         super().__init__(net, steps=steps, eta=eta, **arguments)
         self.inference, self.incremental = INFERENCE[inference], incremental
+        if steps < len(self.layers) and inference != "exact":
+            what = f"steps={steps} came for {len(self.layers)} layers: errors come down by one a sweep"
+            warnings.warn(f"{what}, so that those below learn nothing; give more steps", RuleWarning, stacklevel=2)
 
     def settle(self, x: Tensor, now: Settled, t: Any) -> Iterator[Settled]:
         return self.inference(self, x, now, t)
