@@ -966,7 +966,7 @@ TABLE = [
            "test_equilibrium.py"),
     Mutant("rules/equilibrium/readout.py", "increment.clone() if self.B.grad is None else increment", "increment",
            "test_equilibrium.py"),
-    Mutant("rules/equilibrium/choices.py", "if count and rises(layer.activation, rule.like):", "if False:",
+    Mutant("rules/equilibrium/choices.py", "moves = count > 0 and rises(layer.activation, rule.like)", "moves = False",
            "test_equilibrium.py"),
     Mutant("rules/equilibrium/choices.py", "and not rule.warned:", ":", "test_equilibrium.py"),
     Mutant("rules/equilibrium/equilibrium.py", "gamma = beta * len(x) * len(ends)", "gamma = beta * len(x)",

@@ -49,12 +49,12 @@ def place_pools(rule: Rule, depth: int) -> None:
             raise Refused(f"{what}: use Linear and convolutions below the readout, or a rule such as 'dfa'")
         inlet = parts(rule.layers[n + 1].inlet) if n + 1 < len(rule.layers) else []
         count = next((n for n, module in enumerate(inlet) if not isinstance(module, pooling._MaxPoolNd)), len(inlet))
-        if count and rises(layer.activation, rule.like):
+        moves = count > 0 and rises(layer.activation, rule.like)
+        if moves:
             rule.layers[n] = layer = replace(layer, activation=nn.Sequential(*inlet[:count], *parts(layer.activation)))
             rule.layers[n + 1] = replace(rule.layers[n + 1], inlet=nn.Sequential(*inlet[count:]))
-        pools, sigma = split(layer)
-        pooled = nn.Sequential(*pools)(rule.like.new_zeros(1, *shapes.a))
-        if sigma(pooled.clone()).shape != pooled.shape:
+        pooled = nn.Sequential(*split(layer)[0])(rule.like.new_zeros(1, *shapes.a))
+        if not moves and shapes.h != pooled.shape[1:]:
             what = f"the activation of {layer} changes the shape {tuple(pooled.shape[1:])}, but EP nudges it back"
             raise Refused(f"{what}: move what changes it into the next layer's inlet")
         rule.shapes[n] = shapes._replace(h=pooled.shape[1:])
