@@ -71,8 +71,9 @@ def bend(rule: Any) -> None:
     rule.layers[-1] = replace(last, activation=nn.Sequential(*split(below)[1]))
 
 
-def list_of_rates(rule: Rule, rates: Sequence[float]) -> list[float]:
+def list_of_rates(rule: Rule, rates: Sequence[float] | None) -> list[float]:
     """One factor a layer; raises ``Refused`` where there are others."""
+    rates = rates or ()
     if len(rates) not in (0, len(rule.layers)) or not all(0 < rate < math.inf for rate in rates):
         what = f"rates={list(rates)} came for {len(rule.layers)} layers"
         raise Refused(f"{what}: give a factor above 0 a layer, or none")
@@ -80,9 +81,10 @@ def list_of_rates(rule: Rule, rates: Sequence[float]) -> list[float]:
 
 
 def followed(layers: Sequence[Layer]) -> bool:
-    """Whether autograd can follow signals on their way down: closed forms alone stand in the inlets."""
+    """Whether autograd can follow signals on their way down: closed forms alone stand in the inlets, and at the end."""
     known = {*POINTWISE, *DROPOUTS, nn.Flatten}
-    return all(kind_of(module) in known for layer in layers for module in parts(layer.inlet))
+    sides = [layer.inlet for layer in layers] + [layer.activation for layer in layers[-1:]]
+    return all(kind_of(module) in known for side in sides for module in parts(side))
 
 
 @torch.no_grad()
