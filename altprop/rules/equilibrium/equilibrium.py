@@ -28,6 +28,7 @@ Easily confused with: predictive coding, whose states descend an energy of error
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,7 +60,7 @@ class EP(Equilibrium):
     def __init__(
         self, net: Any, *, free: int = 10, nudged: int = 6, beta: float = 0.5, estimate: str = "three_phase",
         weights: str = "symmetric", update: str = "different", order: str = "together", readout: str = "auto",
-        bend_output: bool = False, rates: list[float] | None = None, init: str = "he_uniform", scale: float = 1.0,
+        bend_output: bool = False, rates: Sequence[float] | None = None, init: str = "he_uniform", scale: float = 1.0,
         seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, **arguments)
