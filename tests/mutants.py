@@ -1002,4 +1002,8 @@ TABLE = [
     Mutant("rules/equilibrium/contrast.py", "less = (a - b) / gamma", "less = (b - a) / gamma", "test_equilibrium.py"),
     Mutant("rules/equilibrium/contrast.py", "torch.cat([less, (a + b) / gamma])) / 2",
            "torch.cat([less, (a + b) / gamma]))", "test_equilibrium.py"),
+    Mutant("run/optimizers.py", "made.setdefault(owner, []).append(_optimizer(moving or own[:1], recipe))",
+           "made.setdefault(owner, [_optimizer(moving or own[:1], recipe)])", f"{OF_RULES} beside_a_layer_streams"),
+    Mutant("run/build.py", "optimizer != suits.optimizer and RATES[optimizer]", "RATES[optimizer]",
+           "test_run.py learns_digits and local"),
 ]  # fmt: skip
