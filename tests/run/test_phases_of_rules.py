@@ -288,4 +288,6 @@ def test_what_stands_beside_a_layer_streams_in_its_own_phase(case):
     recipes = [toy_recipe(rule=rule, net="6-8-5-3", stream=stream, **settings) for stream in (False, True)]
     runs = [run_recipe(recipe, toy_data()) for recipe in recipes]
     whole, streamed = (run.rule.state_dict() for run in runs)
+    drawn = prepare(recipes[0], toy_data()).rule.state_dict()
+    assert all(not torch.equal(drawn[f"{name}.0"], whole[f"{name}.0"]) for name in runs[0].rule.claims.learns)
     assert whole.keys() == streamed.keys() and all(torch.equal(whole[key], streamed[key]) for key in whole)
