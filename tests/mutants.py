@@ -884,7 +884,7 @@ TABLE = [
     Mutant("rules/bursts/family.py", 'and increment is not None:', 'and True:', BURSTS),
     Mutant("rules/bursts/family.py", "torch.where(trace.h == 0, 0.0, driven)", "driven", BURSTS),
     Mutant("rules/bursts/family.py", "own = [] if layer.beside is None else layer.beside.parameters()", "own = []",
-           f"{CONTRACT} burst"),
+           f"{BURSTS} beside_a_layer"),
     Mutant("rules/bursts/family.py", 'replace(self.claims, weight_transport="full")', "self.claims", BURSTS),
     Mutant("rules/bursts/burstccn.py", "m = m - self._cancel", "m = m + self._cancel", BURSTS),
     Mutant("rules/bursts/burstccn.py", "e * torch.tanh(gain(trace, m))", "e * gain(trace, m)", BURSTS),
