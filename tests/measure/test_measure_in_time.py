@@ -69,6 +69,18 @@ def test_the_sum_is_the_rules_gradient():
         torch.testing.assert_close(own.sum(0), want[name], atol=1e-12, rtol=0)
 
 
+def test_backpropagation_through_time_is_autograds_of_all_steps():
+    """Of states that have not settled, each step by its own slopes: the sum over the uses is the weight's gradient."""
+    net, x, y = case()
+    rule = rule_of(net, x, free=6)
+    exact = {name: both[1].sum(0) for name, both in rule.in_time(x, y).items()}
+    rule.zero_grad(set_to_none=True)
+    t = nn.functional.one_hot(y, 3).double()
+    ((rule(x) - t).square().sum(1) / 2).mean().backward()
+    for layer in rule.layers:
+        torch.testing.assert_close(exact[layer.name], layer.synapse.weight.grad, atol=1e-12, rtol=0)
+
+
 def test_agreement_by_hand():
     """Two weights over two steps: errors (0, 1) and (2, 0) of root mean squares 1 / sqrt 2 and 2 / sqrt 2."""
     own, exact = torch.tensor([[1.0, 1.0], [1.0, 3.0]]), torch.tensor([[1.0, -1.0], [0.0, 3.0]])
@@ -76,6 +88,7 @@ def test_agreement_by_hand():
     assert found.rmse == pytest.approx((math.sqrt(0.5) / 1 + math.sqrt(2) / math.sqrt(5)) / 2)
     assert found.sign_error == 0.25 and found.sign_error_at == [0.5, 0.0]
     assert found.error_at == pytest.approx([2 / math.sqrt(10), 1 / math.sqrt(10)])
+    assert agreement(exact, own).rmse == found.rmse  # whichever of the two is larger
     nothing = agreement(torch.zeros(2, 3), torch.zeros(2, 3))
     assert nothing.rmse == 0 and nothing.error_at == [0, 0]
 
