@@ -921,7 +921,7 @@ TABLE = [
     Mutant("rules/targets/decoded.py", " and self.V[index - 1].requires_grad", "", f"{TARGETS} frozen"),
     Mutant("rules/targets/decoded.py", '"lr": self.decoder_rate * lr', '"lr": lr', f"{TARGETS} rate"),
     Mutant("rules/targets/difference.py", "return -self.step * pull", "return -pull", f"{TARGETS} step"),
-    Mutant("rules/targets/simple.py", "last.h), -e)", "last.h), e)", f"{FORM} sdtp"),
+    Mutant("rules/targets/reconstruction.py", "last.h), -e)", "last.h), e)", f"{FORM} sdtp"),
     Mutant("rules/targets/plain.py", "last.h) - e)[0] - below", "last.h) - e)[0]", f"{FORM} tp"),
     Mutant("rules/targets/auxiliary.py", "seed=seed + 2, like", "seed=seed + 1, like", f"{TARGETS} features"),
     Mutant("rules/targets/fixed.py", "self.pace = step, 1 / step", "self.pace = step, 1.0", f"{FORM} fwdtp"),

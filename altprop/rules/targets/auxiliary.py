@@ -56,8 +56,4 @@ class AOSDTP(Reconstructing):
             self.layers[-1] = replace(self.layers[-1], beside=own)
 
     def aim(self, last: Trace, below: Tensor, e: Tensor, delta: Tensor) -> Tensor:
-        index = len(self.layers) - 1
-        return self.inverse(index, below).difference(last, self.heard(index, last.h), -e)
-
-    def lower(self, index: int, trace: Trace, below: Tensor, d: Tensor) -> Tensor:
-        return self.inverse(index, below).difference(trace, trace.h, d)
+        return self.aim_by_label(last, below, e)

@@ -64,6 +64,3 @@ class DTP(Reconstructing):
 
     def aim(self, last: Trace, below: Tensor, e: Tensor, delta: Tensor) -> Tensor:
         return -self.step * pull(last, delta)
-
-    def lower(self, index: int, trace: Trace, below: Tensor, d: Tensor) -> Tensor:
-        return self.inverse(index, below).difference(trace, trace.h, d)

@@ -15,7 +15,9 @@ INVERSE = {"preserving": True, "denoising": False}  # whether the noise is to be
 
 class Reconstructing(Decoded):
     """offsets[l] is c of the decoder that ends at layer l; features[0] (K, n_{L-1}) and auxiliary[0], where a rule has
-    them, are what makes z of the last hidden layer, and its U.  inverse: see ``INVERSE``, else ``Refused``."""
+    them, are what makes z of the last hidden layer, and its U.  inverse: see ``INVERSE``, else ``Refused``.
+
+    Targets come down by differences, t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l), unless a rule says else."""
 
     def __init__(self, net: Any, *, inverse: str, **arguments: Any) -> None:
         super().__init__(net, **arguments)
@@ -27,6 +29,14 @@ class Reconstructing(Decoded):
         self.offsets = nn.ParameterList(offset(layer, shapes.h, self.like) for layer, shapes, _ in pairs)
         self.features, self.auxiliary = Feedback(), nn.ParameterList()
         self.stand_beside([self.V, self.offsets])
+
+    def aim_by_label(self, last: Trace, below: Tensor, e: Tensor) -> Tensor:
+        """``aim`` where the output has a decoder, whose target is the label."""
+        index = len(self.layers) - 1
+        return self.inverse(index, below).difference(last, self.heard(index, last.h), -e)
+
+    def lower(self, index: int, trace: Trace, below: Tensor, d: Tensor) -> Tensor:
+        return self.inverse(index, below).difference(trace, trace.h, d)
 
     def inverse(self, index: int, h: Tensor) -> Inverse:
         """The decoder of layer ``index``, counted from 0, above activity h (N, *out)."""

@@ -50,8 +50,4 @@ class SDTP(Reconstructing):
         super().__init__(net, **own, init=init, scale=scale, seed=seed, **arguments)
 
     def aim(self, last: Trace, below: Tensor, e: Tensor, delta: Tensor) -> Tensor:
-        index = len(self.layers) - 1
-        return self.inverse(index, below).difference(last, self.heard(index, last.h), -e)
-
-    def lower(self, index: int, trace: Trace, below: Tensor, d: Tensor) -> Tensor:
-        return self.inverse(index, below).difference(trace, trace.h, d)
+        return self.aim_by_label(last, below, e)
