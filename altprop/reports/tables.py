@@ -54,6 +54,7 @@ def _classes(to: str) -> list[tuple[Column, str]]:
         (("accuracy % (n)", _accuracy), ""),
         (("val %", lambda r: _spread(r, "val_accuracy", percent, 2)), "val_accuracy_mean"),
         ((f"to {to} [95 %]", _difference), ""),
+        (("over frozen [95 %]", _margin), "margin_over_frozen"),
     ]
 
 
@@ -62,6 +63,7 @@ def _regression(to: str) -> list[tuple[Column, str]]:
         (("R2 (n)", _r2), ""),
         (("val R2", lambda r: _spread(r, "val_r2", fixed, 3)), "val_r2_mean"),
         ((f"R2 to {to} [95 %]", _r2_difference), ""),
+        (("R2 over frozen [95 %]", _r2_margin), "r2_margin_over_frozen"),
         (("MAE", lambda r: _spread(r, "test_mae", significant, 4)), "test_mae_mean"),
         (("RMSE", lambda r: _spread(r, "test_rmse", significant, 4)), "test_rmse_mean"),
     ]
@@ -139,6 +141,17 @@ def _difference(row: dict[str, Any]) -> str:
 def _r2_difference(row: dict[str, Any]) -> str:
     value, low, high = (row.get(f"r2_difference_{part}") for part in ("to_bp", "low", "high"))
     return signed(value, None if row.get("coincide") else low, high, 3)
+
+
+def _margin(row: dict[str, Any]) -> str:
+    keys = ("margin_over_frozen", "margin_low", "margin_high")
+    value, low, high = (None if row.get(key) is None else 100 * row[key] for key in keys)
+    return signed(value, low, high)
+
+
+def _r2_margin(row: dict[str, Any]) -> str:
+    value, low, high = (row.get(f"r2_margin_{part}") for part in ("over_frozen", "low", "high"))
+    return signed(value, low, high, 3)
 
 
 def _cells(content: Mapping[str, Any]) -> list[list[str]]:

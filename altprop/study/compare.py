@@ -23,6 +23,7 @@ from altprop.run.metrics import majority
 from altprop.run.recipe import RunError
 from altprop.run.values import make_recipe
 from altprop.study.cost import MEASURES, costs, step_ratios
+from altprop.study.frozen import with_controls
 from altprop.study.outcomes import Failed, Outcome, Progress, Sets, folder, train_all
 from altprop.study.plan import Plan, make_plan, of_role
 from altprop.study.rows import baseline_row, by_score, rule_row
@@ -102,12 +103,14 @@ def run_plan(
     sets = Sets(plan, given, _table(plan, out))
     data = sets.of(plan.seeds[0])
     learners, runs = _prepared(plan, data)
-    for rules in (plan.named, [plan.control] if plan.control else []):
+    plan, controls = with_controls(plan, learners)
+    for rules in (plan.named, [*([plan.control] if plan.control else []), *plan.frozen]):
         ready = [rule for rule in rules if rule not in runs]
         runs |= train_all(plan, ready, sets, out, jobs or 1, progress)
         _check_any(runs)
+    frozen = {rule: runs[control] for rule, control in controls.items()}
     runs = {rule: runs[rule] for rule in plan.rules}
-    content = _content(plan, runs, learners, data)
+    content = _content(plan, runs, frozen, learners, data)
     if out is not None:
         _write(out, content)
     return Comparison(content, out)
@@ -156,7 +159,11 @@ def _check_any(runs: Mapping[str, Sequence[Outcome]]) -> None:
 
 
 def _content(
-    plan: Plan, runs: Mapping[str, Sequence[Outcome]], learners: Mapping[str, Learner], data: Dataset
+    plan: Plan,
+    runs: Mapping[str, Sequence[Outcome]],
+    frozen: Mapping[str, Sequence[Outcome]],
+    learners: Mapping[str, Learner],
+    data: Dataset,
 ) -> dict[str, Any]:
     reference = of_role("reference")
     yardstick = runs.get(reference, [])
@@ -164,7 +171,7 @@ def _content(
     rows = []
     for rule in plan.rules:
         learner = learners.get(rule)
-        row = rule_row(rule, runs[rule], None if rule == reference else yardstick, learner)
+        row = rule_row(rule, runs[rule], None if rule == reference else yardstick, frozen.get(rule), learner)
         cost = costs(rule, learner) if learner else dict.fromkeys(MEASURES)
         rows.append({**row, "step_ratio_to_bp": ratios.get(rule), **cost})
     if not (data.classes or data.multihot):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from altprop.limits import nearest, shorten, shown
@@ -34,6 +34,7 @@ class Plan:
     seeds: tuple[int, ...]
     own: Mapping[str, Mapping[str, Any]]  # keys of the recipe, by rule
     lenient: bool  # whether a rule that refuses net or data is a row, not an error
+    frozen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # keys of the control on other nets, by name
 
     @property
     def control(self) -> str | None:
@@ -47,6 +48,8 @@ class Plan:
         return [*self.named, *([self.control] if self.control else [])]
 
     def recipe(self, rule: str, seed: int) -> Recipe:
+        if rule in self.frozen:
+            return self.base.by_rule(of_role("control"), seed=seed, **self.frozen[rule])
         return self.base.by_rule(rule, seed=seed, **self.own.get(rule, {}))
 
     def forgives(self, rule: str) -> bool:

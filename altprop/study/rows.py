@@ -24,9 +24,14 @@ SCORES = ("test_r2", "test_mae", "test_rmse", "val_r2")
 
 
 def rule_row(
-    rule: str, runs: Sequence[Outcome], reference: Sequence[Outcome] | None, learner: Learner | None
+    rule: str,
+    runs: Sequence[Outcome],
+    reference: Sequence[Outcome] | None,
+    frozen: Sequence[Outcome] | None,
+    learner: Learner | None,
 ) -> dict[str, Any]:
-    """Without its costs.  reference: the runs that its own are held against, None for the reference itself."""
+    """Without its costs.  reference: the runs that its own are held against, None for the reference itself; frozen:
+    those of the same net with its hidden layers as they were drawn, where there are any."""
     ended = [run for run in runs if isinstance(run, Finished)]
     failed = [run for run in runs if isinstance(run, Failed)]
     recipe = ended[0].recipe if ended else learner.recipe if learner else None
@@ -42,7 +47,8 @@ def rule_row(
         "one_class": bool(ended) and all(run.one_class for run in ended),
         "n": len(ended),
         "failed": [{"seed": run.seed, "reason": run.reason} for run in failed],
-        **_differences(list(map(_scores, runs)), None if reference is None else list(map(_scores, reference))),
+        **_differences(_scores(runs), _scores(reference)),
+        **_margin(_scores(runs), _scores(frozen)),
         "seconds_per_epoch": median(epoch_seconds(ended)) if ended else None,
         "claims": asdict(trained.claims),
         "net": recipe and recipe.net,
@@ -63,7 +69,7 @@ def baseline_row(runs: Mapping[str, Sequence[Outcome]], reference: Sequence[Outc
         **_spread({name: [scores.get(name) for scores in known] for name in (*LAST, *SCORES)}),
         "n": len(known),
         "failed": [],
-        **_differences(by_seed, list(map(_scores, reference))),
+        **_differences(by_seed, _scores(reference)),
     }
 
 
@@ -72,15 +78,18 @@ def _trivial(runs: Iterable[Outcome]) -> dict[str, float | None]:
     return next((run.trivial for run in runs if isinstance(run, Finished)), {})
 
 
-def _scores(run: Outcome) -> dict[str, float | None]:
-    """What is compared: nothing of a run that has not ended."""
-    if isinstance(run, Failed):
-        return {}
-    return {"test_accuracy": run.metrics[-1]["test_accuracy"], "test_r2": run.scores.get("test_r2")}
+def _scores(runs: Sequence[Outcome] | None) -> list[dict[str, float | None]]:
+    """What is compared, by run: nothing of one that has not ended."""
+    return [
+        {}
+        if isinstance(run, Failed)
+        else {"test_accuracy": run.metrics[-1]["test_accuracy"], "test_r2": run.scores.get("test_r2")}
+        for run in runs or ()
+    ]
 
 
 def _differences(
-    own: list[dict[str, float | None]], other: list[dict[str, float | None]] | None
+    own: list[dict[str, float | None]], other: list[dict[str, float | None]]
 ) -> dict[str, float | bool | None]:
     """Paired, seed by seed, of accuracies, and for a regression of R2; each with its 95 % Student-t interval."""
     accuracy, r2 = (_paired(own, other, key) for key in ("test_accuracy", "test_r2"))
@@ -92,8 +101,19 @@ def _differences(
     }  # fmt: skip
 
 
-def _paired(own: list[dict[str, float | None]], other: list[dict[str, float | None]] | None, key: str) -> Interval:
-    mine, theirs = _whole(own, key), _whole(other or [], key)
+def _margin(
+    own: list[dict[str, float | None]], frozen: list[dict[str, float | None]]
+) -> dict[str, float | bool | None]:
+    """As ``_differences``, over the same net with hidden layers that have learned nothing."""
+    accuracy, r2 = (_paired(own, frozen, key) for key in ("test_accuracy", "test_r2"))
+    return {
+        "margin_over_frozen": accuracy.mean, "margin_low": accuracy.low, "margin_high": accuracy.high,
+        "r2_margin_over_frozen": r2.mean, "r2_margin_low": r2.low, "r2_margin_high": r2.high,
+    }  # fmt: skip
+
+
+def _paired(own: list[dict[str, float | None]], other: list[dict[str, float | None]], key: str) -> Interval:
+    mine, theirs = _whole(own, key), _whole(other, key)
     return paired_difference(mine, theirs) if mine and theirs else UNKNOWN
 
 

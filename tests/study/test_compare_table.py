@@ -82,6 +82,28 @@ def test_the_control_is_always_there_and_once():
     ]  # fmt: skip
 
 
+def test_the_margin_is_over_the_rules_own_net_frozen():
+    """By hand: the control with the activation and the first weights of the rule, which are not its own."""
+    settings = {"bp": {"act": "tanh", "init": "torch"}, "shallow": {"lr": 0.2}}
+    result = altprop.compare(["bp", "dfa", "ep"], "64-12-10", epochs=1, out=Path("c"), settings=settings)
+    drawn = {"act": "tanh", "init": "torch", "lr": 0.2}
+    frozen = [altprop.fit("shallow", net="64-12-10", epochs=1, seed=seed, **drawn).test_accuracy for seed in (0, 1, 2)]
+    for rule in ("bp", "ep"):
+        own = [rows(f"c/{rule}-seed{seed}")[-1]["test_accuracy"] for seed in (0, 1, 2)]
+        assert result[rule]["margin_over_frozen"] == pytest.approx(np.mean(own) - np.mean(frozen))
+        low, high = result[rule]["margin_low"], result[rule]["margin_high"]
+        assert (low, high) == pytest.approx(stats.ttest_rel(own, frozen).confidence_interval(0.95))
+    of_dfa = result["dfa"]["test_accuracy_mean"] - result["shallow"]["test_accuracy_mean"]
+    assert result["dfa"]["margin_over_frozen"] == pytest.approx(of_dfa)
+    assert [path.name for path in sorted(Path("c/frozen").iterdir())] == ["bp-seed0", "bp-seed1", "bp-seed2"]
+    assert result["shallow"]["margin_over_frozen"] is None and "over frozen [95 %]" in str(result)
+
+
+def test_without_hidden_layers_nothing_is_frozen():
+    result = altprop.compare(["bp", "fa"], "6-3", str(toy_file(Path())), epochs=1, seeds=1)
+    assert result["fa"]["margin_over_frozen"] is None and "over frozen" not in str(result)
+
+
 def test_a_control_that_refuses_ends_nothing(monkeypatch):
     """Nobody asked for it."""
     monkeypatch.setattr(RULES["shallow"], "refuses", (altprop.nets.Triangle,))
