@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         GHA,
         IFA,
         KP,
+        LPL,
         PEPITA,
         RULES,
         SCFF,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "PEPITA", "RULES", "SCFF", "SDFA", "SOM", "SSDFA",
+    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "IFA", "KP", "LPL", "PEPITA", "RULES", "SCFF", "SDFA", "SOM", "SSDFA",
     "STDP", "USF", "WM", "Backprop", "Claims", "Comparison", "ForwardForward", "HardWTA", "Hebb", "Layer", "LocalLoss",
     "MonoForward", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb",
     "Weighted", "align", "compare", "feedback", "fit", "layers", "load", "register", "report", "restore",

@@ -7,7 +7,7 @@ from altprop.rules.direct import DFA, SDFA
 from altprop.rules.drtp import DRTP
 from altprop.rules.feedback_alignment import FA
 from altprop.rules.forward_forward import ForwardForward
-from altprop.rules.hebbian import GHA, SCFF, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
+from altprop.rules.hebbian import GHA, LPL, SCFF, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
 from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP
 from altprop.rules.local import LocalLoss, MonoForward
@@ -46,6 +46,7 @@ RULES: dict[str, type[Rule]] = {
     "softhebb": SoftHebb,
     "som": SOM,
     "scff": SCFF,
+    "lpl": LPL,
     "stdp": STDP,
 }
 
@@ -57,7 +58,7 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 }
 
 __all__ = [
-    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "PEPITA", "REFERENCES", "RULES", "SCFF",
+    "AFA", "BRSF", "DFA", "DRTP", "FA", "FRSF", "GHA", "HEADS", "IFA", "KP", "LPL", "PEPITA", "REFERENCES", "RULES", "SCFF",
     "SDFA", "SOM", "SSDFA", "STDP", "USF", "WM", "Backprop", "ForwardForward", "HardWTA", "Hebb", "LocalLoss",
     "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip
