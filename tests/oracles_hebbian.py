@@ -144,9 +144,9 @@ def krotov(x, W, k=2, delta=0.4, p=2.0):
     return _over_largest(_attracted(x, W, y, v))
 
 
-def winners(x, W, b, thresholds, k):
-    """y_mi = 1 for the k largest a_mi - threshold_i of a sample, 0 else."""
-    a = preactivation(x, W, b)
+def winners(x, W, thresholds, k):
+    """y_mi = 1 for the k largest u_mi / |w_i| - threshold_i of a sample, 0 else."""
+    a = preactivation(x, W, None) / np.sqrt((W**2).sum(1))
     y = np.zeros(a.shape)
     for m in range(x.shape[0]):
         for i in ranking([a[m, i] - thresholds[i] for i in range(a.shape[1])])[:k]:
@@ -154,17 +154,17 @@ def winners(x, W, b, thresholds, k):
     return y
 
 
-def miconi(x, W, b, thresholds, k=2):
+def miconi(x, W, thresholds, k=2):
     """Delta w_i = (1 / M) sum_m y_mi (x_m - w_i), y of ``winners``."""
-    y, M, delta = winners(x, W, b, thresholds, k), x.shape[0], np.zeros(W.shape)
+    y, M, delta = winners(x, W, thresholds, k), x.shape[0], np.zeros(W.shape)
     for i, d in np.ndindex(*W.shape):
         delta[i, d] = sum(y[m, i] * (x[m, d] - W[i, d]) for m in range(M)) / M
     return delta
 
 
-def moved_thresholds(x, W, b, thresholds, k=2, rate=10.0):
+def moved_thresholds(x, W, thresholds, k=2, rate=10.0):
     """threshold_i + rate (mean_m y_mi - k / K)."""
-    y = winners(x, W, b, thresholds, k)
+    y = winners(x, W, thresholds, k)
     (M, K), moved = y.shape, np.zeros(len(thresholds))
     for i in range(K):
         moved[i] = thresholds[i] + rate * (sum(y[m, i] for m in range(M)) / M - k / K)

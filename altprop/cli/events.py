@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,7 @@ class Events:
             self.writer = self.make_writer(str(self.run / "tensorboard"))
         depths = depths_of([*(row.get("weight_norm") or row.get("angle_to_bp") or {})])
         for key, value in row.items():
-            of_layers = {f"{key}/{depths.get(name, name)}": part for name, part in value.items()} if isinstance(
-                value, dict
-            ) else {key: value}  # fmt: skip
-            for tag, number in of_layers.items():
+            for tag, number in _tagged(key, value, depths):
                 if isinstance(number, int | float) and key not in ("epoch", "step"):
                     self.writer.add_scalar(tag, number, row["step"])
         self.last = row
@@ -64,3 +62,12 @@ class Events:
         reached = {f"reached/{key}": self.last[key] for key in ("test_accuracy", "test_loss")}
         known = {key: value for key, value in reached.items() if isinstance(value, int | float)}
         self.writer.add_hparams(plain, known, run_name=".", global_step=step)  # in the same folder
+
+
+def _tagged(tag: str, value: Any, depths: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """(tag, number) of a number, or of all that lie below: what the rule tells, and the layers."""
+    if not isinstance(value, dict):
+        yield tag, value
+        return
+    for name, part in value.items():
+        yield from _tagged(f"{tag}/{depths.get(name, name)}", part, depths)

@@ -77,8 +77,8 @@ class Rule(nn.Module, ABC):
         self.shapes = _dry_run(self, x, compare=cuts is not None or not is_sequence(net))
         own, sides = set(net.modules()), [side for layer in self.layers for side in (layer.inlet, layer.activation)]
         loose = (part for side in sides for part in parts(side) if own.isdisjoint(part.modules()))
-        self.beside = nn.ModuleList(dict.fromkeys(loose))  # modules of cuts that are not the net's follow its mode
-        self.feedback = Feedback()
+        # modules of cuts that are not the net's follow its mode
+        self.beside, self.feedback = nn.ModuleList(dict.fromkeys(loose)), Feedback()
         for index, layer in enumerate(self.layers):
             self._check(layer, first=index == 0)
 
@@ -107,13 +107,16 @@ class Rule(nn.Module, ABC):
         None where the rule's inference is its own, unless it says that autograd can follow it."""
         return self if self.claims.inference == "net" else None
 
+    def watch(self) -> dict[str, float | dict[str, float]]:
+        """Numbers of its own for metrics and report, of the last ``credit``; by a layer's name where each has one."""
+        return {}
+
     def targets(self, y: Any, samples: int) -> Any:
         """Labels (N,), or targets (N, C) as they are, as the matrix t (N, C); there must be as many as samples.
 
         Of a ``Weighted`` y a ``Weighted`` t: ``output_error`` takes it as it is, ``weighed`` and ``bare`` its parts."""
         if isinstance(y, Weighted) and not self.weighs:
-            what = f"{type(self).__name__} has no error that a weight could multiply"
-            raise Refused(f"{what}: leave weights out, or use 'dfa'")
+            raise Refused(f"{type(self).__name__} has no error that a weight could multiply: use 'dfa', or no weights")
         t = targets(bare(y), samples, self.classes, self.like.dtype)
         return Weighted(t, y.w.to(t)) if isinstance(y, Weighted) else t
 

@@ -141,10 +141,7 @@ def run_all(modules: nn.Module, x: Tensor, like: list[Step] | None = None, graph
 
 def accumulate(parameter: Tensor, gradient: Tensor) -> None:
     """``parameter.grad += gradient``, as ``loss.backward()`` would."""
-    if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad += gradient
+    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 
 def _mask(module: Any, x: Tensor) -> Tensor | None:

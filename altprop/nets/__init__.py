@@ -1,6 +1,6 @@
 """Ordinary torch.nn builders, and the spec string that names a net in one word."""
 
-from altprop.nets.activations import RePU, Softmax, Triangle
+from altprop.nets.activations import RePU, ShiftedSigmoid, Softmax, Triangle, WideHardSigmoid
 from altprop.nets.dropout import BitDropout
 from altprop.nets.norms import Centre1d, Centre2d, Centre3d
 from altprop.nets.residual import Residual, ResidualBlock
@@ -8,5 +8,5 @@ from altprop.nets.spec import ACTIVATIONS, INITIALISERS, NetError, build
 
 __all__ = [
     "ACTIVATIONS", "INITIALISERS", "BitDropout", "Centre1d", "Centre2d", "Centre3d", "NetError", "RePU", "Residual",
-    "ResidualBlock", "Softmax", "Triangle", "build",
+    "ResidualBlock", "ShiftedSigmoid", "Softmax", "Triangle", "WideHardSigmoid", "build",
 ]  # fmt: skip

@@ -1,7 +1,8 @@
-"""Activations of competitive nets, which torch does not have."""
+"""Activations of competitive nets and of nets whose states settle, which torch does not have."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -47,3 +48,17 @@ class Softmax(nn.Module):
 
     def extra_repr(self) -> str:
         return f"inverse_temperature={self.inverse_temperature:g}"
+
+
+class ShiftedSigmoid(nn.Module):
+    """sigmoid(4 (a - 1/2)), of slope 1 in the middle of [0, 1]: ``mysig`` of the code of Laborieux et al. 2021."""
+
+    def forward(self, a: Tensor) -> Tensor:
+        return torch.add(a.new_full((), -2.0), a, alpha=4).sigmoid_()
+
+
+class WideHardSigmoid(nn.Module):
+    """a / 2 cut off at 0 and 1: ``my_hard_sig`` there."""
+
+    def forward(self, a: Tensor) -> Tensor:
+        return (a / 2).clamp(0, 1)

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from altprop.limits import LARGEST, Problem, gigabytes, memory, shorten
-from altprop.nets.activations import RePU, Softmax, Triangle
+from altprop.nets.activations import RePU, ShiftedSigmoid, Softmax, Triangle, WideHardSigmoid
 from altprop.nets.norms import Centre1d, Centre2d, Centre3d
 from altprop.nets.residual import Residual, resnet
 
@@ -44,6 +44,10 @@ ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "silu": nn.SiLU,
     "softplus": nn.Softplus,
     "hardtanh": nn.Hardtanh,
+    "relu6": nn.ReLU6,
+    "hard_sigmoid": partial(nn.Hardtanh, 0.0, 1.0),
+    "wide_hard_sigmoid": WideHardSigmoid,
+    "shifted_sigmoid": ShiftedSigmoid,
     "identity": nn.Identity,
     "repu": RePU,
     "softmax": Softmax,

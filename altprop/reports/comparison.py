@@ -175,7 +175,7 @@ def _charts(
         words = (
             "The angle between a rule’s update and backpropagation’s in the same net, layer by layer, after the last "
             "epoch; the thin line begins where it was after the first. At 90°, the dashed line, they have nothing in "
-            "common."
+            "common. Where backpropagation’s own gradient has vanished the angle would mean nothing: there is no dot."
         )
         drawn.append(("alignment", alignment(entries, "angle to backpropagation", reference, **by), words))
     labels = {

@@ -60,7 +60,7 @@ def run_context(run: RunRecord) -> dict[str, Any]:
         "curves": _curves(run),
         "then": [shown[name] for name in THEN if name in shown],
         "examples": _in_words(run),
-        "layers": _by_layer(run),
+        "layers": [*_by_layer(run), *_watched(run)],
         "rest": [one for name, one in shown.items() if name not in FIRST + THEN],
         "missing": {
             name.replace("_", " "): measured["refused"]
@@ -142,7 +142,32 @@ def _by_layer(run: RunRecord) -> list[Shown]:
             what, unit = LAYERWISE[key]
             figure = learning_curves(curves, quantity=what, colours=colours, degrees=unit == " (°)")
             label = f"Line chart: {what}{unit} over epochs, by layer"
+            caption += _faint(run) if key == "angle_to_bp" else ""
             shown.append(Shown(key, _inline(figure, key.replace("_", "-"), label, curves), caption))
+    return shown
+
+
+def _faint(run: RunRecord) -> str:
+    if not run.vanished:
+        return ""
+    names = ", ".join(called(layer, run.depths) for layer in run.vanished)
+    what = f" Backpropagation’s own gradient has vanished in {names}"
+    return f"{what}: an angle to it would mean nothing, and none is drawn."
+
+
+def _watched(run: RunRecord) -> list[Shown]:
+    """What the rule told of itself after each epoch."""
+    shown: list[Shown] = []
+    for name, layers in run.watched.items():
+        what = name.replace("_", " ")
+        names = {layer: called(layer, run.depths) if layer else what for layer in layers}
+        curves = {names[layer]: [curve] for layer, curve in layers.items() if has_numbers([curve])}
+        if curves:
+            colours = {names[layer]: depth_colour(layer, run.depths) for layer in layers if layer}
+            figure = learning_curves(curves, quantity=what, colours=colours)
+            label = f"Line chart: {what} over epochs"
+            caption = f"What the rule tells of itself after each epoch, on samples of the training part: {text(what)}."
+            shown.append(Shown(name, _inline(figure, f"watch-{len(shown)}", label, curves), caption))
     return shown
 
 
@@ -176,7 +201,7 @@ def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def _last(run: RunRecord) -> Any:
     """(name, value) of everything in the last row of metrics, accuracies in percent."""
     for key, value in run.last.items():
-        if key in LAYERWISE:
+        if key in LAYERWISE or key in ("watch", "vanished_gradient"):
             continue
         name = key.replace("_", " ")
         if key.endswith("accuracy"):
@@ -185,7 +210,14 @@ def _last(run: RunRecord) -> Any:
             yield name, text(value) if key in ("epoch", "step", "lr") else significant(value)
     for key, (name, unit) in LAYERWISE.items():
         for layer, value in (run.last.get(key) or {}).items():
-            yield f"{name}, {called(layer, run.depths)}{unit}", fixed(value, 1)
+            told = fixed(value, 1)
+            if key == "angle_to_bp" and layer in run.vanished:
+                told = f"none: the gradient has vanished ({significant(run.vanished[layer])} of the largest)"
+            yield f"{name}, {called(layer, run.depths)}{unit}", told
+    for key, layers in run.watched.items():
+        for layer, curve in layers.items():
+            where = f", {called(layer, run.depths)}" if layer else ""
+            yield f"{key.replace('_', ' ')}{where}", significant(curve.get(run.done))
 
 
 def _inline(figure: Figure, name: str, label: str, shown: Any) -> Markup:

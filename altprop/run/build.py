@@ -101,7 +101,7 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         act="custom" if custom_net else suits.activation if recipe.act in (None, "auto") else recipe.act,
         scale=recipe.scale or data.scale,
         target_scale=recipe.target_scale or (None if data.classes else "standard" if standardised else "none"),
-        lr=recipe.lr or RATES[optimizer] or suits.rate(bounded, standardised),
+        lr=recipe.lr or (optimizer != suits.optimizer and RATES[optimizer]) or suits.rate(bounded, standardised),
         readout=_resolved_readout(recipe, bounded),
         epochs=recipe.epochs or (60 if len(data.x_train) < SMALL else 10),
     )

@@ -59,7 +59,7 @@ class Learner:
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        return list(self.steppers.values())
+        return [optimizer for own in self.steppers.values() for optimizer in own]
 
     @property
     def rate(self) -> float | None:
@@ -118,6 +118,6 @@ class Learner:
         return loss
 
     def _update(self, layer: Layer) -> None:
-        if layer in self.steppers:
-            self.steppers[layer].step()
-            self.steppers[layer].zero_grad()
+        for optimizer in self.steppers.get(layer, []):
+            optimizer.step()
+            optimizer.zero_grad()

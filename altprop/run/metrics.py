@@ -13,7 +13,7 @@ from torch import Tensor
 
 from altprop.core import LOSSES, Rule
 from altprop.data import Dataset, as_input, batches
-from altprop.measure import angles_to_bp, feedback_angles, norms, regression_scores, unit_norms
+from altprop.measure import angles_to_bp, feedback_angles, norms, regression_scores, unit_norms, vanished, watched
 from altprop.measure.missing import reason, tell
 from altprop.measure.probe import in_mode
 from altprop.run.learner import Learner
@@ -112,25 +112,35 @@ def measured_row(learner: Learner, position: Position) -> dict[str, Any]:
     row: dict[str, Any] = {"epoch": position.epoch, "step": position.step, **_accuracies(learner, position)}
     row |= {"seconds": round(position.seconds, 4), "lr": learner.rate}
     for name in _wanted(learner):
+        if name == "vanished_gradient" and row["angle_to_bp"] is None:  # it asks for the same, and would fail alike
+            continue
         row[name] = _taken(name, learner, position.refused)
     return row
 
 
 MEASURES: dict[str, Callable[[Rule, Learner], dict[str, Any]]] = {
     "unit_norm": lambda rule, learner: unit_norms(rule),
-    "angle_to_bp": lambda rule, learner: angles_to_bp(
-        rule, as_input(learner.data.x_train[:PROBE], rule.like.dtype), learner.data.y_train[:PROBE]
-    ),
+    "angle_to_bp": lambda rule, learner: angles_to_bp(rule, *_probe(rule, learner)),
+    "vanished_gradient": lambda rule, learner: vanished(rule, *_probe(rule, learner)),
     "feedback_angle": lambda rule, learner: feedback_angles(rule),
     "weight_norm": lambda rule, learner: norms(rule),
+    "watch": lambda rule, learner: watched(rule, *_probe(rule, learner)),
 }
+
+
+def _probe(rule: Rule, learner: Learner) -> tuple[Tensor, Tensor]:
+    """The samples of the training part on which a credit is looked at."""
+    return as_input(learner.data.x_train[:PROBE], rule.like.dtype), learner.data.y_train[:PROBE]
 
 
 def _wanted(learner: Learner) -> list[str]:
     if not learner.recipe.measure:
         return []
     own = [] if learner.rule.claims.labels else ["unit_norm"]
-    return [*own, *(["angle_to_bp", "feedback_angle"] if learner.reads else []), "weight_norm"]
+    told = ["watch"] if type(learner.rule).watch is not Rule.watch else []
+    moves = learner.turn.moved & set(learner.net.parameters())  # of a net that stands still there are no angles
+    angles = ["angle_to_bp", "vanished_gradient", "feedback_angle"] if learner.reads and moves else []
+    return [*own, *angles, "weight_norm", *told]
 
 
 def _taken(name: str, learner: Learner, refused: dict[str, str]) -> dict[str, Any] | None:

@@ -64,19 +64,19 @@ def find_schedule(text: str, epochs: int) -> Callable[[float], float]:
 
 def make_optimizers(
     rule: Rule, parts: Sequence[tuple[Recipe, set[nn.Parameter]]], streaming: bool
-) -> dict[Layer | int, torch.optim.Optimizer]:
-    """One for all parameters with the same settings, by its number, or one a layer where each is stepped by itself.
+) -> dict[Layer | None, list[torch.optim.Optimizer]]:
+    """One for all parameters with the same settings; by layer where each is stepped by itself, else of None.
 
     parts: of each phase its recipe, and what moves in it."""
-    made: dict[Layer | int, torch.optim.Optimizer] = {}
-    for recipe, moved in parts if streaming else _joined(parts):
-        groups = _groups(rule, recipe, moved)
-        if not streaming:
-            made[len(made)] = _optimizer(groups, recipe)
-        else:
-            own = [each for each in rule.layers if each not in made and moved & set(each.synapse.parameters())]
-            for layer in own:
-                made[layer] = _optimizer(rule.groups_of(layer, recipe.lr or 0.0), recipe)
+    made: dict[Layer | None, list[torch.optim.Optimizer]] = {}
+    for recipe, moved in _joined(parts):
+        lr = recipe.lr or 0.0
+        for owner in rule.layers if streaming else [None]:
+            groups = rule.param_groups(lr) if owner is None else rule.groups_of(owner, lr)
+            own = [{**group, "params": [p for p in group["params"] if p in moved]} for group in groups]
+            moving = [group for group in own if group["params"]]
+            if moving or owner is None:
+                made.setdefault(owner, []).append(_optimizer(moving or own[:1], recipe))
     return made
 
 
@@ -88,13 +88,6 @@ def _joined(parts: Sequence[tuple[Recipe, set[nn.Parameter]]]) -> list[tuple[Rec
             moved = moved | joined.pop()[1]
         joined.append((recipe, moved))
     return joined
-
-
-def _groups(rule: Rule, recipe: Recipe, moved: set[nn.Parameter]) -> list[dict[str, Any]]:
-    """The rule's groups, and of them what moves."""
-    groups = rule.param_groups(recipe.lr or 0.0)
-    own = [{**group, "params": [p for p in group["params"] if p in moved]} for group in groups]
-    return [group for group in own if group["params"]] or own[:1]
 
 
 def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:

@@ -48,6 +48,7 @@ class Result:
             "val_accuracy": last.get("val_accuracy"), "seconds": last["seconds"], "scale": self.recipe.scale,
             "test_balanced_accuracy": last.get("test_balanced_accuracy"), **self.standard._asdict(),
             "never_win": next((row["never_win"] for row in reversed(self.metrics) if "never_win" in row), None),
+            "vanished_gradient": last.get("vanished_gradient") or None,
             "run": None if self.path is None else str(self.path),
         }  # fmt: skip
 

@@ -243,6 +243,7 @@ ALL_OF_IT = {
     "pepita": ("x^m = x + s e F", "scale u", "F_1 F_2 ... F_L", "mirror_decay F_l", "h_l / |h_l|", "-s F"),
     "pepita_hebbian": ("x^m = x + s e F", "h_l / |h_l|", "h_l^mT h_{l-1}^m) / M"),
     "ff": ("peer .1 * 2 (m - mean_j m)", "U c", "m x + (1 - m) x'", "R_l.grad +=", "uniform, not bits"),
+    "ep_lif": ("W_l.grad += (r_l^- ^T r_{l-1}^- -", "(q_l - s_l) / sqrt(t)"),
     "stdp": ("r = sum_t y_t / T", "W_L.grad += (e / N)^T r"), "hebb": ("W_L.grad += (e / N)^T h_{L-1}",),
 }  # fmt: skip
 

@@ -7,7 +7,20 @@ import numpy as np
 import pytest
 import torch
 from data_helpers import refused
-from helpers import CLASSES, LOSSES, UNTAUGHT, assert_same, cnn, gradients, hidden, inputs, labels, make, mlp
+from helpers import (
+    CLASSES,
+    LOSSES,
+    UNTAUGHT,
+    assert_same,
+    cnn,
+    gradients,
+    hidden,
+    inputs,
+    labels,
+    make,
+    mlp,
+    skip_where_noise_teaches,
+)  # fmt: skip
 from run_helpers import assert_refused, run_cli, same_bits, toy, toy_file
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
@@ -23,8 +36,15 @@ from altprop.run.values import make_recipe, read_recipe
 N = 6
 W = torch.tensor([0.25, 2.0, 0.0, 1.5, 0.75, 1.5], dtype=torch.float64)  # of mean 1
 HEARD = [name for name, rule in RULES.items() if rule.weighs]
-TWICE = [name for name in HEARD if RULES[name].claims.passes > 1 and name not in UNTAUGHT]  # in their second input
-LINEAR = [name for name in HEARD if name not in TWICE and (RULES[name].claims.averages or name in UNTAUGHT)]
+TWICE = [  # the error is part of their second input, or of what their states settle under
+    name for name in HEARD
+    if RULES[name].claims.passes > 1 and name not in UNTAUGHT
+    and (RULES[name].claims.signal == "error" or RULES[name].claims.inference == "own")
+]  # fmt: skip
+LINEAR = [  # in the weight
+    name for name in HEARD if name not in TWICE and (RULES[name].claims.averages or name in UNTAUGHT)
+]
+MODULATED = [name for name in TWICE if RULES[name].claims.signal == "error"]
 
 
 def torch_losses(z, y, loss):
@@ -88,6 +108,7 @@ def test_a_weighted_batch_is_the_weighted_mean_of_its_samples(name, loss):
     net = cnn() if name != "stdp" else mlp()
     x, y = inputs(net, N), labels(N)
     rule = make(name, net, x, loss=loss)
+    skip_where_noise_teaches(rule, x, y)
     got, value = taken(rule, x, Weighted(y, W))
     parts, losses = zip(*(taken(rule, x[n : n + 1], y[n : n + 1]) for n in range(N)), strict=True)
     torch.testing.assert_close(value, sum(w * each for w, each in zip(W, losses, strict=True)) / N)
@@ -115,7 +136,7 @@ def test_a_sample_of_weight_zero_is_as_if_it_were_not_there(name):
     assert any(g is not None and not torch.allclose(g, got[key]) for key, g in twice.items())
 
 
-@pytest.mark.parametrize("name", TWICE)
+@pytest.mark.parametrize("name", MODULATED)
 def test_without_a_modulation_a_weighted_batch_is_the_weighted_mean(name):
     """With F = 0 only the last layer learns, from targets and errors that both carry the weight."""
     net = mlp()

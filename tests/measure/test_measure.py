@@ -7,10 +7,11 @@ import pytest
 import torch
 from helpers import inputs, labels, mlp
 from torch import nn
+from torch.nn import functional as F
 
 from altprop import RULES, Backprop, Refused
 from altprop.core.layer import Layer
-from altprop.measure import angle, angles_to_bp, fgsm, peak_activation_bytes, receptive_fields
+from altprop.measure import angle, angles_to_bp, fgsm, peak_activation_bytes, receptive_fields, vanished
 
 
 @pytest.mark.parametrize(
@@ -253,3 +254,27 @@ def test_an_inference_that_autograd_cannot_follow_is_refused_by_name():
         with pytest.raises(Refused, match=r"Settling answers by an inference of its own.*differentiable") as told:
             measure()
         assert len(str(told.value)) <= 290 and "\n" not in str(told.value)
+
+
+def deep(small):
+    """Three layers, of which the signal of the first is that of the last times ``small``."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(20, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4)).double()
+    with torch.no_grad():
+        net[2].weight *= small
+    return net
+
+
+def test_an_angle_to_a_gradient_that_has_vanished_is_none():
+    """A direction of rounding would be read as alignment; just above the bound the angle stands."""
+    x, y = batch(torch.float64)
+    for small, gone in ((1e-9, ["0"]), (1e-4, []), (0.0, ["0"])):
+        net = deep(small)
+        rule = RULES["fa"](net, example=x)
+        net.zero_grad()
+        told, angles = vanished(rule, x, y), angles_to_bp(rule, x, y)
+        assert list(told) == gone and [key for key, value in angles.items() if value is None] == gone
+        F.cross_entropy(net(x), y).backward()
+        norms = {key: math.hypot(*(p.grad.norm() for p in net[int(key)].parameters())) for key in angles}
+        for key, share in told.items():
+            assert share == pytest.approx(norms[key] / max(norms.values()), rel=1e-9) and share < 1e-7

@@ -261,3 +261,17 @@ def test_parts_that_cannot_be(spec, act, words):
     with pytest.raises(NetError) as error:
         build(spec, (1, 8, 8), 10, act=act)
     assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize(("act", "formula"), [
+    ("hard_sigmoid", lambda a: (1 + torch.nn.functional.hardtanh(2 * a - 1)) / 2),
+    ("wide_hard_sigmoid", lambda a: (1 + torch.nn.functional.hardtanh(a - 1)) / 2),
+    ("shifted_sigmoid", lambda a: 1 / (1 + torch.exp(-4 * (a - 0.5)))),
+    ("relu6", lambda a: a.clamp(0, 6)),
+])  # fmt: skip
+def test_sigma_of_states_that_settle(act, formula):
+    """As the papers write them; what comes in is left as it is."""
+    a = torch.linspace(-8, 8, 101, dtype=torch.float64)
+    before, sigma = a.clone(), build("6-5-3", (6,), 3, act=act)[1]
+    torch.testing.assert_close(sigma(a), formula(before), atol=1e-15, rtol=0)
+    assert torch.equal(a, before)

@@ -492,3 +492,12 @@ def test_figures_can_be_saved(tmp_path):
     for figure in (curves.learning_curves(extreme, quantity="loss", log=True), charts.alignment(entries(), "angle")):
         for suffix in ("svg", "png", "pdf"):
             assert style.save(figure, tmp_path / f"figure.{suffix}").stat().st_size > 1000
+
+
+def test_a_vanished_gradient_is_said_in_place_of_an_angle(tmp_path):
+    """A number would be read as alignment, an empty cell as nothing measured."""
+    faint = {"angle_to_bp": {"1": None, "3": 40.0, "5": 0.0}, "vanished_gradient": {"1": 2.5e-9}}
+    page = write_report(make_run(tmp_path / "run", lines=[line(n, **faint) for n in (1, 2)])).read_text()
+    assert re.search(r"none: the gradient has vanished \(2\.5[^)]{2,9} of the largest\)", page)
+    assert "own gradient has vanished in hidden 1: an angle to it would mean nothing" in page
+    assert "vanished" not in write_report(make_run(tmp_path / "plain")).read_text()

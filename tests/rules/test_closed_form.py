@@ -4,11 +4,13 @@ import oracles
 import oracles_feedback
 import oracles_forward
 import oracles_local
+import oracles_targets
 import pytest
 import torch
 from helpers import (
     CLASSES,
     LOSSES,
+    NAMES,
     UNTAUGHT,
     assert_same,
     by_name,
@@ -37,6 +39,24 @@ def feedback(rule):
     return numpy_of(rule.feedback)
 
 
+def decoders(rule):
+    """V and c, the first of which are those of a rule without decoders that learn."""
+    V = numpy_of(rule.V if hasattr(rule, "V") else rule.feedback)
+    return (V, numpy_of(rule.offsets)) if hasattr(rule, "offsets") else (V,)
+
+
+def auxiliary(rule):
+    """records -> z U of the last hidden layer."""
+
+    def more(records):
+        h = records[-2]["h"]
+        name = next((NAMES[type(module)] for module in rule.bends[-2]), "identity")
+        z = oracles.act(name, h.reshape(len(h), -1) @ rule.features[0].numpy().T)
+        return (z @ numpy_of(rule.auxiliary)[0]).reshape(h.shape)
+
+    return more
+
+
 ORACLES = {
     "bp": lambda rule, *a: oracles.bp(*a),
     "shallow": lambda rule, *a: oracles.shallow(*a),
@@ -56,6 +76,12 @@ ORACLES = {
     "pepita_hebbian": lambda rule, *a: oracles_forward.pepita_hebbian(*a, feedback(rule)[0]),
     "pepita_local": lambda rule, *a: oracles_forward.pepita_hebbian(*a, feedback(rule)[0]),
     "mono": lambda rule, *a: oracles_local.mono(*a, numpy_of(rule.heads))[0],
+    "tp": lambda rule, *a: oracles_targets.tp(*a, *decoders(rule)),
+    "dtp": lambda rule, *a: oracles_targets.dtp(*a, *decoders(rule), rule.step),
+    "sdtp": lambda rule, *a: oracles_targets.sdtp(*a, *decoders(rule)),
+    "ao_sdtp": lambda rule, *a: oracles_targets.sdtp(*a, *decoders(rule), auxiliary(rule)),
+    "ldrl": lambda rule, *a: oracles_targets.ldrl(*a, *decoders(rule), rule.step),
+    "fwdtp": lambda rule, *a: oracles_targets.fwdtp(*a, *decoders(rule), rule.step),
 }
 
 
@@ -70,7 +96,19 @@ def check(name, net, *, n=4, loss="cross_entropy", atol=1e-10, oracle=None, **op
 
 def test_every_rule_has_an_oracle():
     """A rule without one would be tested by nothing that knows its equation."""
-    elsewhere = {"ff", "local", *UNTAUGHT}  # test_forward_forward below, test_local.py, test_hebbian_closed_form.py
+    own = {
+        "ff",
+        "local",
+        "pc",
+        "epc",
+        "ep",
+        "ep_lif",
+        "burstprop",
+        "burstccn",
+        "forward_gradient",
+        "forward_gradient_local",
+    }
+    elsewhere = own | {*UNTAUGHT}  # below, and in the files that bear their names
     assert set(ORACLES) | elsewhere == set(RULES)
 
 

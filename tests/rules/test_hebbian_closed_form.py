@@ -90,9 +90,9 @@ CASES = {
     "krotov": ("hard_wta", {}, lambda s: oracle.krotov(s.x, s.W)),
     "krotov_one": ("hard_wta", {"k": 1}, lambda s: oracle.krotov(s.x, s.W, 1)),
     "krotov_cubic": ("hard_wta", {"k": 3, "delta": 0.7, "p": 3.0}, lambda s: oracle.krotov(s.x, s.W, 3, 0.7, 3.0)),
-    "miconi": ("hard_wta", {"thresholds": True}, lambda s: oracle.miconi(s.x, s.W, s.b, np.zeros(len(s.W)), 2)),
+    "miconi": ("hard_wta", {"thresholds": True}, lambda s: oracle.miconi(s.x, s.W, np.zeros(len(s.W)), 2)),
     "miconi_one": (
-        "hard_wta", {"thresholds": True, "k": 1}, lambda s: oracle.miconi(s.x, s.W, s.b, np.zeros(len(s.W)), 1)
+        "hard_wta", {"thresholds": True, "k": 1}, lambda s: oracle.miconi(s.x, s.W, np.zeros(len(s.W)), 1)
     ),
     "softhebb": ("softhebb", {}, lambda s: oracle.softhebb(s.x, s.W, s.b)),
     "softhebb_soft": ("softhebb", {"anti_hebbian": False}, lambda s: oracle.softhebb(s.x, s.W, s.b, 1.0, False)),
@@ -429,14 +429,14 @@ def test_thresholds(kind):
     for threshold in rule.theta:
         threshold.copy_(torch.randn(len(threshold), generator=generator))
     start, layers = [threshold.numpy().copy() for threshold in rule.theta], seen(net, x)[:-1]
-    want = {s.name: uphill(net, s, oracle.miconi(s.x, s.W, s.b, at, k)) for s, at in zip(layers, start, strict=True)}
+    want = {s.name: uphill(net, s, oracle.miconi(s.x, s.W, at, k)) for s, at in zip(layers, start, strict=True)}
     rule.eval()
     assert_same(credit(rule, x)[1], nothing(net) | want)
     assert all(np.array_equal(old, new) for old, new in zip(start, rule.theta, strict=True))
     rule.train()
     assert_same(credit(rule, x)[1], nothing(net) | want)
     for s, old, new in zip(layers, start, rule.theta, strict=True):
-        moved = oracle.moved_thresholds(s.x, s.W, s.b, old, k, rate)
+        moved = oracle.moved_thresholds(s.x, s.W, old, k, rate)
         np.testing.assert_allclose(new.numpy(), moved, atol=1e-12)
         assert not np.allclose(old, moved)
     assert sum(name.startswith("theta") for name in rule.state_dict()) == 2

@@ -12,7 +12,7 @@ import pytest
 from run_helpers import run_cli
 
 HERE = Path(__file__).parent
-FILES = {"ep": HERE / "prototypes/equilibrium.py", "localloss": HERE / "prototypes/local_loss.py"}
+FILES = {"nudged": HERE / "prototypes/equilibrium.py", "localloss": HERE / "prototypes/local_loss.py"}
 
 
 def command(*arguments, **options):
@@ -23,7 +23,7 @@ def command(*arguments, **options):
 def test_the_suites_take_them():
     """Contract and claims, as of every rule of the registry."""
     rules = [part for file in FILES.values() for part in ("--rules", file)]
-    suites, names = [HERE / "test_contract.py", HERE / "test_claims.py"], "[ep or [ep- or localloss or -ep-"
+    suites, names = [HERE / "test_contract.py", HERE / "test_claims.py"], "nudged or localloss"
     call = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, rules), *suites, "-k", names]
     done = subprocess.run(call, capture_output=True, text=True, cwd=HERE.parents[1])
     assert done.returncode == 0, done.stdout[-2000:]
@@ -53,9 +53,9 @@ def test_a_run_goes_on_after_a_kill(tmp_path, capsys, registry_kept, name):
 def test_they_are_compared(tmp_path, capsys, registry_kept):
     """Beside the reference, with their own claims."""
     imports = [part for file in FILES.values() for part in ("--import", file)]
-    options = ["--rules", "bp,ep,localloss", "--epochs", 1, "--seeds", 1, "--out", tmp_path / "c", "--json"]
+    options = ["--rules", "bp,nudged,localloss", "--epochs", 1, "--seeds", 1, "--out", tmp_path / "c", "--json"]
     done = run_cli(capsys, "compare", *imports, *options)
     assert done.status == 0, done.err
     rows = {row["rule"]: row for row in done.json["rows"]}
-    assert {"bp", "ep", "localloss"} <= set(rows) and rows["ep"]["claims"]["inference"] == "own"
-    assert rows["localloss"]["claims"]["learns"] == ["heads"] and rows["ep"]["n"] == 1
+    assert {"bp", "nudged", "localloss"} <= set(rows) and rows["nudged"]["claims"]["inference"] == "own"
+    assert rows["localloss"]["claims"]["learns"] == ["heads"] and rows["nudged"]["n"] == 1

@@ -19,7 +19,8 @@ from altprop.run.recipe import RunError
 
 QUICK = {"measure": False, "probe": False}
 OWN = {  # rules, and settings of theirs, whose inference is not the net's
-    "ff": {}, "pepita": {"normalise": "sample"}, "som": {"masks": True}, "stdp": {},
+    "ff": {}, "ep": {"readout": "inside"}, "ep_lif": {},
+    "pepita": {"normalise": "sample"}, "som": {"masks": True}, "stdp": {},
 }  # fmt: skip
 
 

@@ -271,3 +271,23 @@ def test_every_rule_tells_of_phases_that_can_be_trained(rule):
 
 def modules(rule):
     return [part for layer in rule.layers for module in modules_of(layer) for part in module.modules()]
+
+
+BESIDE = {  # phases of what stands beside the layers: with a turn of their own, or with settings of their own
+    "decoders in turns": ("dtp", {"arguments": {"alternate": 1}}),
+    "decoders first": ("dtp", {"phase": [{"name": "decoders first", "epochs": 1}]}),
+    "decoders by another optimizer": ("dtp", {"phase": [{"name": "decoders", "optimizer": "adam", "lr": 0.002}]}),
+    "mirrors first": ("wm", {"phase": [{"name": "mirror", "epochs": 1}]}),
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_what_stands_beside_a_layer_streams_in_its_own_phase(case):
+    """The weights are those of a run whose optimizers step all layers at once."""
+    rule, settings = BESIDE[case]
+    recipes = [toy_recipe(rule=rule, net="6-8-5-3", stream=stream, **settings) for stream in (False, True)]
+    runs = [run_recipe(recipe, toy_data()) for recipe in recipes]
+    whole, streamed = (run.rule.state_dict() for run in runs)
+    drawn = prepare(recipes[0], toy_data()).rule.state_dict()
+    assert all(not torch.equal(drawn[f"{name}.0"], whole[f"{name}.0"]) for name in runs[0].rule.claims.learns)
+    assert whole.keys() == streamed.keys() and all(torch.equal(whole[key], streamed[key]) for key in whole)

@@ -108,7 +108,7 @@ BAD = {
     "unknown key": ({"epoch": 3}, ["unknown recipe key 'epoch'", "'epochs'"]),
     "unknown key far from all": ({"zzz": 3}, ["unknown recipe key 'zzz'", "there is rule, arguments"]),
     "unknown rule": ({"rule": "pepitta"}, ["unknown rule 'pepitta'", "'pepita'"]),
-    "unknown rule far from all": ({"rule": "zzz"}, ["unknown rule 'zzz'", "drtp"]),
+    "unknown rule far from all": ({"rule": "zzz"}, ["unknown rule 'zzz'", "softhebb"]),
     "rule of another type": ({"rule": 3}, ["rule = 3"]),
     "argument of another rule": ({"rule": "drtp", "arguments": {"presynaptic": "x"}}, ["'presynaptic'", "sign"]),
     "argument misspelt": ({"rule": "pepita", "arguments": {"sgin": 1}}, ["'sgin'", "did you mean 'sign'"]),
@@ -232,11 +232,13 @@ def test_every_rule_and_optimizer_says_what_it_starts_from():
 
 
 def test_activation_is_that_of_the_rules_source():
-    """tanh for drtp, sdfa and ssdfa, triangle where units compete, relu for the others."""
+    """tanh for drtp, sdfa, ssdfa, targets and ep, sigmoid for bursts, triangle where units compete, else relu."""
     suits = {name: kind.suits.activation for name, kind in RULES.items()}
-    assert {name for name, act in suits.items() if act == "tanh"} == {"drtp", "sdfa", "ssdfa"}
-    assert {name for name, act in suits.items() if act == "triangle"} == {"hard_wta", "softhebb", "som"}
-    assert set(suits.values()) == {"relu", "tanh", "triangle"}
+    targets = {name for name, kind in RULES.items() if kind.family == "target"}
+    assert {name for name, act in suits.items() if act == "tanh"} == {"drtp", "sdfa", "ssdfa", "ep", *targets}
+    assert {name for name, act in suits.items() if act == "triangle"} == {"hard_wta", "softhebb", "som", "scff"}
+    assert {name for name, act in suits.items() if act == "sigmoid"} == {"burstprop", "burstccn"}
+    assert set(suits.values()) == {"relu", "tanh", "triangle", "sigmoid"}
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -221,7 +221,7 @@ SIGNALS[HIGH == 1] += np.sin(np.arange(24) * 1.5).astype(np.float32)
 @pytest.mark.parametrize("rule", RULES)
 def test_sequences_train_by_every_rule(rule):
     """(N, C, L) with a convolution of one dimension, a norm and a pool where the rule takes them."""
-    if rule == "stdp":
+    if RULES[rule].requires:
         pytest.importorskip("snntorch")
     signals = SIGNALS if RULES[rule].domain is None else (SIGNALS - SIGNALS.min()) / np.ptp(SIGNALS)
     altprop.fit(rule, "conv4k5-pool2-2", data=(signals, HIGH), epochs=1, measure=True)

@@ -280,7 +280,10 @@ def test_stopped_comparison_goes_on(capsys, tmp_path):
 def test_all_rules_are_those_that_need_no_extra():
     """A plain installation has no snnTorch, and its first comparison must not end in a refusal."""
     plan = make_plan(None, 1, make_recipe(), {})
-    assert set(RULES) - set(plan.named) == {"stdp"} and [name for name in RULES if name in plan.named] == plan.rules
+    assert (
+        set(RULES) - set(plan.named) == {"stdp", "ep_lif"}
+        and [name for name in RULES if name in plan.named] == plan.rules
+    )
 
 
 def test_softhebb_by_the_defaults():

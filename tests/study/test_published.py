@@ -23,7 +23,7 @@ from altprop.study.reproduce import missing
 ROWS = rows()
 WITH_RECIPE = [each for each in ROWS if each.recipe]
 TABLE1 = [f"{net}-{data}" for net in ("fc", "conv") for data in ("mnist", "cifar10", "cifar100")]
-HEAVY = {"100x240", "conv64", "resnet56"}  # too large to build in a moment
+HEAVY = {"100x240", "conv64", "conv128", "resnet56"}  # too large to build in a moment
 MINI = """
 title = "Two rows that share a base"
 published_runs = 4

@@ -6,7 +6,7 @@
 
 With thresholds=True, theta of a unit rises with its wins, so that every unit wins a share k / K in the long run:
 
-    y_i = 1 for the k largest a - theta, 0 for all others                                          (M, units)
+    y_i = 1 for the k largest u_i / |w_i| - theta_i, 0 for all others      u = x W^T               (M, units)
     Delta w_i = (1 / M) sum_m y_mi (x_m - w_i);   theta_i += rate (<y_i> - k / K), in training     (units,)
 
     W_l.grad += -Delta W_l, l < L;   W_L.grad += (e / N)^T h_{L-1}, e = y_hat - t: the last layer reads out
@@ -16,7 +16,8 @@ p is that of the Lebesgue norm which goes to 1; x a sample, or a patch of a conv
 References: Krotov and Hopfield, PNAS 116, 2019 (and Grinberg et al., arXiv 1908.08993, 2019, for convolutions);
     thresholds: Miconi, arXiv 2107.01729, 2021.
 Deviations from the papers:
-    1. Weight vectors are not set to norm 1 after each step: with thresholds they go to the mean of what they win.
+    1. Weight vectors are not set to norm 1 after each step: with thresholds they go to the mean of what they win, and
+       compete as if their norm were 1.
     2. Pruning of synapses and image filters are not part of the rule.
     3. Biases of hidden layers do not learn.
 Easily confused with: ``softhebb``, where all units learn; k-means, whose y is that of k=1 by distance.
@@ -37,7 +38,6 @@ from altprop.rules.hebbian.correlations import (
     correlated,
     driven,
     largest_entry,
-    rows,
     unbiased,
     weight_of,
 )
@@ -101,7 +101,8 @@ class HardWTA(Hebbian):
 
     def _by_threshold(self, index: int, trace: Trace) -> Tensor:
         W = weight_of(trace)
-        contest = rows(trace, trace.a) - self.theta[index]
+        length = torch.linalg.vector_norm(W.flatten(1), dim=1).clamp_(min=torch.finfo(W.dtype).tiny)  # (units,)
+        contest = unbiased(trace) / length - self.theta[index]
         y = torch.zeros_like(contest).scatter_(-1, contest.topk(self.k, -1).indices, 1.0)
         share = y.flatten(0, -2).mean(0)  # (units,)
         if self.training:

@@ -52,7 +52,7 @@ class LocalLoss(Local):
         weight_transport="none", locking="none", signal="target", averages=False, learns=("decoders", "transforms")
     )
     reference = "nokland2019"
-    suits = Suits(optimizer="adam", lr=0.03)
+    suits = Suits(optimizer="adam", lr=0.01, lr_regression=0.01)
 
     def __init__(
         self, net: Any, *, aim: str = "predsim", beta: float = 0.99, backprop_free: bool = False, features: int = 4096,

@@ -78,6 +78,21 @@ class RunRecord:
                 layers.setdefault(layer, {})[epoch] = value
         return {layer: curve for layer, curve in layers.items() if has_numbers([curve])}
 
+    @property
+    def vanished(self) -> Mapping[str, float]:
+        """The layers in which backpropagation's gradient had vanished after the last epoch, and how far."""
+        return self.last.get("vanished_gradient") or {}
+
+    @property
+    def watched(self) -> dict[str, dict[str, dict[int, float | None]]]:
+        """What the rule told of itself by epoch: by name, then by layer, or by "" where it is of the whole net."""
+        told: dict[str, dict[str, dict[int, float | None]]] = {}
+        for epoch, line in self.epochs.items():
+            for name, value in (line.get("watch") or {}).items():
+                for layer, number in (value if isinstance(value, dict) else {"": value}).items():
+                    told.setdefault(name, {}).setdefault(layer, {})[epoch] = number
+        return told
+
 
 def depths_of(names: Sequence[str]) -> dict[str, str]:
     """What layers are called, given their names in a net in its order."""

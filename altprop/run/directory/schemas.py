@@ -40,9 +40,11 @@ class Row(Loose):
     seconds: Number = None
     lr: Number = None
     angle_to_bp: dict[str, Number] | None = None
+    vanished_gradient: dict[str, Finite] | None = None
     feedback_angle: dict[str, Number] | None = None
     weight_norm: dict[str, Number] | None = None
     unit_norm: dict[str, Number] | None = None
+    watch: dict[str, Number | dict[str, Number]] | None = None
 
 
 class FullRow(Row):

@@ -18,7 +18,7 @@ from torch import Tensor
 from altprop.core import Claims, Ready, Rule, Suits, Trace, ascend, forward, learn, pull
 
 
-class EP(Rule):
+class Nudged(Rule):
     """Equilibrium propagation."""
 
     family, reference = "energy", "rumelhart1986"
