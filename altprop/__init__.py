@@ -61,10 +61,10 @@ __version__ = "0.1.0"
 __all__ = [
     "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GHA", "IFA", "KP",
     "LDRL", "LPL", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM",
-    "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient", "ForwardGradientLocal",
-    "HardWTA", "Hebb", "Layer", "LocalLoss", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal", "Refused",
-    "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers", "load",
-    "register", "report", "restore",
+    "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient",
+    "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "LocalLoss", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian",
+    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit",
+    "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load

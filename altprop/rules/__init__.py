@@ -80,6 +80,6 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 __all__ = [
     "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GHA", "HEADS", "IFA",
     "KP", "LDRL", "LPL", "PC", "PEPITA", "REFERENCES", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP",
-    "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA",
-    "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
+    "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward", "ForwardGradient", "ForwardGradientLocal",
+    "HardWTA", "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

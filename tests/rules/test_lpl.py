@@ -4,7 +4,7 @@ import numpy as np
 import oracles_hebbian
 import pytest
 import torch
-from helpers import CLASSES, cnn, gradients, inputs, labels, mlp
+from helpers import CLASSES, cnn, gradients, inputs, mlp
 from run_helpers import toy_tensors
 from torch import nn
 
