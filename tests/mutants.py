@@ -23,6 +23,7 @@ COMPARED, OPERATIONS = "test_compare_table.py", "test_measure_operations.py"
 START, REGISTRY, THREADS, TERMINAL = "test_start.py", "test_registry.py", "test_threads.py", "test_terminal.py"
 TANGENTS, BURSTS = "test_forward_gradient.py", "test_bursts.py"
 PANEL, PAGE = "test_probes.py", "test_report.py"
+LATENT = "test_lpl.py"
 PREDICTIVE = "test_predictive.py"
 LOCAL_LOSS = "test_local.py"
 TARGETS = "test_targets.py"
@@ -942,6 +943,17 @@ TABLE = [
     Mutant("rules/hebbian/scff.py", "share = 2 / a.numel()", "share = 2 / len(a)", f"{HEBBIAN} scff"),
     Mutant("rules/hebbian/scff.py", "(g_other - self.negative)", "(g_other - self.positive)", f"{HEBBIAN} scff"),
     Mutant("nets/spec.py", "nn.GroupNorm, 1, affine=False", "nn.GroupNorm, 1", f"{NORMS} sample"),
+    Mutant("rules/hebbian/lpl.py", "(z - z.flip(0))", "(z + z.flip(0))", f"{LATENT} loss"),
+    Mutant("rules/hebbian/lpl.py", "return pull - push", "return pull + push", f"{LATENT} loss"),
+    Mutant("rules/hebbian/lpl.py", "        C.diagonal(dim1=1, dim2=2).zero_()\n", "", f"{LATENT} loss"),
+    Mutant("rules/hebbian/lpl.py", "/ maps.shape[2]", "", f"{LATENT} loss"),
+    Mutant("rules/hebbian/lpl.py", "(2 * self.decorrelate", "(4 * self.decorrelate", f"{LATENT} loss"),
+    Mutant("rules/hebbian/lpl.py", "sigma2 + EPSILON", "sigma2", f"{LATENT} loss"),
+    Mutant("rules/hebbian/lpl.py", "slope(trace, signal.view_as(h))", "signal.view_as(h)", f"{LATENT} loss"),
+    Mutant("run/train.py", "for _ in range(views)]", "for _ in range(1)] * views", f"{LATENT} views"),
+    Mutant("run/train.py", "torch.cat([y.w] * views)", "y.w", f"{LATENT} views"),
+    Mutant("run/train.py", "loss * samples", "loss * len(x)", f"{LATENT} once"),
+    Mutant("run/inputs.py", "claims.views > 1", "claims.views > 2", f"{LATENT} views"),
     Mutant("rules/equilibrium/states.py", "u.addmm_(s, self.B) if spare else torch.addmm(u, s, self.B)",
            "u.addmm_(s, self.B)", "test_equilibrium.py"),
     Mutant("rules/equilibrium/states.py", "seen = s if self.in_turn else before", "seen = s", "test_equilibrium.py"),

@@ -263,6 +263,25 @@ def scff(x, W, b, count, positive=1.0, negative=1.0, penalty=0.01):
     return -total / (count * places)
 
 
+# --------------------------------------------------------------------------------------------------- two views
+
+
+def lpl_signal(z, other, push=1.0, decorrelate=10.0):
+    """dL / dz (N, M) of one view z, beside the other: pull, and half of push and of decorrelate, entry by entry."""
+    N, M = z.shape
+    mean = [sum(z[:, i]) / N for i in range(M)]
+    C = np.zeros((M, M))
+    for i, k in np.ndindex(M, M):
+        C[i, k] = sum((z[n, i] - mean[i]) * (z[n, k] - mean[k]) for n in range(N)) / (N - 1)
+    out = np.zeros(z.shape)
+    for n, i in np.ndindex(N, M):
+        pull = 2 * (z[n, i] - other[n, i]) / (N * M)
+        up = 2 * (z[n, i] - mean[i]) / ((N - 1) * (C[i, i] + 1e-4)) / M
+        apart = 4 / ((N - 1) * (M**2 - M)) * sum(C[i, k] * (z[n, k] - mean[k]) for k in range(M) if k != i)
+        out[n, i] = pull - push * up / 2 + decorrelate * apart / 2
+    return out
+
+
 # ------------------------------------------------------------------------------------- modules and the optimizer
 
 

@@ -7,7 +7,7 @@
 torch.Size([64, 1, 8, 8])
 """
 
-from .augment import AUGMENTATIONS
+from .augment import AUGMENTATIONS, OF_ANY_SHAPE
 from .catalogue import DATASETS, Entry, fetch, load
 from .columns import TableEncoding, encode
 from .convert import from_torch
@@ -20,7 +20,30 @@ from .shapes import advice
 from .weights import combined, spell_weights
 
 __all__ = [
-    "AUGMENTATIONS", "DATASETS", "DataError", "DataWarning", "Dataset", "Entry", "Labelled", "Raw", "TableEncoding",
-    "advice", "as_float", "as_input", "batches", "combined", "encode", "far", "fetch", "from_torch", "image_names",
-    "load", "printable", "read_features", "read_labelled", "read_samples", "spell_weights",
+    "AUGMENTATIONS",
+    "DATASETS",
+    "OF_ANY_SHAPE",
+    "DataError",
+    "DataWarning",
+    "Dataset",
+    "Entry",
+    "Labelled",
+    "Raw",
+    "TableEncoding",
+    "advice",
+    "as_float",
+    "as_input",
+    "batches",
+    "combined",
+    "encode",
+    "far",
+    "fetch",
+    "from_torch",
+    "image_names",
+    "load",
+    "printable",
+    "read_features",
+    "read_labelled",
+    "read_samples",
+    "spell_weights",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Random changes of a batch of images that leave its labels right."""
+"""Random changes of a batch, mostly of images, that leave its labels right."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 PADDING = 4  # pixels on each side from which a crop may start
+NOISE = 0.1
 
 
 def flip(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -26,8 +27,15 @@ def crop(x: Tensor, generator: torch.Generator) -> Tensor:
     return padded[samples, rows.unsqueeze(2), columns.unsqueeze(1)].movedim(3, 1)
 
 
+def noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Samples (N, *in) of any shape, with Gaussian noise of deviation 0.1 added to every entry."""
+    return x + NOISE * torch.randn(x.shape, generator=generator).to(x)
+
+
 AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "flip": flip,
     "crop": crop,
     "flip+crop": lambda x, generator: crop(flip(x, generator), generator),
+    "noise": noise,
 }
+OF_ANY_SHAPE = ("noise",)  # the others take images

@@ -10,7 +10,7 @@ from altprop.rules.equilibrium import EP
 from altprop.rules.feedback_alignment import FA
 from altprop.rules.forward_forward import ForwardForward
 from altprop.rules.forward_gradient import ForwardGradient, ForwardGradientLocal
-from altprop.rules.hebbian import GHA, SCFF, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
+from altprop.rules.hebbian import GHA, LPL, SCFF, SOM, STDP, HardWTA, Hebb, Oja, SoftHebb
 from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP
 from altprop.rules.local import LocalLoss, MonoForward
@@ -65,6 +65,7 @@ RULES: dict[str, type[Rule]] = {
     "softhebb": SoftHebb,
     "som": SOM,
     "scff": SCFF,
+    "lpl": LPL,
     "stdp": STDP,
     "ep_lif": EPLIF,
 }
@@ -78,7 +79,7 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 
 __all__ = [
     "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GHA", "HEADS", "IFA",
-    "KP", "LDRL", "PC", "PEPITA", "REFERENCES", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF",
-    "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA",
-    "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
+    "KP", "LDRL", "LPL", "PC", "PEPITA", "REFERENCES", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP",
+    "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward", "ForwardGradient", "ForwardGradientLocal",
+    "HardWTA", "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

@@ -113,6 +113,11 @@ REFERENCES: dict[str, str] = {
   author = {Chen, Xing and Liu, Dongshu and Laydevant, J{\\'e}r{\\'e}mie and Grollier, Julie},
   title = {Self-Contrastive Forward-Forward algorithm},
   journal = {Nature Communications}, volume = {16}, pages = {5978}, year = {2025}}""",
+    "halvagal2023": """@article{halvagal2023,
+  author = {Halvagal, Manu Srinath and Zenke, Friedemann},
+  title = {The combination of {Hebbian} and predictive plasticity learns invariant object representations in deep
+    sensory networks},
+  journal = {Nature Neuroscience}, volume = {26}, pages = {1906--1915}, year = {2023}}""",
     "gong2025": """@article{gong2025,
   author = {Gong, James and Li, Bruce and Abdulla, Waleed},
   title = {Mono-Forward: Backpropagation-free algorithm for efficient neural network training harnessing local errors},

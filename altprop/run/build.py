@@ -21,7 +21,7 @@ from altprop.limits import shorten
 from altprop.nets import build
 from altprop.rules import RULES
 from altprop.run.checks import check_domain, check_fit
-from altprop.run.inputs import augmentation, check_square, load_data, suited_data, weigh
+from altprop.run.inputs import augmentation, check_square, load_data, suited_data, views_by, weigh
 from altprop.run.learner import Learner
 from altprop.run.machine import check_room, check_threads, find_device, worth_threads
 from altprop.run.phases import find_turns
@@ -97,6 +97,7 @@ def resolve(recipe: Recipe, data: Dataset, custom_net: bool = False) -> Recipe:
         net="custom" if custom_net else net if recipe.net is None else recipe.net,
         init=recipe.init or suits.init,
         optimizer=optimizer,
+        augment=views_by(recipe),
         act="custom" if custom_net else suits.activation if recipe.act in (None, "auto") else recipe.act,
         scale=recipe.scale or data.scale,
         target_scale=recipe.target_scale or (None if data.classes else "standard" if standardised else "none"),

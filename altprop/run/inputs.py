@@ -15,6 +15,7 @@ from altprop.core import Rule
 from altprop.data import (
     AUGMENTATIONS,
     DATASETS,
+    OF_ANY_SHAPE,
     DataError,
     Dataset,
     DataWarning,
@@ -150,6 +151,11 @@ def augmentation(recipe: Recipe, data: Dataset) -> Callable[[Tensor, torch.Gener
         return lambda x, generator: x
     if recipe.augment not in AUGMENTATIONS:
         raise RunError(f"unknown augmentation '{recipe.augment}'{nearest(recipe.augment, AUGMENTATIONS)}")
-    if len(data.shape) != 3:
+    if len(data.shape) != 3 and recipe.augment not in OF_ANY_SHAPE:
         raise RunError(f"augment = '{recipe.augment}' came for samples of shape {data.shape}: it takes images")
     return AUGMENTATIONS[recipe.augment]
+
+
+def views_by(recipe: Recipe) -> str | None:
+    """The augmentation: that of the recipe, and of a rule that takes several views of a sample never none."""
+    return recipe.augment or ("noise" if RULES[recipe.rule].claims.views > 1 else None)

@@ -59,7 +59,10 @@ class Recipe(BaseModel):
     weight_decay: Amount = Field(0.0, description="Weight decay")
     schedule: Text = Field("constant", description="constant, linear, ramp, cosine, step@60,90 or halve@50%")
     freeze: int = Field(0, ge=0, lt=MANY, description="Layers, from the input up, that stay as they were drawn")
-    augment: Text | None = Field(None, description="Of images: flip, crop or flip+crop [none]")
+    augment: Text | None = Field(
+        None,
+        description="Of images: flip, crop or flip+crop; of all: noise [none; noise for rules of two views]",
+    )
     whiten: Text | None = Field(None, description="Inputs by the training part: pca or zca [neither]")
     stream: bool = Field(False, description="Step each layer as soon as it can")
     seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order, dropout and feedback")

@@ -147,7 +147,8 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
     alone = len(x_all) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
     count, chance = -(-len(x_all) // recipe.batch), _loss_of_zeros(learner)
     for index, (x, y) in enumerate(_batches(learner, alone)):
-        x = learner.augment(x, learner.order)
+        samples = len(x)
+        x, y = _seen(learner, x, y)
         if index < position.batch:
             continue
         if recipe.schedule in BATCHWISE:
@@ -157,7 +158,7 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
         position.first = loss if (at, index) == (0, 0) else position.first
         if not loss < FACTOR * max(chance, position.first):
             raise _diverged(learner, position, x, f"the loss is {loss:.3g}")
-        position.loss_sum += loss * len(x)
+        position.loss_sum += loss * samples
         if progress is not None:
             progress(position.epoch, learner.planned, index, count, loss)
         if stop.is_set():
@@ -174,6 +175,17 @@ def _batches(learner: Learner, drop_last: bool) -> Iterator[tuple[Tensor, Any]]:
     y, w = y.to(like.device), w.to(like.device)
     numbered = batches(x, torch.arange(len(x), device=x.device), learner.turn.recipe.batch, **options)
     return ((inputs, Weighted(y[rows], w[rows])) for inputs, rows in numbered)
+
+
+def _seen(learner: Learner, x: Tensor, y: Any) -> tuple[Tensor, Any]:
+    """A batch as the rule sees it: augmented, and of a rule of several views all of one view, then all of the next."""
+    views = learner.rule.claims.views
+    if views == 1:
+        return learner.augment(x, learner.order), y
+    x = torch.cat([learner.augment(x, learner.order) for _ in range(views)])
+    if isinstance(y, Weighted):
+        return x, Weighted(torch.cat([y.y] * views), torch.cat([y.w] * views))
+    return x, torch.cat([y] * views)
 
 
 def _check_weights(learner: Learner, position: Position) -> None:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Layer, Phase, Ready, Refused, Staged, Trace, accumulate, ascend, descend, learn
+from altprop.core import Layer, Phase, Ready, Refused, Staged, Trace, accumulate, ascend, descend, forward, learn
 from altprop.core.layer import is_dense
 from altprop.core.phase import modules_of
 from altprop.rules.hebbian.correlations import present, weight_of
@@ -31,6 +31,7 @@ class Hebbian(Staged):
 
     family = "hebbian"
     of_activity: ClassVar[bool] = False  # a gradient finds h in its trace, where otherwise a stands twice
+    of_slope: ClassVar[bool] = False  # a gradient finds h, and may take a signal through the activation, by ``slope``
 
     def __init__(self, net: Any, *, readout: bool = True, **arguments: Any) -> None:
         super().__init__(net, **arguments)
@@ -67,15 +68,20 @@ class Hebbian(Staged):
         if self.readout and index == len(self.layers) - 1:
             return self.read_out(h, t)
         layer = self.layers[index]
-        trace = present(layer, h)
-        trace = trace._replace(a=self.respond(index, trace))
-        if self.of_activity:  # in the shape of a, though the last layer's may be flattened
-            trace = trace._replace(h=layer.activation(trace.a).reshape(trace.a.shape))  # type: ignore[union-attr]
+        trace = forward(layer, h) if self.of_slope else self._observed(index, h)
         if _learns(layer):
             accumulate(weight_of(trace), self.gradient(index, trace))
         if index + 1 == self._top(t is not None):
             return None, h.new_zeros(())
-        return trace.h if self.of_activity else layer.activation(trace.a), None
+        return trace.h if self.of_activity or self.of_slope else layer.activation(trace.a), None
+
+    def _observed(self, index: int, h: Tensor) -> Trace:
+        layer = self.layers[index]
+        trace = present(layer, h)
+        trace = trace._replace(a=self.respond(index, trace))
+        if self.of_activity:  # in the shape of a, though the last layer's may be flattened
+            trace = trace._replace(h=layer.activation(trace.a).reshape(trace.a.shape))  # type: ignore[union-attr]
+        return trace
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:

@@ -41,7 +41,7 @@ class MonoForward(Local):
 
     claims = Claims(weight_transport="none", locking="none", signal="target", learns=("heads",))
     reference = "gong2025"
-    suits = Suits(lr=0.03)
+    suits = Suits(lr=0.01)
 
     def __init__(
         self, net: Any, *, inference: str = "output", init: str = "he_uniform", scale: float = 1.0, seed: int = 0,
