@@ -63,8 +63,8 @@ __all__ = [
     "LDRL", "LPL", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM",
     "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient",
     "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "LocalLoss", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit",
-    "layers", "load", "register", "report", "restore",
+    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback",
+    "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load

@@ -17,10 +17,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Layer, Phase, Ready, Refused, Staged, Trace, accumulate, ascend, descend, forward, learn
-from altprop.core.layer import is_dense
+from altprop.core import Layer, Phase, Ready, Staged, Trace, accumulate, ascend, descend, forward, learn
 from altprop.core.phase import modules_of
 from altprop.rules.hebbian.correlations import present, weight_of
+from altprop.rules.hebbian.needs import check
 
 
 class Hebbian(Staged):
@@ -37,13 +37,7 @@ class Hebbian(Staged):
         super().__init__(net, **arguments)
         self.readout = readout
         for layer, shapes in zip(hidden(self), self.shapes, strict=False):
-            if not is_dense(layer.synapse):
-                what = f"{type(self).__name__} has no rule for the weights of {layer}"
-                raise Refused(f"{what}: use Linear or convolutions below the last layer, or a rule such as 'dfa'")
-            if self.of_activity and shapes.h.numel() != shapes.a.numel():
-                what = f"{layer} pools its own activity, of shape {tuple(shapes.a)}, to {tuple(shapes.h)}"
-                advice = "let the next layer's inlet pool; without a readout end the net in nn.Flatten alone"
-                raise Refused(f"{what}: {advice}")
+            check(self, layer, shapes, self.of_activity)
 
     @abstractmethod
     def gradient(self, index: int, trace: Trace) -> Tensor:
@@ -68,20 +62,19 @@ class Hebbian(Staged):
         if self.readout and index == len(self.layers) - 1:
             return self.read_out(h, t)
         layer = self.layers[index]
-        trace = forward(layer, h) if self.of_slope else self._observed(index, h)
+        trace = forward(layer, h) if self.of_slope else self._observed(index, present(layer, h))
         if _learns(layer):
             accumulate(weight_of(trace), self.gradient(index, trace))
         if index + 1 == self._top(t is not None):
             return None, h.new_zeros(())
         return trace.h if self.of_activity or self.of_slope else layer.activation(trace.a), None
 
-    def _observed(self, index: int, h: Tensor) -> Trace:
-        layer = self.layers[index]
-        trace = present(layer, h)
-        trace = trace._replace(a=self.respond(index, trace))
-        if self.of_activity:  # in the shape of a, though the last layer's may be flattened
-            trace = trace._replace(h=layer.activation(trace.a).reshape(trace.a.shape))  # type: ignore[union-attr]
-        return trace
+    def _observed(self, index: int, trace: Trace) -> Trace:
+        a = self.respond(index, trace)
+        if not self.of_activity:
+            return trace._replace(a=a)
+        h = self.layers[index].activation(a).reshape(a.shape)  # the last layer's may be flattened
+        return trace._replace(a=a, h=h)
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor | None = None, ready: Ready | None = None) -> Tensor:

@@ -1,4 +1,5 @@
-"""What units that compete by u = x W^T need of the net around them, and what is said where it lacks.
+"""What a layer must be to learn by itself, what units that compete by u = x W^T need of the net around them, and what
+is said where it lacks.
 
     norm      inputs whose mean is taken out: else all of them point one way, and the unit nearest to it wins every one
     radius    weight vectors longer than 1, the norm they go to: a winner's becomes shorter, so that others win as well
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Layer, Rule, RuleWarning
+from altprop.core import Layer, Refused, Rule, RuleWarning
+from altprop.core.layer import is_dense
 
 SHORTEST = 1.5  # mean norm of weight vectors; published nets start with 2 to 35, He's initialiser with 1.4
 ADVICE = {
@@ -27,6 +29,17 @@ ADVICE = {
     "triangle": "a triangle behind layer {} (act 'triangle', or altprop.nets.Triangle)",
 }
 NAMED = 3  # layers in a message
+
+
+def check(rule: Rule, layer: Layer, shapes: Any, of_activity: bool) -> None:
+    """Raises ``Refused`` for a layer that has no weights to learn, or no activity a unit where its rule is of that."""
+    if not is_dense(layer.synapse):
+        what = f"{type(rule).__name__} has no rule for the weights of {layer}"
+        raise Refused(f"{what}: use Linear or convolutions below the last layer, or a rule such as 'dfa'")
+    if of_activity and shapes.h.numel() != shapes.a.numel():
+        what = f"{layer} pools its own activity, of shape {tuple(shapes.a)}, to {tuple(shapes.h)}"
+        advice = "let the next layer's inlet pool; without a readout end the net in nn.Flatten alone"
+        raise Refused(f"{what}: {advice}")
 
 
 @torch.no_grad()
