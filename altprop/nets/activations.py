@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -50,15 +52,33 @@ class Softmax(nn.Module):
         return f"inverse_temperature={self.inverse_temperature:g}"
 
 
-class ShiftedSigmoid(nn.Module):
+class Affine(nn.Module):
+    """bend(gain a + shift); a product before it may do all but the bend on its way."""
+
+    gain: float
+    shift: float
+
+    def forward(self, a: Tensor) -> Tensor:
+        return self.bend(torch.add(a.new_full((), self.shift), a, alpha=self.gain))
+
+    @abstractmethod
+    def bend(self, u: Tensor) -> Tensor:
+        """Of u, which it may overwrite."""
+
+
+class ShiftedSigmoid(Affine):
     """sigmoid(4 (a - 1/2)), of slope 1 in the middle of [0, 1]: ``mysig`` of the code of Laborieux et al. 2021."""
 
-    def forward(self, a: Tensor) -> Tensor:
-        return torch.add(a.new_full((), -2.0), a, alpha=4).sigmoid_()
+    gain, shift = 4.0, -2.0
+
+    def bend(self, u: Tensor) -> Tensor:
+        return u.sigmoid_()
 
 
-class WideHardSigmoid(nn.Module):
+class WideHardSigmoid(Affine):
     """a / 2 cut off at 0 and 1: ``my_hard_sig`` there."""
 
-    def forward(self, a: Tensor) -> Tensor:
-        return (a / 2).clamp(0, 1)
+    gain, shift = 0.5, 0.0
+
+    def bend(self, u: Tensor) -> Tensor:
+        return u.clamp_(0, 1)

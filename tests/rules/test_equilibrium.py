@@ -145,6 +145,19 @@ def test_every_sigma_of_the_papers(act):
     assert_same(credit(rule, x, y), by_hand(net, x, y, True, 6, 4, 0.2, "three_phase")[1], 1e-12)
 
 
+@pytest.mark.parametrize("act", [ShiftedSigmoid, WideHardSigmoid])
+def test_sigmas_of_the_papers_without_biases(act):
+    """Their shift is no part of a bias that is not there."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(5, 7, bias=False), act(), nn.Linear(7, 6, bias=False), act(), nn.Linear(6, CLASSES, bias=False), act()
+    ).double()
+    x, y = inputs(net), labels()
+    rule = EP(net, example=x, loss="mse", free=6, nudged=4, beta=0.2)
+    got, want = credit(rule, x, y), by_hand(net, x, y, True, 6, 4, 0.2, "three_phase")[1]
+    assert_same(got, want, 1e-12)
+
+
 class Masked(nn.Module):
     """Dropout whose mask is known."""
 

@@ -52,8 +52,16 @@ def split(layer: Layer) -> tuple[list[nn.Module], nn.Sequential]:
     return modules[:count], nn.Sequential(*modules[count:])
 
 
+class Sigma(NamedTuple):
+    """sigma(u) = bends(gain u + shift), of which products do the first part on their way; a gain of 1 has no shift."""
+
+    gain: float
+    shift: float
+    bends: list[Bend]
+
+
 class Wire(NamedTuple):
-    """A bond that is a matrix alone, as its products take it."""
+    """A bond that is a matrix alone, as its products take it: times the gain of the layer that they end in."""
 
     bias: Tensor | None
     W: Tensor  # (out, in)
@@ -83,7 +91,7 @@ class Circuit:
         self.splits, self.in_turn = [split(layer) for layer in layers], in_turn
         self.B = [None, *(feedback if len(feedback) else [None] * len(layers))]
         self.inlets: list[Trace | None] = [None] * len(layers)  # whose masks later traces replay
-        self.sigmas: list[list[Bend]] = []
+        self.sigmas: list[Sigma] = []
         self.driven = [self.bond(0, x)] if layers else []
         self.before: list[Tensor] = []  # the states before the last step
 
@@ -104,10 +112,9 @@ class Circuit:
     def settle(self, s: list[Tensor], steps: int, nudge: Nudge | None = None) -> list[Tensor]:
         """The states after so many steps from s, which is left as it is."""
         before, s, levels = s, list(s), range(len(s))
-        self.sigmas = self.sigmas or [_bends(self.splits[n][1], s[n]) for n in levels]
-        wires = [self._wire(n, s) for n in levels]
-        bonds: list[Any] = [self.driven[0] if n == 0 else wires[n] or self.bond(n, s[n - 1]) for n in levels]
-        curved = [n for n in levels if n and not wires[n]]
+        curved = [n for n in levels if n and not self._is_matrix(n, s)]
+        self.sigmas = self.sigmas or [_sigma(self.splits[n][1], s[n], n not in curved) for n in levels]
+        bonds: list[Any] = [self.bond(n, s[n - 1]) if n in curved else self._wire(n) for n in levels]
         for step in range(steps):
             before = list(s)
             seen = s if self.in_turn else before
@@ -117,7 +124,7 @@ class Circuit:
                 if self.in_turn and n in curved:
                     bonds[n] = self.bond(n, s[n - 1])
                 u = self._current(n, seen, bonds, nudge)
-                for bend in self.sigmas[n]:
+                for bend in self.sigmas[n].bends:
                     u = bend(u)
                 s[n] = u
         self.before = before
@@ -129,7 +136,7 @@ class Circuit:
         return torch.stack([(new - old).abs().amax() / new.abs().amax() for new, old in pairs])
 
     def _current(self, n: int, s: list[Tensor], bonds: list[Any], nudge: Nudge | None) -> Tensor:
-        """u_l (N, *out_l), where nobody else needs it."""
+        """What the bends of sigma get (N, *out_l), where nobody else needs it."""
         bond = bonds[n]
         u = bond.up if type(bond) is Bond else bond.drive(s[n - 1])
         if n + 1 < len(s):
@@ -141,18 +148,42 @@ class Circuit:
             drive = nudge(s[n])
         else:
             return u if n else u.clone()
-        return u.add_(drive) if n else u + drive  # an image stays as it is laid out in u
+        gain = self.sigmas[n].gain
+        return u.add_(drive, alpha=gain) if n else torch.add(u, drive, alpha=gain)  # an image stays as u lays it out
 
-    def _wire(self, n: int, s: list[Tensor]) -> Wire | None:
-        """That of layer n, where its bond is a matrix alone."""
+    def _is_matrix(self, n: int, s: list[Tensor]) -> bool:
+        """Whether the bond of layer n with the state below it is no more than a matrix."""
+        return s[n - 1].dim() == 2 and not self.splits[n][0] and is_flat_linear(self.bare[n], s[n].shape[1:])
+
+    def _wire(self, n: int) -> Bond | Wire:
+        """The bond of layer n with the input, or its matrix, as the products take it."""
+        gain, shift, _ = self.sigmas[n]
+        if n == 0:
+            driven = self.driven[0]
+            return driven if gain == 1 else driven._replace(up=driven.up * gain + shift)
         module: Any = self.bare[n].synapse
-        if n == 0 or self.splits[n][0] or s[n - 1].dim() > 2 or not is_flat_linear(self.bare[n], s[n].shape[1:]):
-            return None
-        B = self.B[n]
-        return Wire(module.bias, module.weight, module.weight if B is None else B)
+        W, bias, B = module.weight, module.bias, self.B[n]
+        below = self.sigmas[n - 1].gain
+        if gain != 1:
+            bias = W.new_full((len(W),), shift) if bias is None else gain * bias + shift
+        return Wire(bias, _times(gain, W), _times(below, W if B is None else B))
 
 
-def _bends(sigma: nn.Sequential, s: Tensor) -> list[Bend]:
+def _times(gain: float, W: Tensor) -> Tensor:
+    return W if gain == 1 else gain * W
+
+
+def _sigma(sigma: nn.Sequential, s: Tensor, fold: bool) -> Sigma:
+    """What sigma does to a u of the shape of s, that may be overwritten; its gain apart where products ``fold`` it in.
+
+    ``nets.activations.Affine`` says what it is.  Dropout's masks are drawn here."""
+    first: Any = sigma[0] if len(sigma) else None
+    if fold and hasattr(first, "bend"):
+        return Sigma(first.gain, first.shift, [first.bend, *_bends(list(sigma)[1:], s)])
+    return Sigma(1, 0, _bends(list(sigma), s))
+
+
+def _bends(sigma: Sequence[nn.Module], s: Tensor) -> list[Bend]:
     """What sigma does to a u of the shape of s, that may be overwritten; dropout's masks are drawn here."""
     bends: list[Bend] = []
     for module in sigma:
