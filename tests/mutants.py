@@ -1005,6 +1005,8 @@ TABLE = [
     Mutant("rules/equilibrium/family.py", "sides.sum(0)", "sides[0]", "test_measure_in_time.py"),
     Mutant("measure/in_time.py", "u.square().mean(0).maximum(v.square().mean(0))", "u.square().mean(0)",
            "test_measure_in_time.py"),
+    Mutant("panels/in_time.py", "v.sum(0).abs().argmax()", "v.sum(0).argmax()", f"{PANEL} in_time"),
+    Mutant("panels/in_time.py", "isinstance(ended.rule, InTime)", "True", f"{PANEL} in_time"),
     Mutant("measure/in_time.py", "(u * v < 0)", "(u * v > 0)", "test_measure_in_time.py"),
     Mutant("rules/bursts/family.py", "y_hat, self.p0 * y_hat, share", "y_hat, y_hat, share", "test_bursts.py"),
     Mutant("rules/bursts/family.py", "e + bare(t)", "e", "test_bursts.py"),

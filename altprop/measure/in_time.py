@@ -42,8 +42,8 @@ def agreement(own: Tensor, exact: Tensor) -> Agreement:
     return Agreement(float(rmse), float(wrong.mean()), at.tolist(), wrong.mean(1).tolist())
 
 
-def against_time(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Agreement]:
-    """Of each layer of which the rule tells a sequence, on this batch, in eval mode; the rule is left as it was.
+def sequences(rule: Rule, x: Tensor, y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """``rule.in_time`` of this batch, in eval mode; the rule is left as it was.
 
     Raises ``Refused`` for a rule whose gradient is no sum over time.  Source: Ernoult, Grollier, Querlioz, Bengio and
     Scellier, NeurIPS 2019."""
@@ -51,4 +51,9 @@ def against_time(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Agreement]:
         what = f"{type(rule).__name__} tells no sequence in time"
         raise Refused(f"{what}: this measure is for rules whose states are nudged, such as 'ep'")
     with undone(rule), in_mode(rule, training=False):
-        return {name: agreement(own, exact) for name, (own, exact) in rule.in_time(x, y).items()}
+        return rule.in_time(x, y)
+
+
+def against_time(rule: Rule, x: Tensor, y: Tensor) -> dict[str, Agreement]:
+    """How far both ``sequences`` are from each other, of each layer of which the rule tells them; raises as they do."""
+    return {name: agreement(own, exact) for name, (own, exact) in sequences(rule, x, y).items()}

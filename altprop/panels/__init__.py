@@ -17,6 +17,7 @@ from altprop.panels import (
     depth,
     examples,
     fields,
+    in_time,
     plateau,
     regression,
     robustness,
@@ -39,6 +40,7 @@ PANELS: dict[str, Panel] = {  # by their key in measures.json, in the order of t
     "depth": depth.PANEL,
     "winners": winners.PANEL,
     "robustness": robustness.PANEL,
+    "in_time": in_time.PANEL,
     "weights": weights.PANEL,
 }
 
@@ -49,7 +51,7 @@ def look(rule: Rule, data: Dataset, metrics: list[dict[str, Any]], everything: b
     What cannot be measured stands there with the reason, and is told where the fault is not in what was asked."""
     ended, measures = Ended(rule, data, metrics), {}
     for name, panel in PANELS.items():
-        if not panel.fits(data) or not (panel.cheap or everything):
+        if not panel.fits(ended) or not (panel.cheap or everything):
             continue
         if not panel.cheap:
             LOG.info("measuring %s", name.replace("_", " "))  # which may take minutes

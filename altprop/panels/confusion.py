@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from altprop.data import Dataset
 from altprop.limits import shorten
 from altprop.panels.panel import Depths, Ended, Panel
 from altprop.panels.style import INK, MUTED, PALETTE, WIDTH, style
@@ -25,8 +24,8 @@ def measure(ended: Ended) -> dict[str, Any]:
     return {"classes": list(classes), "counts": counts.view(len(classes), -1).tolist()}
 
 
-def fits(data: Dataset) -> bool:
-    return 0 < len(data.classes) <= MOST
+def fits(ended: Ended) -> bool:
+    return 0 < len(ended.data.classes) <= MOST
 
 
 def draw(measured: Any, depths: Depths) -> Figure:

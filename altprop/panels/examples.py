@@ -45,8 +45,8 @@ def measure(ended: Ended) -> dict[str, Any]:
     return told_of | ({"pictures": _pictures(data, torch.cat([wrong, right]))} if _are_images(data) else {})
 
 
-def fits(data: Dataset) -> bool:
-    return bool(data.classes)
+def fits(ended: Ended) -> bool:
+    return bool(ended.data.classes)
 
 
 def _are_images(data: Dataset) -> bool:

@@ -58,14 +58,14 @@ class Panel(NamedTuple):
     """One thing to look at when a run has ended: ``measure`` gives plain numbers for measures.json, or raises
     ``Refused``; ``draw`` makes a figure of them, given the names of layers; ``caption`` says in words what they show.
 
-    label: the figure, for those who hear it.  draw: None where words are enough.  fits: for which data it is meant.
+    label: the figure, for those who hear it.  draw: None where words are enough.  fits: for which runs it is meant.
     cheap: whether it is measured without being asked for; the others wait for ``--measure``."""
 
     label: str
     measure: Callable[[Ended], dict[str, Any]]
     draw: Callable[[Any, Depths], Figure | None] | None
     caption: Callable[[Any], str]
-    fits: Callable[[Dataset], bool] = lambda data: True
+    fits: Callable[[Ended], bool] = lambda ended: True
     cheap: bool = False
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from altprop.data import Dataset
 from altprop.measure import regression_scores
 from altprop.panels.panel import Depths, Ended, Panel, spaced
 from altprop.panels.style import MUTED, PALETTE, WIDTH, style
@@ -27,8 +26,8 @@ def measure(ended: Ended) -> dict[str, Any]:
     return {**regression_scores(y_hat, y), **pairs}
 
 
-def fits(data: Dataset) -> bool:
-    return data.task == "regression"
+def fits(ended: Ended) -> bool:
+    return ended.data.task == "regression"
 
 
 def draw(measured: Any, depths: Depths) -> Figure:

@@ -12,13 +12,13 @@ from helpers import make, mlp
 from sklearn.metrics import confusion_matrix, r2_score
 from torch import nn
 
-from altprop import RULES, panels
+from altprop import DFA, EP, RULES, panels
 from altprop.core import LOSSES, Refused
-from altprop.data import Dataset, as_float, load
-from altprop.measure import by_depth, plateau, shares, unit_kinds, weight_distribution
+from altprop.data import Dataset, as_float, from_torch, load
+from altprop.measure import agreement, by_depth, plateau, sequences, shares, unit_kinds, weight_distribution
 from altprop.measure import winners as winners_of
 from altprop.measure.probabilities import PROBABILITIES
-from altprop.panels import PANELS, confusion, deep_fields, depth, examples, look, regression, units, winners
+from altprop.panels import PANELS, confusion, deep_fields, depth, examples, in_time, look, regression, units, winners
 from altprop.panels.panel import Ended, spaced
 from altprop.panels.style import DEPTH
 from altprop.reports.page import write_report
@@ -40,7 +40,7 @@ def dataset(x, y, count=40):
 def test_measures_are_those_of_the_functions(run):
     """The file holds what the measure says of this rule, not of another layer or part of the data."""
     measures = json.loads((run.path / "measures.json").read_text())
-    assert measures.keys() == PANELS.keys() - {"regression"}
+    assert measures.keys() == PANELS.keys() - {"regression", "in_time"}
     curve = plateau([row["test_accuracy"] for row in run.metrics], chance=0.1)
     assert measures["curve"] == {"maximum": curve.maximum, "slowness": curve.slowness}
     for layer in run.rule.layers:
@@ -158,12 +158,33 @@ def test_winners_are_drawn_from_the_most_frequent():
     assert [line.get_color() for line in axes.lines[:2]] == [DEPTH[0], DEPTH[-1]]
 
 
+def test_steps_in_time_are_those_of_the_measure():
+    """Of the weight that backpropagation through time moves most, in parts of the largest step of both."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3), torch.nn.Tanh())
+    x, y = torch.randn(30, 5), torch.arange(30) % 3
+    rule = EP(net, example=x, loss="mse", free=30, nudged=4)
+    ended = Ended(rule, from_torch((x, y), (x, y)), [])
+    found = PANELS["in_time"].measure(ended)
+    for name, (own, exact) in sequences(rule, x[:20], y[:20]).items():
+        place = exact.flatten(1).sum(0).abs().argmax()
+        pair = torch.stack([own.flatten(1)[:, place], exact.flatten(1)[:, place]])
+        assert found[name]["own"] + found[name]["exact"] == pytest.approx(
+            (pair / pair.abs().max()).flatten().tolist(), abs=1e-5
+        )
+        assert found[name]["rmse"] == pytest.approx(agreement(own, exact).rmse, abs=1e-5)
+    (axes,) = in_time.draw(found, {"0": "hidden 1", "2": "output"}).axes
+    assert [line.get_linestyle() for line in axes.lines[:4]] == ["-", "--"] * 2
+    assert axes.lines[1].get_ydata().tolist() == found["0"]["exact"]
+    assert in_time.fits(ended) and not in_time.fits(Ended(DFA(net, example=x), ended.data, []))
+
+
 def test_the_report_draws_them(run):
     """A figure for each, named for those who do not see it, and words where there is no picture."""
     page = write_report(run.path).read_text()
     for name, panel in PANELS.items():
         measured = json.loads((run.path / "measures.json").read_text()).get(name)
-        if name != "regression":
+        if measured is not None:
             assert html.escape(panel.caption(measured).partition("%")[0]) in page, name
             assert panel.draw is None or html.escape(panel.label) in page, name
     assert "layer 1" not in page and all(f"hidden {k}" in page for k in (1, 2)) and "hidden 3" not in page
@@ -287,7 +308,7 @@ def test_what_cannot_be_measured_says_why(tmp_path):
     for name in ("curve", "robustness", "activity", "receptive_fields", "deep_fields", "units", "depth"):
         assert "refused" in measures[name], name
     assert "refused" not in measures["weights"] and "refused" not in measures["winners"]
-    assert measures.keys() == PANELS.keys() - {"confusion", "examples"}
+    assert measures.keys() == PANELS.keys() - {"confusion", "examples", "in_time"}
     write_report(result.path)
 
 

@@ -260,6 +260,19 @@ class Winners(Loose):
     dead: Whole
 
 
+class Steps(Loose):
+    rmse: Finite
+    sign_error: Annotated[float, Field(ge=0, le=1)]
+    own: list[Finite] = Field(min_length=1)
+    exact: list[Finite]
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> Steps:
+        if len(self.own) != len(self.exact):
+            raise ValueError(f"{len(self.own)} steps stand beside {len(self.exact)}")
+        return self
+
+
 def _same_keys(table: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     if len({frozenset(each) for each in table.values()}) != 1:
         raise ValueError("the layers have not the same readouts")
@@ -284,3 +297,4 @@ class Measures(Loose):
     depth: Refusal | Annotated[dict[str, dict[str, Finite]], AfterValidator(_same_keys)] | None = None
     activity: Refusal | Points | None = None
     robustness: Refusal | dict[str, dict[Strength, Finite]] | None = None
+    in_time: Refusal | dict[str, Steps] | None = None
