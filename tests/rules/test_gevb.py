@@ -109,6 +109,22 @@ def test_every_unit_hears_the_same_error(depth, loss, bias):
     assert_same(credit(make("gevb", net, x, loss=loss), x, y), as_ours(net, want), 1e-12)
 
 
+def test_components_that_are_zero_open_no_gate_and_a_vector_of_zeros_does():
+    """A gate that was told by one component would let a unit learn whose vector did not pass."""
+    net = vectorised([nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, K)]).double()
+    first = synapses(net)[0]
+    with torch.no_grad():
+        first.weight.view(K, 8, 5)[0] = 0  # the first component of every unit
+        first.weight.view(K, 8, 5)[:, :2] = 0  # all components of two
+    x, y = inputs(net, N), labels(N)
+    got = credit(make("gevb", net, x), x, y)[f"{[*net].index(first)}.bias"].view(K, 8)
+    a = first(x)
+    g = ((a * net[1].t).sum(1) >= 0).double()  # (N, 8)
+    e = (net(x).softmax(1) - F.one_hot(y, K)) / N
+    torch.testing.assert_close(got, (e.T @ g).detach(), atol=1e-12, rtol=0)
+    assert (g[:, :2] == 1).all() and (g[:, 2:] == 0).any()
+
+
 @pytest.mark.parametrize("c", [1.0, 0.3, 5.0])
 def test_under_constant_weights_it_is_backpropagation_divided_by_them(c):
     """With one hidden layer the sensitivity of every unit is c; with c = 1 the rule claims to be backpropagation."""
@@ -189,6 +205,9 @@ def test_of_an_on_and_an_off_gate_one_is_open():
     assert (opened[:, ::2] + opened[:, 1::2] == 1).all() and opened.any(0).all()
     assert torch.equal(gate.t[:, 1::2], -gate.t[:, ::2]) and (gate.t.abs() == 1).all()
     assert [*gate.state_dict()] == ["t"] and not [*gate.parameters()]
+    gate.t.fill_(1)  # at a right angle the gate is open
+    across = torch.tensor([1.0, -1.0, 0.0]).double().view(1, K, 1).expand(1, K, 8)
+    assert torch.equal(gate(across), across)
     one = VectorGate(1, 1)
     one.t.fill_(1)
     assert torch.equal(one(a[:, :1, :1].float()), a[:, :1, :1].float().relu())
@@ -225,6 +244,7 @@ def test_the_size_of_the_first_weights():
 def test_a_spec_gives_the_vector_form_of_its_net():
     """The widths are those of units, the outputs the components of one."""
     net = build("64-12-6-10", (1, 8, 8), 10, init="on_off", vectors=True, seed=2)
+    assert torch.equal(net[1].weight.view(10, 12, 64)[:, 1], -net[1].weight.view(10, 12, 64)[:, 0])
     kinds = [nn.Flatten, VectorInput, VectorGate, VectorLinear, VectorGate, VectorLinear, nn.Flatten]
     assert [type(module) for module in net] == kinds
     assert [tuple(p.shape) for p in net.parameters()] == [(120, 64), (120,), (6, 12), (10, 6), (1, 6), (10, 1)]
