@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         FA,
         FRSF,
         FWDTP,
+        GEVB,
         GHA,
         IFA,
         KP,
@@ -59,8 +60,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GHA", "IFA", "KP",
-    "LDRL", "LPL", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM",
+    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GEVB", "GHA", "IFA",
+    "KP", "LDRL", "LPL", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM",
     "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient",
     "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "LocalLoss", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian",
     "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback",

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from altprop import RULES
+from altprop import RULES, Refused
+from altprop.nets import VectorGate, VectorLinear, vectorised
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse")
 CLASSES = 3
@@ -73,7 +74,26 @@ def without_gradient(rule):
 OPTIONS = {"ff": {"peer": 0.0}, "stdp": {"adapt": 0.0}}  # whose means and thresholds move from one credit to the next
 
 
+def suited(name, net):
+    """The net as the rule takes it: one of vector units in its place, without dropout, where the rule says so."""
+    if name not in RULES or not RULES[name].suits.vectors:
+        return net
+    chain = [nn.ReLU() if isinstance(module, nn.Tanh) else module for module in net]
+    try:
+        return vectorised(module for module in chain if not isinstance(module, DROPOUTS))
+    except Refused as error:
+        pytest.skip(f"takes nets of vector units alone: {error}")
+
+
+def skip_other_units(name, net):
+    """What is no net of vector units is not given to a rule that says that its nets are; one layer has none."""
+    vectors = any(isinstance(module, VectorGate | VectorLinear) for module in net.modules())
+    if RULES[name].suits.vectors and not vectors and len(hidden(net)):
+        pytest.skip("takes nets of vector units alone")
+
+
 def make(name, net, x, **options):
+    skip_other_units(name, net)
     return RULES[name](net, example=x[:1], **{**OPTIONS.get(name, {}), **options})
 
 

@@ -28,6 +28,7 @@ PREDICTIVE = "test_predictive.py"
 LOCAL_LOSS = "test_local.py"
 TARGETS = "test_targets.py"
 EP_LIF = "test_spiking.py"
+VECTORS = "test_gevb.py"
 
 
 class Mutant(NamedTuple):
@@ -383,6 +384,39 @@ TABLE = [
     Mutant("rules/hebbian/stdp.py", "self.a_minus * shrink - self.a_plus * grow",
            "self.a_minus * shrink + self.a_plus * grow", SPIKES),
     Mutant("rules/hebbian/stdp.py", "- (1 - self.trace) * y", "", SPIKES),
+    # global error vectors, and nets of vector units
+    Mutant("rules/broadcast.py", "e[:, :, None] / len(x)", "-e[:, :, None] / len(x)", f"{VECTORS} hears"),
+    Mutant("rules/broadcast.py", "e[:, :, None] / len(x)", "e[:, :, None]", f"{VECTORS} hears"),
+    Mutant("rules/broadcast.py", "_learn(layer.synapse, below, g * e)", "_learn(layer.synapse, below, g * 0 + e)",
+           f"{VECTORS} hears"),
+    Mutant("rules/broadcast.py", "(h == a).all(1, keepdim=True)", "(h == a).any(1, keepdim=True)",
+           f"{VECTORS} components_that_are_zero"),
+    Mutant("rules/broadcast.py", ".detach().clamp_(min=0)", ".detach()", f"{VECTORS} zero_or_above"),
+    Mutant("rules/broadcast.py", "if passed and layer.", "if layer.", f"{VECTORS} zero_or_above"),
+    Mutant("rules/broadcast.py", "if passed and layer.synapse.weight.requires_grad:", "if passed:",
+           f"{VECTORS} frozen"),
+    Mutant("rules/broadcast.py", "signal.sum(0).sum_to_size(", "signal.mean(0).sum_to_size(", f"{VECTORS} hears"),
+    Mutant("rules/broadcast.py", "shapes.h[0] != self.classes", "False", f"{VECTORS} other_units"),
+    Mutant("rules/broadcast.py", "(h == a).all(1) | (h == 0).all(1)", "(h == a) | (h == 0)", f"{VECTORS} other_units"),
+    Mutant("rules/broadcast.py", "                ready(layer)\n", "                pass\n", f"{CONTRACT} gevb"),
+    Mutant("nets/vectors.py", "a = F.linear(h, self.weight.clamp(min=0))", "a = F.linear(h, self.weight)",
+           f"{VECTORS} zero_or_above"),
+    Mutant("nets/vectors.py", "sum(1, keepdim=True) >= 0)", "sum(1, keepdim=True) > 0)", f"{VECTORS} gate"),
+    Mutant("nets/vectors.py", "(a * self.t).sum(1, keepdim=True)", "(a * self.t).sum(2, keepdim=True)",
+           f"{VECTORS} hears"),
+    Mutant("nets/vectors.py", "t[:, 1::2] = -t[:, ::2]", "t[:, 1::2] = t[:, ::2]", f"{VECTORS} gate"),
+    Mutant("nets/vectors.py", "weight[:, 1::2] = -weight[:, ::2]", "weight[:, 1::2] = weight[:, ::2]",
+           f"{VECTORS} opposite"),
+    Mutant("nets/vectors.py", "if ours == theirs else -w", "if ours <= theirs else -w", f"{VECTORS} opposite"),
+    Mutant("nets/vectors.py", "std=2 * n**-0.5", "std=n**-0.5", f"{VECTORS} size"),
+    Mutant("nets/vectors.py", "std=self.in_features**-0.5", "std=(self.components * self.in_features) ** -0.5",
+           f"{VECTORS} size"),
+    Mutant("nets/vectors.py", "(1 if module is chain[-1] else", "(1 if module is chain[0] else", f"{VECTORS} spec"),
+    Mutant("nets/vectors.py", "type(module) is nn.Flatten and not below", "type(module) is not nn.Conv2d",
+           f"{VECTORS} no_form"),
+    Mutant("nets/spec.py", "if vectors and init != ON_OFF:", "if False:", f"{VECTORS} no_form"),
+    Mutant("nets/spec.py", "        if not vectors:\n", "        if True:\n", f"{VECTORS} no_last or spec"),
+    Mutant("run/build.py", "    options[\"vectors\"] = RULES[recipe.rule].suits.vectors\n", "", f"{VECTORS} a_run"),
     Mutant("rules/spiking/ep_lif.py", "torch.cat([n, -n])", "torch.cat([-n, n])", EP_LIF),
     Mutant("rules/spiking/ep_lif.py", "n = self.beta * (delta", "n = (delta", EP_LIF),
     Mutant("rules/spiking/ep_lif.py", "((-1, (x, *plus)), (1,", "((1, (x, *plus)), (-1,", EP_LIF),

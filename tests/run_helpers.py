@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import altprop
+from altprop import RULES
 from altprop.cli import main
 from altprop.run.values import make_recipe
 
@@ -40,7 +41,14 @@ def toy_file(folder, name="toy.npz", test=True):
     return folder / name
 
 
+def suited_settings(rule, settings):
+    """What nets of vector units do not have is left out: dropout, another activation or initialiser."""
+    left_out = ("dropout", "act", "init") if RULES[rule].suits.vectors else ()
+    return {key: value for key, value in settings.items() if key not in left_out}
+
+
 def toy_recipe(**settings):
+    settings = suited_settings(settings.get("rule", "bp"), settings)
     return make_recipe(**{"data": "custom", "net": "6-5-3", "epochs": 3, "batch": 16, **settings})
 
 

@@ -32,6 +32,7 @@ from altprop.limits import LARGEST, Problem, gigabytes, memory, shorten
 from altprop.nets.activations import RePU, ShiftedSigmoid, Softmax, Triangle, WideHardSigmoid
 from altprop.nets.norms import Centre1d, Centre2d, Centre3d
 from altprop.nets.residual import Residual, resnet
+from altprop.nets.vectors import vectorised
 
 ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
@@ -64,6 +65,7 @@ INITIALISERS: dict[str, Callable[[Tensor], Any] | None] = {  # of the weights; b
     "zeros": nn.init.zeros_,
     "torch": None,  # torch's own, biases too
 }
+ON_OFF = "on_off"  # of vector units: see nets/vectors.py
 # Of hidden layers alone, the last one is he_uniform: normal or, where inputs are positive, uniform from 0 up, so scaled
 # that a unit's weights have about the norm that is given, as in radius25.
 RADII: dict[str, Callable[[Tensor, float], Any]] = {
@@ -102,22 +104,17 @@ class NetError(Problem):
 
 
 def build(
-    spec: str,
-    shape: tuple[int, ...],
-    outputs: int,
-    *,
-    act: str = "relu",
-    dropout: float = 0.0,
-    bias: bool = True,
-    init: str = "he_uniform",
-    seed: int = 0,
-) -> nn.Sequential:
-    """The net of that spec for samples of ``shape`` and ``outputs`` classes or targets.
+    spec: str, shape: tuple[int, ...], outputs: int, *, act: str = "relu", dropout: float = 0.0, bias: bool = True,
+    init: str = "he_uniform", seed: int = 0, vectors: bool = False,
+) -> nn.Sequential:  # fmt: skip
+    """The net of that spec for samples of ``shape`` and ``outputs`` classes or targets; ``vectors``: of vector units.
 
     The same seed gives the same weights, whatever the activation; the global random state is left alone.
-    Raises ``NetError`` for a typo, an unknown activation or initialiser, and a spec that does not fit the data."""
+    Raises ``NetError`` for a typo, an unknown activation or initialiser, and a spec that does not fit the data;
+    ``Refused`` for what vector units do not have."""
     acts = [_activation(word) for word in act.split(",")]
-    _check_initialiser(init)
+    _check_initialiser(init, vectors)
+    form: Callable[..., Any] = vectorised if vectors else nn.ModuleList
     if not 0 <= dropout < 1:
         raise NetError(f"dropout {dropout} came; expected a fraction of at least 0 and below 1")
     resnet_depth, name = RESNET.fullmatch(spec), shorten(spec, 80)
@@ -130,14 +127,15 @@ def build(
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):  # where tensors have a size and take no memory
-                size = sum(p.element_size() * p.numel() for p in nn.ModuleList(make()).parameters())
+                size = sum(p.element_size() * p.numel() for p in form(make()).parameters())
             if size > memory():
                 raise NetError(f"net '{name}' takes {gigabytes(size)}, but {_memory()}: make it smaller")
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every other device as well
-            modules = make()
+            modules = form(make())
         except (RuntimeError, OverflowError, MemoryError) as error:
             raise NetError(f"net '{name}' does not fit into memory: make it smaller") from error
-        _initialise(init, [m for m in nn.ModuleList(modules).modules() if isinstance(m, (nn.Linear, *CONVOLUTIONS))])
+        if not vectors:
+            _initialise(init, [m for m in modules.modules() if isinstance(m, (nn.Linear, *CONVOLUTIONS))])
     return nn.Sequential(*modules)
 
 
@@ -160,11 +158,13 @@ def _activation(word: str) -> Callable[..., nn.Module]:
     return partial(ACTIVATIONS[powered[1]], float(powered[2])) if powered else ACTIVATIONS[word]
 
 
-def _check_initialiser(init: str) -> None:
+def _check_initialiser(init: str, vectors: bool) -> None:
     radius = RADIUS.fullmatch(init)
-    if radius is None:
+    if vectors and init != ON_OFF:
+        raise NetError(f"initialiser '{shorten(init, 60)}' came, but vector units draw by '{ON_OFF}': leave it out")
+    if radius is None and not vectors:
         known(init, INITIALISERS, "initialiser")
-    elif float(radius[2]) > LARGEST:
+    elif radius and float(radius[2]) > LARGEST:
         raise NetError(f"initialiser '{shorten(init, 60)}' came, whose radius no float32 can hold: give a smaller one")
 
 

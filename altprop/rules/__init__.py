@@ -3,6 +3,7 @@
 from altprop.core import Rule
 from altprop.rules.adaptive import AFA
 from altprop.rules.backprop import Backprop
+from altprop.rules.broadcast import GEVB
 from altprop.rules.bursts import BurstCCN, Burstprop
 from altprop.rules.direct import DFA, SDFA
 from altprop.rules.drtp import DRTP
@@ -40,6 +41,7 @@ RULES: dict[str, type[Rule]] = {
     "sdfa": SDFA,
     "ssdfa": SSDFA,
     "drtp": DRTP,
+    "gevb": GEVB,
     "afa": AFA,
     "pepita": PEPITA,
     "pepita_hebbian": PEPITAHebbian,
@@ -78,8 +80,9 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 }
 
 __all__ = [
-    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GHA", "HEADS", "IFA",
-    "KP", "LDRL", "LPL", "PC", "PEPITA", "REFERENCES", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP",
-    "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward", "ForwardGradient", "ForwardGradientLocal",
-    "HardWTA", "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal", "Shallow", "SoftHebb",
+    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GEVB", "GHA", "HEADS",
+    "IFA", "KP", "LDRL", "LPL", "PC", "PEPITA", "REFERENCES", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP",
+    "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward", "ForwardGradient",
+    "ForwardGradientLocal", "HardWTA", "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal",
+    "Shallow", "SoftHebb",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from helpers import CLASSES, OPTIONS, cnn, gradients, inputs, labels, mlp
+from helpers import CLASSES, OPTIONS, cnn, gradients, inputs, labels, mlp, suited
 from torch import nn
 
 from altprop import RULES, Claims, Refused, Rule
@@ -49,7 +49,7 @@ def wide():
 
 
 def rule_of(name, net, x):
-    return ALL[name](net, example=x[:1], **OPTIONS.get(name, {}))
+    return ALL[name](suited(name, net), example=x[:1], **OPTIONS.get(name, {}))
 
 
 @pytest.fixture(params=ALL)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import CLASSES, credit, differ, inputs, labels, make, skip_where_noise_teaches, without_gradient
+from helpers import CLASSES, credit, differ, inputs, labels, make, skip_where_noise_teaches, suited, without_gradient
 from torch import nn
 
 from altprop import RULES, Claims, Refused, layers
@@ -25,16 +25,22 @@ class Note(nn.Module):
         return self
 
 
-def net_of(events=None, depth=3, width=WIDTH):
-    """Tanh layers wider than the batch, so that every activity has a null space."""
+def net_of(name, events=None, depth=3, width=WIDTH):
+    """Tanh layers wider than the batch, or vector units more than components of a batch: every activity has a null
+    space.  Weights of the latter are not near 0, so that none is cut off."""
     torch.manual_seed(0)
-    widths = [5, *[width] * (depth - 1), CLASSES]
-    modules = []
+    vectors = RULES[name].suits.vectors
+    width *= CLASSES if vectors else 1
+    widths, modules = [5, *[width] * (depth - 1), CLASSES], []
     for level in range(depth):
-        modules += [nn.Linear(widths[level], widths[level + 1]), Note(level, [] if events is None else events)]
-        if level < depth - 1:
-            modules.append(nn.Tanh())
-    return nn.Sequential(*modules).double()
+        modules += [nn.Linear(widths[level], widths[level + 1]), nn.Tanh()]
+    plain = suited(name, nn.Sequential(*modules[:-1]).double())
+    synapses = [module for module in plain if hasattr(module, "weight")]
+    for module in synapses[1:] if vectors else ():
+        nn.init.uniform_(module.weight, 4.0, 5.0)
+    noted = ((module, [Note(synapses.index(module), [] if events is None else events)] if module in synapses else [])
+             for module in plain)  # fmt: skip
+    return nn.Sequential(*(part for module, notes in noted for part in (module, *notes)))
 
 
 @pytest.fixture(params=RULES)
@@ -67,6 +73,7 @@ def perturb_unseen(rule, x, level):
         for layer in rule.layers[:level]:
             h = layer(h)
         weight = rule.layers[level].synapse.weight
+        h = h.flatten(0, -2)  # (N, n), or (N K, n) of vectors
         unseen = torch.eye(weight.shape[1]).double() - torch.linalg.pinv(h) @ h
         before = rule.net(x)
         weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64) @ unseen
@@ -91,7 +98,7 @@ def test_weight_transport(name):
     noticed = []
     for level in (1, 2):
         x, y = batch()
-        rule = make(name, net_of(), x)
+        rule = make(name, net_of(name), x)
         skip_other_layers(rule)
         before = credit(rule, x, y)
         perturb_unseen(rule, x, level)
@@ -138,14 +145,14 @@ def test_locking(name):
     """What a layer waits for, by the order in which modules run and layers become ready."""
     events = []
     x, y = batch()
-    rule = make(name, net_of(events), x)
+    rule = make(name, net_of(name, events), x)
     assert measured_locking(rule, x, y, events) == rule.claims.locking
 
 
 def test_without_locking_a_layer_needs_nothing_above(name):
     """Gradients below are complete even where the net breaks above them; who waits for the output has none yet."""
     x, y = batch()
-    net = net_of()
+    net = net_of(name)
     rule = make(name, net, x)
     skip_other_layers(rule)
     want = credit(rule, x, y)
@@ -171,7 +178,7 @@ def test_without_locking_a_layer_needs_nothing_above(name):
 def test_forward_locking_ignores_the_way_down(name):
     """Only a rule locked backward lets a layer's gradient pass by the activity of the layer above (see ``signal``)."""
     x, y = batch()
-    rule = make(name, net_of(), x)
+    rule = make(name, net_of(name), x)
     skip_where_noise_teaches(rule, x, y)
     if rule.claims.locking == "backward" and (set(rule.claims.learns) - {"feedback"} or rule.family == "target"):
         pytest.skip(
@@ -191,7 +198,7 @@ def test_forward_locking_ignores_the_way_down(name):
 def test_signal(name):
     """target: outputs do not matter.  error: no error, no signal.  none: no gradient.  layerwise: see above."""
     x, y = batch()
-    rule = make(name, net_of(), x, loss="mse")
+    rule = make(name, net_of(name), x, loss="mse")
     names = below(rule, 2)
     before = credit(rule, x, y)
     if rule.claims.signal == "none" and rule.claims.labels:
@@ -217,7 +224,7 @@ def test_signal(name):
 def test_labels(name):
     """A rule that needs labels sees them; one that does not could not, but for the readout at the end of its net."""
     x, y = batch()
-    rule = make(name, net_of(), x)
+    rule = make(name, net_of(name), x)
     told, otherwise = credit(rule, x, y), credit(rule, x, (y + 1) % CLASSES)
     assert differ(told, otherwise)
     if not rule.claims.labels:
@@ -229,7 +236,7 @@ def test_passes(name):
     """How many batches of rows go through the layer that sees most; a column a class is no pass."""
     events = []
     x, y = batch()
-    rule = make(name, net_of(events), x)
+    rule = make(name, net_of(name, events), x)
     credit(rule, x, y)
     rows = [sum(n for kind, at, n in events if (kind, at) == ("forward", level) and n >= N) for level in (0, 1, 2)]
     assert max(rows) == N * rule.claims.passes
@@ -238,7 +245,7 @@ def test_passes(name):
 def test_updates(name):
     """How often a layer is announced in a batch."""
     x, y = batch()
-    rule = make(name, net_of(), x)
+    rule = make(name, net_of(name), x)
     seen = []
     credit(rule, x, y, seen.append)
     assert seen and all(sum(other is layer for other in seen) == rule.claims.updates for layer in seen)
@@ -279,7 +286,7 @@ def test_trains_in_hidden_layers(name, part):
 def test_inference(name):
     """net: calling the rule is calling the net.  own: it answers something else."""
     x, _ = batch()
-    rule = make(name, net_of(), x).eval()
+    rule = make(name, net_of(name), x).eval()
     with torch.no_grad():
         assert torch.equal(rule(x), rule.net(x)) == (rule.claims.inference == "net")
 
@@ -287,7 +294,7 @@ def test_inference(name):
 def test_draws(name):
     """Whether one credit, without dropout, moves torch's random stream."""
     x, y = batch()
-    rule = make(name, net_of(), x)
+    rule = make(name, net_of(name), x)
     torch.manual_seed(4)
     before = torch.get_rng_state()
     rule.credit(x, y)
@@ -297,7 +304,7 @@ def test_draws(name):
 def test_averages(name):
     """Whether the gradient of a batch is the mean of those of its halves: two processes then learn as one."""
     x, y = batch()
-    rule = make(name, net_of(), x).eval()
+    rule = make(name, net_of(name), x).eval()
     skip_where_noise_teaches(rule, x, y)
     whole, halves = credit(rule, x, y), [credit(rule, x[i::2], y[i::2]) for i in (0, 1)]
     mean = {key: None if g is None else (halves[0][key] + halves[1][key]) / 2 for key, g in whole.items()}
@@ -307,7 +314,7 @@ def test_averages(name):
 def test_learns(name):
     """The rule's own parameters are those of the attributes that it names, and get a gradient from a credit."""
     x, y = batch()
-    rule = make(name, net_of(depth=4), x)
+    rule = make(name, net_of(name, depth=4), x)
     own = {key: p for key, p in rule.named_parameters() if not key.startswith("net.")}
     assert {key.partition(".")[0] for key in own} == set(rule.claims.learns)
     rule.credit(x, y)
@@ -317,7 +324,7 @@ def test_learns(name):
 def test_inside(name):
     """none: autograd is not asked for anything in a net of closed forms."""
     x, y = batch()
-    rule = make(name, nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, CLASSES)).double(), x)
+    rule = make(name, suited(name, nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, CLASSES)).double()), x)
     with torch.autograd.graph.saved_tensors_hooks(pack_fails, lambda kept: kept):
         if rule.claims.inside == "backprop":
             with pytest.raises(AssertionError):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from helpers import suited
 from torch import nn
 
 from altprop import RULES, SOM
@@ -45,6 +46,7 @@ def labels(n=8):
 
 def in_both(name, net, x, **options):
     """The same rule, in float32 and in float64, both after credit."""
+    net = suited(name, net)
     single = RULES[name](net, example=x[:1], **options).eval()
     double = copy.deepcopy(single).double()
     for rule, batch in ((single, x), (double, x.double())):

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import torch
-from helpers import NETS, assert_same, credit, differ, inputs, labels, make
+from helpers import NETS, assert_same, credit, differ, inputs, labels, make, suited
 from run_helpers import toy_file, toy_recipe
 
 from altprop import RULES
@@ -24,8 +24,9 @@ def on_the_gpu(gradients):
 @pytest.mark.parametrize("name", RULES)
 def test_gradients_are_those_of_the_processor(name, net):
     """A tensor left on the processor, or a kernel that computes something else."""
-    x, y = inputs(NETS[net]()), labels()
-    rule = make(name, NETS[net](), x)
+    net = suited(name, NETS[net]())
+    x, y = inputs(net), labels()
+    rule = make(name, net, x)
     want = credit(copy.deepcopy(rule), x, y)
     if differ(want, credit(copy.deepcopy(rule), x, y, seed=1)):
         pytest.skip("the rule draws random numbers, which are others on a GPU")
@@ -37,7 +38,7 @@ def test_gradients_are_those_of_the_processor(name, net):
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_built_on_the_gpu_has_the_same_feedback(name):
     """Matrices drawn by the device's own generator would make another experiment of the same seed."""
-    net, x = NETS["mlp"](), inputs(NETS["mlp"]())
+    net, x = suited(name, NETS["mlp"]()), inputs(NETS["mlp"]())
     here, there = make(name, copy.deepcopy(net), x), make(name, net.cuda(), x.cuda())
     for left, right in zip(here.feedback, there.feedback, strict=True):
         assert right.is_cuda

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from helpers import suited
 from run_helpers import run_cli, same_bits, toy_file, toy_tensors
 from torch import nn
 
@@ -84,7 +85,7 @@ def test_random_state_and_threads_are_the_callers(entry, path, tmp_path, monkeyp
 @pytest.mark.parametrize("rule", RULES)
 def test_the_constructor_of_a_rule_draws_from_a_generator_of_its_own(rule):
     """Feedback, masks and thresholds."""
-    net, before = own_net()[1:], state()
+    net, before = suited(rule, own_net()[1:]), state()
     RULES[rule](net, example=X[:1])
     assert_left_alone(before)
 
