@@ -20,7 +20,6 @@ class Suits(NamedTuple):
     norms: str = ""  # the part of a net that stands before each hidden layer
     norm_of_readout: str = ""  # and before the last one, where that learns beside the layers below
     lr_regression: float | None = None  # None: a part of ``lr``, since an error of targets is not bounded as a class's
-    vectors: bool = False  # whether its nets are of vector units: see nets/vectors.py
     lr_readout: float = 0.05  # of the last layer where those below learn without labels
 
     def rate(self, classes: bool, standardised: bool = False) -> float:

@@ -76,7 +76,7 @@ OPTIONS = {"ff": {"peer": 0.0}, "stdp": {"adapt": 0.0}}  # whose means and thres
 
 def suited(name, net):
     """The net as the rule takes it: one of vector units in its place, without dropout, where the rule says so."""
-    if name not in RULES or not RULES[name].suits.vectors:
+    if name not in RULES or RULES[name].suits.init != "on_off":
         return net
     chain = [nn.ReLU() if isinstance(module, nn.Tanh) else module for module in net]
     try:
@@ -88,7 +88,7 @@ def suited(name, net):
 def skip_other_units(name, net):
     """What is no net of vector units is not given to a rule that says that its nets are; one layer has none."""
     vectors = any(isinstance(module, VectorGate | VectorLinear) for module in net.modules())
-    if RULES[name].suits.vectors and not vectors and len(hidden(net)):
+    if RULES[name].suits.init == "on_off" and not vectors and len(hidden(net)):
         pytest.skip("takes nets of vector units alone")
 
 

@@ -43,7 +43,7 @@ def toy_file(folder, name="toy.npz", test=True):
 
 def suited_settings(rule, settings):
     """What nets of vector units do not have is left out: dropout, another activation or initialiser."""
-    left_out = ("dropout", "act", "init") if RULES[rule].suits.vectors else ()
+    left_out = ("dropout", "act", "init") if RULES[rule].suits.init == "on_off" else ()
     return {key: value for key, value in settings.items() if key not in left_out}
 
 

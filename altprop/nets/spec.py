@@ -64,8 +64,8 @@ INITIALISERS: dict[str, Callable[[Tensor], Any] | None] = {  # of the weights; b
     "orthogonal": nn.init.orthogonal_,
     "zeros": nn.init.zeros_,
     "torch": None,  # torch's own, biases too
+    "on_off": None,  # that of vector units, which it puts into the place of others: see nets/vectors.py
 }
-ON_OFF = "on_off"  # of vector units: see nets/vectors.py
 # Of hidden layers alone, the last one is he_uniform: normal or, where inputs are positive, uniform from 0 up, so scaled
 # that a unit's weights have about the norm that is given, as in radius25.
 RADII: dict[str, Callable[[Tensor, float], Any]] = {
@@ -105,16 +105,16 @@ class NetError(Problem):
 
 def build(
     spec: str, shape: tuple[int, ...], outputs: int, *, act: str = "relu", dropout: float = 0.0, bias: bool = True,
-    init: str = "he_uniform", seed: int = 0, vectors: bool = False,
+    init: str = "he_uniform", seed: int = 0,
 ) -> nn.Sequential:  # fmt: skip
-    """The net of that spec for samples of ``shape`` and ``outputs`` classes or targets; ``vectors``: of vector units.
+    """The net of that spec for samples of ``shape`` and ``outputs`` classes or targets; init="on_off": of vector units.
 
     The same seed gives the same weights, whatever the activation; the global random state is left alone.
     Raises ``NetError`` for a typo, an unknown activation or initialiser, and a spec that does not fit the data;
     ``Refused`` for what vector units do not have."""
     acts = [_activation(word) for word in act.split(",")]
-    _check_initialiser(init, vectors)
-    form: Callable[..., Any] = vectorised if vectors else nn.ModuleList
+    _check_initialiser(init)
+    form: Callable[..., Any] = vectorised if init == "on_off" else nn.ModuleList
     if not 0 <= dropout < 1:
         raise NetError(f"dropout {dropout} came; expected a fraction of at least 0 and below 1")
     resnet_depth, name = RESNET.fullmatch(spec), shorten(spec, 80)
@@ -134,8 +134,7 @@ def build(
             modules = form(make())
         except (RuntimeError, OverflowError, MemoryError) as error:
             raise NetError(f"net '{name}' does not fit into memory: make it smaller") from error
-        if not vectors:
-            _initialise(init, [m for m in modules.modules() if isinstance(m, (nn.Linear, *CONVOLUTIONS))])
+        _initialise(init, [m for m in nn.ModuleList(modules).modules() if isinstance(m, (nn.Linear, *CONVOLUTIONS))])
     return nn.Sequential(*modules)
 
 
@@ -158,13 +157,11 @@ def _activation(word: str) -> Callable[..., nn.Module]:
     return partial(ACTIVATIONS[powered[1]], float(powered[2])) if powered else ACTIVATIONS[word]
 
 
-def _check_initialiser(init: str, vectors: bool) -> None:
+def _check_initialiser(init: str) -> None:
     radius = RADIUS.fullmatch(init)
-    if vectors and init != ON_OFF:
-        raise NetError(f"initialiser '{shorten(init, 60)}' came, but vector units draw by '{ON_OFF}': leave it out")
-    if radius is None and not vectors:
+    if radius is None:
         known(init, INITIALISERS, "initialiser")
-    elif radius and float(radius[2]) > LARGEST:
+    elif float(radius[2]) > LARGEST:
         raise NetError(f"initialiser '{shorten(init, 60)}' came, whose radius no float32 can hold: give a smaller one")
 
 

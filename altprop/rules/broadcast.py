@@ -41,7 +41,7 @@ class GEVB(Rule):
     not, and for dropout."""
 
     family, reference = "feedback", "clark2021"
-    suits = Suits(lr=0.003, lr_regression=0.003, optimizer="adam", init="on_off", vectors=True)
+    suits = Suits(lr=0.003, lr_regression=0.003, optimizer="adam", init="on_off")
     refuses = (_DropoutNd,)
     claims = Claims(
         weight_transport="none", locking="forward", signal="error", trains=("synapse",), changes=("net",),
@@ -54,7 +54,7 @@ class GEVB(Rule):
             hidden = layer is not self.layers[-1]
             if hidden and (len(shapes.h) != 2 or shapes.h[0] != self.classes or shapes.a != shapes.h):
                 what = f"GEVB needs vector units, ({self.classes}, units), but {layer} makes {tuple(shapes.h)}"
-                raise Refused(f"{what}: build the net by altprop.nets.vectorised, or use 'dfa'")
+                raise Refused(f"{what}: build the net with init 'on_off', by altprop.nets.vectorised, or use 'dfa'")
             if not _lets_pass(layer, shapes.a, self.like):
                 what = f"the activation of {layer} does more than let a vector pass or not"
                 raise Refused(f"{what}: use altprop.nets.VectorGate, and nothing behind the last layer")

@@ -131,7 +131,6 @@ def build_net(recipe: Recipe, shape: tuple[int, ...], outputs: int) -> nn.Module
     if recipe.net is None or recipe.net == "custom":
         raise RunError("the run was trained on a net given from Python: give it again, as altprop.load(run, net=net)")
     options = {"dropout": recipe.dropout, "bias": recipe.bias, "init": recipe.init, "seed": recipe.seed}
-    options["vectors"] = RULES[recipe.rule].suits.vectors
     return build(recipe.net, shape, outputs, act=recipe.act or "relu", **options)  # type: ignore[arg-type]
 
 

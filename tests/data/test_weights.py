@@ -106,7 +106,7 @@ def test_class_weights_are_those_of_torchs_cross_entropy():
 @pytest.mark.parametrize("name", LINEAR)
 def test_a_weighted_batch_is_the_weighted_mean_of_its_samples(name, loss):
     """A rule that lost the weight of a sample on the way to one layer would train that layer on other data."""
-    net = suited(name, mlp() if name == "stdp" or RULES[name].suits.vectors else cnn())
+    net = suited(name, mlp() if name == "stdp" or RULES[name].suits.init == "on_off" else cnn())
     x, y = inputs(net, N), labels(N)
     rule = make(name, net, x, loss=loss)
     skip_where_noise_teaches(rule, x, y)

@@ -29,7 +29,7 @@ def net_of(name, events=None, depth=3, width=WIDTH):
     """Tanh layers wider than the batch, or vector units more than components of a batch: every activity has a null
     space.  Weights of the latter are not near 0, so that none is cut off."""
     torch.manual_seed(0)
-    vectors = RULES[name].suits.vectors
+    vectors = RULES[name].suits.init == "on_off"
     width *= CLASSES if vectors else 1
     widths, modules = [5, *[width] * (depth - 1), CLASSES], []
     for level in range(depth):

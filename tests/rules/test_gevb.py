@@ -243,27 +243,26 @@ def test_the_size_of_the_first_weights():
 
 def test_a_spec_gives_the_vector_form_of_its_net():
     """The widths are those of units, the outputs the components of one."""
-    net = build("64-12-6-10", (1, 8, 8), 10, init="on_off", vectors=True, seed=2)
+    net = build("64-12-6-10", (1, 8, 8), 10, init="on_off", seed=2)
     assert torch.equal(net[1].weight.view(10, 12, 64)[:, 1], -net[1].weight.view(10, 12, 64)[:, 0])
     kinds = [nn.Flatten, VectorInput, VectorGate, VectorLinear, VectorGate, VectorLinear, nn.Flatten]
     assert [type(module) for module in net] == kinds
     assert [tuple(p.shape) for p in net.parameters()] == [(120, 64), (120,), (6, 12), (10, 6), (1, 6), (10, 1)]
-    again = build("64-12-6-10", (1, 8, 8), 10, init="on_off", vectors=True, seed=2)
+    again = build("64-12-6-10", (1, 8, 8), 10, init="on_off", seed=2)
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))
     assert net(torch.rand(3, 1, 8, 8)).shape == (3, 10)
-    assert all(s.bias is None for s in synapses(build("4-6-2", (4,), 2, init="on_off", vectors=True, bias=False)))
+    assert all(s.bias is None for s in synapses(build("4-6-2", (4,), 2, init="on_off", bias=False)))
 
 
 @pytest.mark.parametrize(
     ("spec", "options", "words"),
     [("conv4k3-10", {}, "Conv2d has no form of vector units: give a net of Linear and ReLU"),
      ("64-8-10", {"act": "tanh"}, "Tanh has no form"), ("64-8-10", {"dropout": 0.5}, "Dropout has no form"),
-     ("64-norm-8-10", {}, "BatchNorm1d has no form"), ("64-res64-10", {}, "Residual has no form"),
-     ("64-8-10", {"init": "he_normal"}, "'he_normal' came, but vector units draw by 'on_off': leave it out")],
+     ("64-norm-8-10", {}, "BatchNorm1d has no form"), ("64-res64-10", {}, "Residual has no form")],
 )  # fmt: skip
 def test_what_has_no_form_of_vector_units_is_named(spec, options, words):
     with pytest.raises((Refused, NetError), match=words) as told:
-        build(spec, (1, 8, 8), 10, vectors=True, **{"init": "on_off", **options})
+        build(spec, (1, 8, 8), 10, **{"init": "on_off", **options})
     assert len(str(told.value)) <= 290 and "\n" not in str(told.value)
 
 
@@ -271,8 +270,6 @@ def test_a_net_without_a_last_linear_is_refused():
     for modules, words in (([], "ends in nothing"), ([nn.Linear(4, 3), nn.ReLU()], "ends in ReLU")):
         with pytest.raises(Refused, match=words):
             vectorised(modules)
-    with pytest.raises(NetError, match="unknown initialiser 'on_off'"):
-        build("64-8-10", (64,), 10, init="on_off")
 
 
 @pytest.mark.parametrize(
@@ -294,10 +291,14 @@ def test_other_units_are_refused(modules, words):
 
 
 def test_a_run_builds_the_vector_form_and_loads_it_again(tmp_path):
-    """By what the rule says that it suits, from the spec of an ordinary net."""
+    """By what the rule says that it suits, from the spec of an ordinary net; any rule may have that net."""
     result = altprop.fit("gevb", "64-16-10", epochs=8, measure=False, out=tmp_path / "run")
     assert (result.recipe.net, result.recipe.init) == ("64-16-10", "on_off") and result.test_accuracy > 0.9
-    assert [type(module) for module in result.net][:2] == [nn.Flatten, VectorInput]
+    shallow = altprop.fit("shallow", "64-16-10", epochs=1, measure=False, init="on_off")
+    for net in (result.net, shallow.net):
+        assert [type(module) for module in net][:2] == [nn.Flatten, VectorInput]
+    with pytest.raises(Refused, match="build the net with init 'on_off'"):
+        altprop.fit("gevb", "64-16-10", epochs=1, init="he_uniform")
     net, _ = altprop.load(tmp_path / "run")
     x = torch.rand(5, 1, 8, 8)
     assert torch.equal(net(x), result.net(x)) and gradients(net).keys() == gradients(result.net).keys()

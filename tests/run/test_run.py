@@ -318,7 +318,7 @@ def test_all_rules_see_the_same_weights_and_batches(monkeypatch):
         fit(rule, seed=2, init="he_uniform")
     assert seen.keys() == RULES.keys()
     for rule, log in seen.items():
-        other = RULES[rule].suits.vectors  # whose weights are others
+        other = RULES[rule].suits.init == "on_off"  # whose weights are others
         assert len(log) == 1 + 3 * 4 and all(map(torch.equal, log[other:], seen["bp"][other:]))
     first, second = (torch.cat(seen["bp"][start : start + 4]) for start in (1, 5))
     assert not torch.equal(first, second), "each epoch has an order of its own"
@@ -379,7 +379,7 @@ def test_run_directory_holds_what_the_design_says(tmp_path):
 @pytest.mark.parametrize("rule", RULES)
 def test_model_file_is_the_nets_plain_state_dict(tmp_path, rule):
     """It must load without altprop, into modules that anybody can write down."""
-    if RULES[rule].suits.vectors:
+    if RULES[rule].suits.init == "on_off":
         pytest.skip("takes nets of vector units, whose modules are altprop's")
     result = fit(rule, out=tmp_path / "run", act="tanh")
     net = nn.Sequential(nn.Linear(FEATURES, 5), nn.Tanh(), nn.Linear(5, CLASSES))

@@ -224,7 +224,7 @@ def test_sequences_train_by_every_rule(rule):
     if RULES[rule].requires:
         pytest.importorskip("snntorch")
     signals = SIGNALS if RULES[rule].domain is None else (SIGNALS - SIGNALS.min()) / np.ptp(SIGNALS)
-    net = "48-4-2" if RULES[rule].suits.vectors else "conv4k5-pool2-2"
+    net = "48-4-2" if RULES[rule].suits.init == "on_off" else "conv4k5-pool2-2"
     altprop.fit(rule, net, data=(signals, HIGH), epochs=1, measure=True)
 
 
