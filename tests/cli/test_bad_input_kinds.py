@@ -532,6 +532,8 @@ STATES = {
     "parameter of no optimizer": {"plain": {"99": {"step": 3}}},
     "words in an optimizer": {"plain": {"0": {"momentum": "x"}}},
     "another rate": {"initial_lr": 0.5},
+    "a rate above its own": {"lr": 9.0},
+    "a rate of words": {"lr": "x"},
     "another momentum": {"momentum": 0.1},
 }
 
@@ -547,7 +549,8 @@ def test_state_that_the_recipe_does_not_have(runs, case):
     optimizer = state["optimizers"][0]
     if "plain" in change:
         optimizer["plain"] = change.pop("plain")
-    optimizer["param_groups"][0].update({key: change.pop(key) for key in ("initial_lr", "momentum") if key in change})
+    settings = change.keys() & {"initial_lr", "lr", "momentum"}
+    optimizer["param_groups"][0].update({key: change.pop(key) for key in settings})
     Path("run", STATE).write_text(json.dumps({**state, **change}))
     before = content("run")
     refused(resume_run, Path("run"), words=["run"])
