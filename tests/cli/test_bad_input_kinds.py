@@ -136,7 +136,9 @@ def test_every_argument_of_every_rule_takes_or_refuses_every_value(rule):
             try:
                 recipe = make_recipe(rule=rule, arguments={name: value}, net="6-5-3")
                 toml = recipe.toml()
-                build_rule(recipe, nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), x[:1]).credit(x, y)
+                built = build_rule(recipe, nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), x[:1])
+                built.credit(x, y)
+                assert all(0 <= group["lr"] < float("inf") for group in built.param_groups(0.1))
             except Problem as problem:
                 assert 20 < len(str(problem)) <= 290 and str(problem).isprintable()
             else:
