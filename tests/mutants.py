@@ -563,7 +563,7 @@ TABLE = [
     Mutant("rules/bursts/burstprop.py", "0 <= recurrent_lr < inf", "recurrent_lr < inf",
            f"{KINDS} every_argument_of_every_rule and burstprop"),
     Mutant("rules/bursts/burstccn.py", "if not 0 <= cancel_lr", "if not -9 <= cancel_lr",
-           f"{KINDS} every_argument_of_every_rule and burstccn"),
+           "test_bursts.py what_it_does_not_know"),
     Mutant("run/optimizers.py", '"lr": other["lr"]', '"lr": own["lr"]',
            "test_resume_every_rule.py what_a_kill_leaves_goes_on_to_the_bit and bp"),
     Mutant("run/optimizers.py", "and 0 <= rate <= own", "and 0 <= rate != 0 * own",
