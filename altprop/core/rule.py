@@ -265,6 +265,6 @@ def _run(layer: Layer, x: Any) -> tuple[Tensor, Tensor]:
                 raise ValueError(f"{type(module).__name__} returns a {type(x).__name__}, where one tensor is wanted")
             a = x if module is layer.synapse else a
         return a, x
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
         what = f"{layer} does not take its input of shape {shape} a sample"
         raise Refused(f"{what}: make net and data fit ({str(error).splitlines()[0]})") from error

@@ -104,9 +104,13 @@ def restore(optimizer: torch.optim.Optimizer, saved: dict[str, Any], tensors: di
     Raises ``ValueError`` for what this optimizer would not have left, and for settings that are not its own."""
     groups = optimizer.state_dict()["param_groups"]
     for own, other in zip(json.loads(json.dumps(groups)), saved["param_groups"], strict=True):
-        for key in (own.keys() & other.keys() | {"initial_lr"}) - {"lr"}:  # which every epoch sets anew
+        for key in (own.keys() & other.keys() | {"initial_lr"}) - {"lr"}:
             if own.get(key) != other.get(key):
                 raise ValueError(f"{key} is {shown(other.get(key))}, not {shown(own.get(key))}")
+        rate = other.get("lr")  # which the next epoch sets anew, but this one's row may still have to tell
+        if not (isinstance(rate, int | float) and 0 <= rate <= own["initial_lr"]):
+            raise ValueError(f"lr is {shown(rate)}, not from 0 to {own['initial_lr']:g}")
+    groups = [{**own, "lr": other["lr"]} for own, other in zip(groups, saved["param_groups"], strict=True)]
     state: dict[int, dict[str, Any]] = {int(index): dict(plain) for index, plain in saved["plain"].items()}
     for key, value in tensors.items():
         index, _, name = key.partition(".")

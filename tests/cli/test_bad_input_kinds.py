@@ -136,7 +136,9 @@ def test_every_argument_of_every_rule_takes_or_refuses_every_value(rule):
             try:
                 recipe = make_recipe(rule=rule, arguments={name: value}, net="6-5-3")
                 toml = recipe.toml()
-                build_rule(recipe, nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), x[:1]).credit(x, y)
+                built = build_rule(recipe, nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), x[:1])
+                built.credit(x, y)
+                assert all(0 <= group["lr"] < float("inf") for group in built.param_groups(0.1))
             except Problem as problem:
                 assert 20 < len(str(problem)) <= 290 and str(problem).isprintable()
             else:
@@ -532,6 +534,8 @@ STATES = {
     "parameter of no optimizer": {"plain": {"99": {"step": 3}}},
     "words in an optimizer": {"plain": {"0": {"momentum": "x"}}},
     "another rate": {"initial_lr": 0.5},
+    "a rate above its own": {"lr": 9.0},
+    "a rate of words": {"lr": "x"},
     "another momentum": {"momentum": 0.1},
 }
 
@@ -547,7 +551,8 @@ def test_state_that_the_recipe_does_not_have(runs, case):
     optimizer = state["optimizers"][0]
     if "plain" in change:
         optimizer["plain"] = change.pop("plain")
-    optimizer["param_groups"][0].update({key: change.pop(key) for key in ("initial_lr", "momentum") if key in change})
+    settings = change.keys() & {"initial_lr", "lr", "momentum"}
+    optimizer["param_groups"][0].update({key: change.pop(key) for key in settings})
     Path("run", STATE).write_text(json.dumps({**state, **change}))
     before = content("run")
     refused(resume_run, Path("run"), words=["run"])

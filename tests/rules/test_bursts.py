@@ -236,8 +236,10 @@ def test_a_weight_of_a_sample_multiplies_its_teacher(name):
 @pytest.mark.parametrize(("name", "options", "words"), [
     ("burstccn", {"feedback": "mirrored"}, "BurstCCN takes random or symmetric or learned"),
     ("burstprop", {"feedback": "mirrored"}, "Burstprop takes random or symmetric or learned"),
-    ("burstprop", {"p0": 0.0}, "p0=0.0 came; Burstprop takes a burst probability above 0"),
-    ("burstprop", {"p0": 1.5}, "p0=1.5 came; Burstprop takes a burst probability above 0"),
+    ("burstprop", {"p0": 0.0}, "p0=0.0, recurrent_lr=0.001 came; Burstprop takes a burst probability above 0"),
+    ("burstprop", {"recurrent_lr": -1.0}, "recurrent_lr=-1.0 came; Burstprop takes .* a rate of at least 0"),
+    ("burstccn", {"cancel_lr": -1.0}, "cancel_lr=-1.0 came; BurstCCN takes a rate of at least 0"),
+    ("burstprop", {"p0": 1.5}, "p0=1.5, recurrent_lr=0.001 came; Burstprop takes a burst probability above 0"),
 ])  # fmt: skip
 def test_what_it_does_not_know_is_refused(name, options, words):
     """A word, and a probability that is none."""

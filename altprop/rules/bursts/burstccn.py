@@ -29,12 +29,13 @@ Easily confused with: Burstprop, which compares two phases and whose probabiliti
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Trace, accumulate, correlate, pull
+from altprop.core import Refused, Trace, accumulate, correlate, pull
 from altprop.rules.bursts.family import Bursts, Signal, gain
 
 
@@ -42,8 +43,8 @@ class BurstCCN(Bursts):
     """The bursting cortico-cortical network (Greedy et al. 2022).
 
     feedback: "random", "symmetric" or "learned", see above; init, scale, seed: how Y, feedback[l], is drawn.  Where it
-    is learned, Q[l] is of Y's shape, and learns at ``cancel_lr``.  Raises ``Refused`` for another word, a layer above
-    the first that is neither Linear nor a convolution, and an activation that changes a shape."""
+    is learned, Q[l] is of Y's shape, and learns at ``cancel_lr``.  Raises ``Refused`` for another word, a rate below
+    0, a layer above the first that is neither Linear nor a convolution, and an activation that changes a shape."""
 
     reference, p0 = "greedy2022", 0.5
     claims = replace(Bursts.claims, is_backprop_when="feedback is symmetric and signals are small")
@@ -53,6 +54,8 @@ class BurstCCN(Bursts):
         seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, feedback=feedback, init=init, scale=scale, seed=seed, **arguments)
+        if not 0 <= cancel_lr < inf:
+            raise Refused(f"cancel_lr={cancel_lr} came; BurstCCN takes a rate of at least 0")
         self.cancel_lr = cancel_lr
         self.Q = nn.ParameterList()
         if feedback == "learned":

@@ -27,6 +27,7 @@ Easily confused with: BurstCCN, which cancels in one phase and whose signals are
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class Burstprop(Bursts):
 
     feedback: "random", "symmetric" or "learned"; init, scale, seed: how Y, feedback[l], is drawn.  p0: the output's
     burst probability.  R[l] (n_l, n_l), a parameter, is recurrent and learns at ``recurrent_lr``.  Raises ``Refused``
-    as ``BurstCCN`` does, and for a p0 outside of (0, 1]."""
+    as ``BurstCCN`` does, and for a p0 outside of (0, 1] or a rate below 0."""
 
     reference = "payeur2021"
     claims = replace(Bursts.claims, learns=("R",))
@@ -53,8 +54,9 @@ class Burstprop(Bursts):
         scale: float = 1.0, seed: int = 0, **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(net, feedback=feedback, init=init, scale=scale, seed=seed, **arguments)
-        if not 0 < p0 <= 1:
-            raise Refused(f"p0={p0} came; Burstprop takes a burst probability above 0 and of at most 1")
+        if not (0 < p0 <= 1 and 0 <= recurrent_lr < inf):
+            what = f"p0={p0}, recurrent_lr={recurrent_lr} came; Burstprop takes a burst probability above 0"
+            raise Refused(f"{what} and of at most 1, and a rate of at least 0")
         self.p0, self.recurrent_lr = p0, recurrent_lr
         shaped = zip(self.layers[:-1], self.shapes, strict=False)
         units = [shapes.a[0 if is_convolution(layer.synapse) else -1] for layer, shapes in shaped]

@@ -63,7 +63,7 @@ class ForwardGradient(Rule):
         if hidden:
             shaped = list(zip(hidden, self.shapes, strict=False))
             V = [[P.draw(trace, shapes.a) for trace, shapes in shaped] for _ in range(self.K)]
-            d = torch.stack([(e * self._tangent(traces, v)).sum(1) for v in V])  # (K, N)
+            d = torch.stack([(e * self._tangent(traces, v)).flatten(1).sum(1) for v in V])  # (K, N)
             for trace, g in zip(hidden, estimates(P.slopes(d), V, self.project), strict=True):
                 P.learn(trace, g, ready)
         learn(top, e / len(x), ready)

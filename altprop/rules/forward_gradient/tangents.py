@@ -50,7 +50,7 @@ class Activity(Perturbation):
         return a.numel()
 
     def draw(self, trace: Trace, a: torch.Size) -> Tangent:
-        return [normal((len(trace.x), *a), trace.x)]
+        return [normal((len(trace.x), *a), trace.h)]  # x may be indices
 
     def reach(self, trace: Trace, v: Tangent) -> Tensor:
         return v[0]
