@@ -1,0 +1,24 @@
+"""One file a search, or a tight family that shares its equation.  Adding one costs a file and a line here."""
+
+from altprop.core import Search
+from altprop.searches.cma_es import CMAES
+from altprop.searches.evolution_strategy import MuCommaLambda, MuPlusLambda
+from altprop.searches.evolutionary_programming import EvolutionaryProgramming
+from altprop.searches.genetic import GA
+from altprop.searches.mutation import MUTATIONS
+from altprop.searches.recombination import RECOMBINATIONS
+from altprop.searches.references import REFERENCES
+from altprop.searches.selection import SELECTIONS
+
+SEARCHES: dict[str, type[Search]] = {
+    "evolutionary_programming": EvolutionaryProgramming,
+    "mu_plus_lambda": MuPlusLambda,
+    "mu_comma_lambda": MuCommaLambda,
+    "cma_es": CMAES,
+    "ga": GA,
+}
+
+__all__ = [
+    "CMAES", "GA", "MUTATIONS", "RECOMBINATIONS", "REFERENCES", "SEARCHES", "SELECTIONS", "EvolutionaryProgramming",
+    "MuCommaLambda", "MuPlusLambda",
+]  # fmt: skip
