@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import altprop
-from altprop import RULES, Rule
+from altprop import RULES, SEARCHES, Rule
+from altprop.core import Search
 from altprop.rules import REFERENCES
 
 HOUSE = Path(altprop.__file__).parent
@@ -44,7 +45,7 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
         "core", "data", "export", "limits", "nets", "registry", "reports", "rules", "run", "run/directory", "study", "",
     },
 }  # fmt: skip
-DOCUMENTED = [name for name in TREES if name.split("/")[0] in ("core", "rules")]
+DOCUMENTED = [name for name in TREES if name.split("/")[0] in ("core", "rules", "searches", "tasks")]
 by_file = pytest.mark.parametrize("file", TREES)
 
 
@@ -161,7 +162,7 @@ def test_rules_are_short(file):
 
 @pytest.mark.parametrize("file", DOCUMENTED)
 def test_every_public_name_has_a_docstring(file):
-    """In core and rules: modules, their classes and their functions."""
+    """In core, rules, searches and tasks: modules, their classes and their functions."""
     tree = TREES[file]
     bare = [] if ast.get_docstring(tree) else ["the module"]
     for node in tree.body:
@@ -179,6 +180,28 @@ def test_no_bare_except(file):
     """It would swallow a keyboard interrupt and every bug."""
     handlers = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.ExceptHandler)]
     assert all(handler.type is not None for handler in handlers)
+
+
+@pytest.mark.parametrize("file", [file for file in TREES if part(file) == "searches"])
+def test_no_search_imports_another(file):
+    """A search is deleted by rm and one line; what several share is a file of functions, or their abstract family."""
+    homes = {search.__module__ for search in SEARCHES.values()}
+    assert file.endswith("__init__.py") or not homes & set(imports(file))
+
+
+def test_the_registry_of_searches_is_a_literal():
+    """One line a search, as of the rules; no search outside of it."""
+    (value,) = [n.value for n in TREES["searches/__init__.py"].body if isinstance(n, ast.AnnAssign)]
+    assert {k.value: v.id for k, v in zip(value.keys, value.values, strict=True)} == {
+        k: search.__name__ for k, search in SEARCHES.items()
+    }
+    waiting, written = [Search], set()
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if not inspect.isabstract(kind) and kind.__module__.startswith("altprop."):
+            written.add(kind.__name__)
+    assert written == {search.__name__ for search in SEARCHES.values()}
 
 
 def test_the_registry_is_a_literal():
@@ -220,5 +243,5 @@ def test_deviations_stand_with_their_rule():
 
 def test_public_names_exist():
     """__all__ lists what is there, once."""
-    for module in (altprop, altprop.core, altprop.rules):
+    for module in (altprop, altprop.core, altprop.rules, altprop.searches, altprop.tasks):
         assert len(set(module.__all__)) == len(module.__all__) and all(hasattr(module, name) for name in module.__all__)

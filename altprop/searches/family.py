@@ -74,7 +74,11 @@ class VectorSearch(Search[Any]):
         Raises ``Refused`` for another number of them, and before ``ask``."""
         if self.asked is None:
             raise Refused("tell(fitness) came, but nobody was asked for: call ask() before each tell()")
-        told = torch.as_tensor(fitness).detach().to("cpu", torch.float64)
+        try:
+            told = torch.as_tensor(fitness).detach().to("cpu", torch.float64)
+        except (TypeError, ValueError, RuntimeError) as error:
+            what = f"fitness {shown(fitness)} came, which are no numbers"
+            raise Refused(f"{what}: give a tensor or a list of floats, nan for what failed") from error
         if told.shape != (len(self.asked),):
             what = f"fitness of shape {tuple(told.shape)} came for {len(self.asked)} individuals"
             raise Refused(f"{what}: give one number each, ({len(self.asked)},)")
