@@ -1081,7 +1081,6 @@ TABLE = [
     Mutant("searches/selection.py", ".min().clamp(max=0)", ".min()", f"{OPERATORS} roulette"),
     Mutant("searches/selection.py", "share = share / share.max() if share.max() > 0 else torch.ones_like(share)",
            "share = share / share.max()", f"{OPERATORS} roulette"),
-    Mutant("searches/selection.py", "stops, right=True)", "stops)", f"{OPERATORS} roulette"),
     Mutant("searches/selection.py", "heights[drawn].argmax(1,", "heights[drawn].argmin(1,", f"{OPERATORS} tournament"),
     Mutant("searches/selection.py", "ceil(share * len(heights))",
            "int(share * len(heights))", f"{OPERATORS} truncation"),

@@ -25,7 +25,7 @@ def randint(high, *shape, generator):
 
 
 @SEEDS
-@pytest.mark.parametrize("lift", [0.0, -1.0])
+@pytest.mark.parametrize("lift", [0.0, -1.0, 1.0])
 def test_roulette_spins_a_wheel(seed, lift):
     """Sectors as long as the fitness, lifted by the lowest if that is below 0; what failed has none."""
     lengths = [max(h + lift, -math.inf) for h in HEIGHTS.tolist()]

@@ -391,6 +391,10 @@ def test_chunks_fit_their_room_and_change_nothing(monkeypatch):
     monkeypatch.setattr(genome, "ROOM", 3 * 64 * 5 + 1)
     assert population.chunk(5) == 3 and population.chunk(10**6) == 1
     torch.testing.assert_close(population(IMAGES), whole)
+    asked, chunk = [], genome.Nets.chunk
+    monkeypatch.setattr(genome.Nets, "chunk", lambda self, samples: asked.append(samples) or chunk(self, samples))
+    population(IMAGES), population(torch.zeros(12, 7, 1, 3, 3))
+    assert asked == [5, 7]
 
 
 @EVERY
