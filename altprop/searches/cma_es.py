@@ -15,8 +15,7 @@ References: Hansen, The CMA evolution strategy: a tutorial, arXiv 1604.00772, 20
 Deviations from the papers:
     1. Weights, sigma's rule and d_s = 2 mueff / lambda + .3 + c_s are those of the authors' short code, purecma;
        ``damping="tutorial"`` takes d_s = 1 + 2 max(0, sqrt((mueff - 1) / (n + 1)) - 1) + c_s.
-    2. C^1/2 is the symmetric root, of the same distribution as the tutorial's B D z: signs of eigenvectors matter
-       to nothing.
+    2. C^1/2 is the symmetric root, distributed as the tutorial's B D z: signs of eigenvectors do not matter.
     3. Weights of the worse half are 0; ``active=True`` takes the tutorial's, below 0.
     4. Beyond 1,000 dimensions C is diagonal unless ``diagonal=False``, with c_1 and c_mu times (n + 2) / 3.
     5. It computes in float64 on the CPU, whatever the kind of the start's numbers.
@@ -59,9 +58,10 @@ class CMAES(VectorSearch):
         self, start: Tensor | nn.Module, *, sigma: float = 0.5, size: int | None = None, active: bool = False,
         damping: str = "purecma", diagonal: bool | None = None, seed: int = 0, example: Tensor | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(start, size=size or (lambda n: 4 + int(3 * log(n))), seed=seed, example=example)
-        n = len(self.start)
+        usual = (lambda n: 4 + int(3 * log(n))) if size is None else size
+        super().__init__(start, size=usual, seed=seed, example=example)
         positive(sigma=sigma)
+        n = len(self.start)
         if damping not in DAMPINGS:
             raise Refused(f"damping={shown(damping)} came{nearest(str(damping), DAMPINGS)}")
         self.form: Form = Diagonal() if (n > MOST if diagonal is None else diagonal) else Full()

@@ -477,6 +477,7 @@ WRONG = {
     "unknown kind": (lambda: MuPlusLambda(torch.zeros(3), recombination="discret"), "did you mean 'discrete'"),
     "unknown damping": (lambda: CMAES(torch.zeros(3), damping="tutorials"), "did you mean 'tutorial'"),
     "one individual": (lambda: GA(torch.zeros(3), size=1), "give 2 or more"),
+    "none": (lambda: CMAES(torch.zeros(3), size=0), "population of 0: give 2 or more"),
     "all elite": (lambda: GA(torch.zeros(3), size=5, elite=5), "elite=5 came .* give fewer"),
     "mu of none": (lambda: MuCommaLambda(torch.zeros(3), mu=0, offspring=4), "mu=0 came"),
     "mu of too many": (lambda: MuCommaLambda(torch.zeros(3), mu=5, offspring=4), "mu=5 came with 4 offspring"),
