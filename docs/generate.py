@@ -148,7 +148,7 @@ def machines(mine, results):
 def demo(comparison):
     """What every rule reached, by family, with its interval."""
     rows, score = (
-        [{**row, "family": RULES[row["rule"]].family} for row in comparison["rows"]],
+        [{**row, "family": RULES[row["rule"]].family} for row in comparison["rows"] if row["rule"] in RULES],
         score_of(comparison["rows"]),
     )
     entries = [*entries_of(rows, (), score)]

@@ -66,7 +66,8 @@ class DFA(Direct):
 class SDFA(Direct):
     """DFA with the sign of the error (Frenkel et al. 2021).  Arguments as ``DFA``.
 
-    The sign does not shrink with the error, so neither does the step: give it a schedule."""
+    The sign does not shrink with the error, so neither does the step, and with many classes nearly all signs are those
+    of the classes that are absent: hidden layers may end below what they were drawn as.  Give it a schedule."""
 
     reference = "frenkel2021"
     suits = Suits(lr=0.02, activation="tanh")

@@ -49,7 +49,9 @@ class Hebb(Hebbian):
 
 
 class Oja(Hebbian):
-    """Oja's rule (1982): Hebb's, with the decay that leads every weight vector to norm 1."""
+    """Oja's rule (1982): Hebb's, with the decay that leads every weight vector to norm 1.
+
+    All units of a layer find the same component, so that a readout hears one number: GHA parts them."""
 
     claims = CLAIMS
     reference = "oja1982"

@@ -62,7 +62,7 @@ class PEPITALocal(Modulated):
         weight_transport="none", locking="forward", signal="error", passes=2, updates=2, trains=("synapse",)
     )
     reference = "srinivasan2024"
-    suits = Suits(lr=0.005)
+    suits = Suits(lr=0.003, lr_regression=0.001, optimizer="adam")
 
     def __init__(
         self, net: Any, *, sign: int = 1, normalise: str | None = None, init: str = "he_uniform", scale: float = 0.05,
