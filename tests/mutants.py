@@ -1126,7 +1126,7 @@ TABLE = [
     Mutant("searches/neat/species.py", "if reached > self.best else",
            "if reached >= self.best - 99 else", f"{GROWING} stagnant"),
     Mutant("searches/neat/species.py", "np.where(near, away, inf) if", "~near if", f"{GROWING} first_species"),
-    Mutant("searches/neat/species.py", "            free[row] = inf\n", "", f"{GROWING} first_species"),
+    Mutant("searches/neat/species.py", "        free[row] = inf\n", "", f"{GROWING} first_species"),
     Mutant("searches/neat/reproduction.py", "np.argsort(-fitness[one.members]",
            "np.argsort(fitness[one.members]", f"{GROWING} champion_of"),
     Mutant("searches/neat/reproduction.py", "np.ceil(s.survival * len(ranked))",
@@ -1152,4 +1152,9 @@ TABLE = [
            "if fitness[row] < self.counts", f"{GROWING} no_number"),
     Mutant("searches/neat/state.py", "    generator.bit_generator.state = rest[\"generator\"]\n",
            "", f"{GROWING} to_the_bit"),
+    Mutant("tasks/double_pole.py", "0.75 * m * cos * pull", "0.75 * m * pull", "test_double_pole.py"),
+    Mutant("tasks/double_pole.py", "2 * (k2 + k3)", "2 * k2 + k3", "test_double_pole.py"),
+    Mutant("tasks/double_pole.py", "k3 * STEP, force", "k3 * (STEP / 2), force", "test_double_pole.py"),
+    Mutant("tasks/double_pole.py", "up = up & stands(state)", "up = stands(state)", "test_double_pole.py"),
+    Mutant("tasks/double_pole.py", "<= FALLEN).all(1)", "<= FALLEN).any(1)", "test_double_pole.py"),
 ]  # fmt: skip

@@ -1,24 +1,10 @@
 """Where fitness comes from: what individuals are asked, and how well they answered."""
 
-from __future__ import annotations
+from altprop.tasks.double_pole import DoublePole
+from altprop.tasks.task import Task
 
-from abc import ABC, abstractmethod
+TASKS: dict[str, type[Task]] = {
+    "double_pole": DoublePole,
+}
 
-import torch
-from torch import Tensor
-
-from altprop.core import Population
-
-__all__ = ["Task"]
-
-
-class Task(ABC):
-    """Anything that individuals can be better or worse at: labelled samples, a control problem, a function."""
-
-    inputs: tuple[int, ...]  # shape of what one individual gets at a time, (*in)
-    outputs: int  # numbers that it answers, C
-
-    @abstractmethod
-    def fitness(self, population: Population, generator: torch.Generator) -> Tensor:
-        """(P,), one number an individual; larger is better.  What is drawn is drawn from ``generator``, the same for
-        all individuals, so that luck is no fitness."""
+__all__ = ["TASKS", "DoublePole", "Task"]

@@ -217,6 +217,15 @@ def test_champion_of_a_large_species_is_copied_and_parents_are_the_fittest_fifth
     assert set(mixed.weight[:first].ravel()) & {7, 8, 9}
 
 
+def test_champion_goes_through_a_generation_unchanged():
+    """Weights, flags and structure, whatever becomes of the others."""
+    s = replace(WILD, threshold=1e9, perturb=0.0, fresh=1.0, genomes=1.0, add_node=1.0)
+    search = drawn(s, generations=2)
+    search.tell(torch.arange(40.0))
+    best = search.best()
+    assert search.genes.genomes().count(best) == 1 and search.watch()["best"] == 39
+
+
 def test_first_species_that_is_near_enough_or_the_nearest():
     """Of two representatives within the threshold; who is far from both founds a third, which takes its like."""
     genes = Genes.of([genome([0], [w]) for w in (0.0, 4.0, 50.0, 51.0)])
@@ -229,6 +238,9 @@ def test_first_species_that_is_near_enough_or_the_nearest():
     nearest = speciate(Genes.of([genome([0], [w]) for w in (0.0, 4.0, 3.0, 50.0)]), here, s, 7)
     assert [(one.number, one.members.tolist()) for one in nearest] == [(3, [0]), (4, [1, 2]), (7, [3])]
     assert [one.representative.weight for one in nearest] == [[0.0], [4.0], [50.0]]
+    here = [Species(n, genome([0]), best=1.0) for n in range(3)]
+    speciate(Genes.of([genome([0], [w]) for w in (0.5, 1.0)]), here, s, 7)  # three species, two genomes
+    assert [one.representative.weight for one in here] == [[0.5], [1.0], [0.5]]
 
 
 @pytest.mark.parametrize("settings", ["canonical", "neat_python"])
@@ -321,16 +333,14 @@ def test_start_is_minimal():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_fitness_that_is_no_number_is_the_worst_and_counted(bad):
     """It ends nothing, and no such genome has a child while others have any fitness."""
-    s = replace(CANONICAL, survival=0.5, interspecies=0.0, threshold=1e9)
-    search = NEAT(1, 1, size=4, settings=s)
-    marked = search.genes.weight[:, 0].tolist()
-    search.tell(torch.tensor([bad, -1.0, bad, -1.0]))
-    assert search.watch()["failures"] == 2 and search.counts["reached"] == -1 and search.best().weight[0] == marked[1]
-    still = NEAT(1, 1, size=4, settings=replace(s, genomes=0.0, add_node=0.0, add_connection=0.0))
-    still.tell(torch.tensor([bad, -1.0, bad, -1.0]))
-    assert set(still.genes.weight[:, 0]) <= {marked[1], marked[3]}
-    search.tell(torch.full((4,), bad))
-    assert search.watch()["failures"] == 6 and search.counts["reached"] == -1
+    s = replace(CANONICAL, survival=0.5, interspecies=0.0, threshold=1e9, genomes=0.0, add_node=0.0, add_connection=0.0)
+    search, fitness = NEAT(1, 1, size=40, settings=s), torch.tensor([bad, -1.0]).repeat(20)
+    marked = search.genes.weight[:, 0].copy()
+    search.tell(fitness)
+    assert search.watch()["failures"] == 20 and search.counts["reached"] == -1 and search.best().weight[0] == marked[1]
+    assert set(search.genes.weight[:, 0]) <= set(marked[1::2])
+    search.tell(torch.full((40,), bad))
+    assert search.watch()["failures"] == 60 and search.counts["reached"] == -1
     with pytest.raises(Refused, match="tell one generation first"):
         NEAT(1, 1).best()
 

@@ -1,0 +1,22 @@
+"""What a task is: it asks individuals, and says how well they answered."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from altprop.core import Population
+
+
+class Task(ABC):
+    """Anything that individuals can be better or worse at: labelled samples, a control problem, a function."""
+
+    inputs: tuple[int, ...]  # shape of what one individual gets at a time, (*in)
+    outputs: int  # numbers that it answers, C
+
+    @abstractmethod
+    def fitness(self, population: Population, generator: torch.Generator) -> Tensor:
+        """(P,), one number an individual; larger is better.  What is drawn is drawn from ``generator``, the same for
+        all individuals, so that luck is no fitness."""
