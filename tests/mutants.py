@@ -1152,9 +1152,9 @@ TABLE = [
            "if fitness[row] < self.counts", f"{GROWING} no_number"),
     Mutant("searches/neat/state.py", "    generator.bit_generator.state = rest[\"generator\"]\n",
            "", f"{GROWING} to_the_bit"),
-    Mutant("tasks/double_pole.py", "0.75 * m * cos * pull", "0.75 * m * pull", "test_double_pole.py"),
+    Mutant("tasks/double_pole.py", "(ml * w * w * sin", "(ml * w * sin", "test_double_pole.py"),
     Mutant("tasks/double_pole.py", "2 * (k2 + k3)", "2 * k2 + k3", "test_double_pole.py"),
     Mutant("tasks/double_pole.py", "k3 * STEP, force", "k3 * (STEP / 2), force", "test_double_pole.py"),
-    Mutant("tasks/double_pole.py", "up = up & stands(state)", "up = stands(state)", "test_double_pole.py"),
+    Mutant("tasks/double_pole.py", "torch.where(up[:, None], later, state)", "later", "test_double_pole.py"),
     Mutant("tasks/double_pole.py", "<= FALLEN).all(1)", "<= FALLEN).any(1)", "test_double_pole.py"),
 ]  # fmt: skip

@@ -13,6 +13,7 @@ Reference: Wieland, IJCNN 1991; start and scales of the inputs as in Stanley and
 from __future__ import annotations
 
 from math import radians
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,13 +51,15 @@ class DoublePole(Task):
         scales = torch.tensor(SCALES, device=device)
         state = torch.zeros(P, 6, device=device)
         state[:, 2] = self.start
+        poles = Poles.of(state)
         lasted, up = torch.zeros(P, device=device), torch.ones(P, dtype=torch.bool, device=device)
         population.reset()
         for _ in range(self.steps):
             y = population((state / scales)[:, None, self.seen])[:, 0, 0]  # (P,)
             force = 2 * PUSH * (y.to(state) - 0.5)
-            state = torch.where(up[:, None], advance(advance(state, force), force), state)
-            up = up & stands(state)
+            later = advance(advance(state, force, poles), force, poles)
+            state = torch.where(up[:, None], later, state)  # what has fallen stays there
+            up = stands(state)
             lasted += up
             if not up.any():
                 break
@@ -68,22 +71,37 @@ def stands(state: Tensor) -> Tensor:
     return (state[:, 0].abs() <= TRACK) & (state[:, [2, 4]].abs() <= FALLEN).all(1)
 
 
-def advance(state: Tensor, force: Tensor) -> Tensor:
+class Poles(NamedTuple):
+    """What stays the same of both poles, (2,) each."""
+
+    m: Tensor
+    ml: Tensor
+    friction: Tensor  # mu / (m l)
+    lever: Tensor  # -3 / (4 l)
+
+    @classmethod
+    def of(cls, like: Tensor) -> Poles:
+        """In the precision and on the device of a state."""
+        m, length = like.new_tensor(MASSES), like.new_tensor(LENGTHS)
+        return cls(m, m * length, FRICTION / (m * length), -0.75 / length)
+
+
+def advance(state: Tensor, force: Tensor, poles: Poles) -> Tensor:
     """state (P, 6), force (P,) -> the state .01 s later."""
-    k1 = slopes(state, force)
-    k2 = slopes(state + k1 * (STEP / 2), force)
-    k3 = slopes(state + k2 * (STEP / 2), force)
-    k4 = slopes(state + k3 * STEP, force)
+    k1 = slopes(state, force, poles)
+    k2 = slopes(state + k1 * (STEP / 2), force, poles)
+    k3 = slopes(state + k2 * (STEP / 2), force, poles)
+    k4 = slopes(state + k3 * STEP, force, poles)
     return state + (k1 + 2 * (k2 + k3) + k4) * (STEP / 6)
 
 
-def slopes(state: Tensor, force: Tensor) -> Tensor:
+def slopes(state: Tensor, force: Tensor, poles: Poles) -> Tensor:
     """state (P, 6), force (P,) -> its derivative in time (P, 6)."""
-    m, length = state.new_tensor(MASSES), state.new_tensor(LENGTHS)
+    m, ml, friction, lever = poles
     theta, w = state[:, 2::2], state[:, 3::2]  # (P, 2)
     sin, cos = theta.sin(), theta.cos()
-    pull = GRAVITY * sin + FRICTION / (m * length) * w  # (P, 2)
-    f = (m * length * w.square() * sin + 0.75 * m * cos * pull).sum(1)  # (P,)
-    x = (force + f) / (CART + (m * (1 - 0.75 * cos.square())).sum(1))
-    turn = (x[:, None] * cos + pull) * (-0.75 / length)  # (P, 2)
+    pull, mcos = torch.addcmul(GRAVITY * sin, friction, w), 0.75 * m * cos  # (P, 2)
+    f = (ml * w * w * sin + mcos * pull).sum(1)  # (P,)
+    x = (force + f) / (CART + (m - mcos * cos).sum(1))
+    turn = torch.addcmul(pull, x[:, None], cos) * lever  # (P, 2)
     return torch.stack([state[:, 1], x, w[:, 0], turn[:, 0], w[:, 1], turn[:, 1]], 1)
