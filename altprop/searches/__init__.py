@@ -6,6 +6,7 @@ from altprop.searches.evolution_strategy import MuCommaLambda, MuPlusLambda
 from altprop.searches.evolutionary_programming import EvolutionaryProgramming
 from altprop.searches.genetic import GA
 from altprop.searches.mutation import MUTATIONS
+from altprop.searches.neat import NEAT
 from altprop.searches.recombination import RECOMBINATIONS
 from altprop.searches.references import REFERENCES
 from altprop.searches.selection import SELECTIONS
@@ -16,9 +17,10 @@ SEARCHES: dict[str, type[Search]] = {
     "mu_comma_lambda": MuCommaLambda,
     "cma_es": CMAES,
     "ga": GA,
+    "neat": NEAT,
 }
 
 __all__ = [
-    "CMAES", "GA", "MUTATIONS", "RECOMBINATIONS", "REFERENCES", "SEARCHES", "SELECTIONS", "EvolutionaryProgramming",
-    "MuCommaLambda", "MuPlusLambda",
+    "CMAES", "GA", "MUTATIONS", "NEAT", "RECOMBINATIONS", "REFERENCES", "SEARCHES", "SELECTIONS",
+    "EvolutionaryProgramming", "MuCommaLambda", "MuPlusLambda",
 ]  # fmt: skip

@@ -17,4 +17,8 @@ REFERENCES: dict[str, str] = {
   author = {Holland, John H.},
   title = {Adaptation in natural and artificial systems},
   publisher = {University of Michigan Press}, year = {1975}}""",
+    "stanley2002": """@article{stanley2002,
+  author = {Stanley, Kenneth O. and Miikkulainen, Risto},
+  title = {Evolving neural networks through augmenting topologies},
+  journal = {Evolutionary Computation}, volume = {10}, number = {2}, pages = {99--127}, year = {2002}}""",
 }

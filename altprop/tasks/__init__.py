@@ -1,5 +1,6 @@
 """Where fitness comes from: what individuals are asked, and how well they answered."""
 
+from altprop.tasks.double_pole import DoublePole
 from altprop.tasks.functions import OneMax, Rastrigin, Rosenbrock, Sphere
 from altprop.tasks.task import Task
 from altprop.tasks.xor import XOR
@@ -10,6 +11,7 @@ TASKS: dict[str, type[Task]] = {
     "rastrigin": Rastrigin,
     "onemax": OneMax,
     "xor": XOR,
+    "double_pole": DoublePole,
 }
 
-__all__ = ["TASKS", "XOR", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Task"]
+__all__ = ["TASKS", "XOR", "DoublePole", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Task"]

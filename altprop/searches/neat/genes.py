@@ -1,0 +1,162 @@
+"""Genes and genomes: a population is one padded table, a row a genome, a column a gene, sorted by innovation number.
+
+Nodes bear numbers: the inputs 0..I-1, the bias I, whose value is 1, the outputs I+1..I+C, then hidden nodes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from altprop.limits import Refused, shown
+from altprop.searches.neat.activations import ACTIVATIONS
+
+PAD = 2**31 - 1  # the innovation number of no gene, larger than any
+SPAN = PAD + 1  # row * SPAN + number is one number for a gene of one genome
+COLUMNS = ("innovation", "source", "target", "weight", "enabled")
+KINDS = {"innovation": np.int64, "source": np.int64, "target": np.int64, "weight": np.float64, "enabled": np.bool_}
+FILL = {"innovation": PAD, "source": 0, "target": 0, "weight": 0.0, "enabled": False}
+
+
+class Frame(NamedTuple):
+    """What all genomes of a search share."""
+
+    inputs: int
+    outputs: int
+    memory: bool
+    activation: str
+
+    @property
+    def fixed(self) -> int:
+        """Nodes that every genome has: the first hidden one bears this number."""
+        return self.inputs + 1 + self.outputs
+
+
+@dataclass
+class Genome:
+    """One individual: its genes as lists, one entry a gene, by innovation number."""
+
+    frame: Frame
+    innovation: list[int]
+    source: list[int]
+    target: list[int]
+    weight: list[float]
+    enabled: list[bool]
+
+    def nodes(self) -> list[int]:
+        """Hidden nodes, in the order in which genes name them."""
+        seen = dict.fromkeys([*self.source, *self.target])
+        return [node for node in seen if node >= self.frame.fixed]
+
+    def append(self, innovation: int, source: int, target: int, weight: float) -> None:
+        """One more gene, enabled, in its place."""
+        at = sum(number < innovation for number in self.innovation)
+        for column, value in zip(COLUMNS, (innovation, source, target, weight, True), strict=True):
+            getattr(self, column).insert(at, value)
+
+    def remove(self, gone: set[int]) -> None:
+        """Take out the genes at these places."""
+        for column in COLUMNS:
+            values = getattr(self, column)
+            for at in sorted(gone, reverse=True):
+                del values[at]
+
+    def net(self) -> nn.Module:
+        """An ordinary module, (N, inputs) -> (N, outputs), in float32."""
+        from altprop.searches.neat.module import GenomeNet  # which reads this file
+
+        return GenomeNet(self)
+
+    def to_json(self) -> str:
+        """Everything, as text."""
+        genes = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*self.columns(), strict=True)]
+        return json.dumps({"kind": "neat", **self.frame._asdict(), "genes": genes}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Genome:
+        """Back from ``to_json``.  Raises ``Refused`` for what is no genome."""
+        try:
+            told = json.loads(text)
+            frame = Frame(**{key: told[key] for key in Frame._fields})
+            genes = sorted(told["genes"], key=lambda gene: gene["innovation"])
+            columns = [[KINDS[key](gene[key]).item() for gene in genes] for key in COLUMNS]
+            wrong = told["kind"] != "neat" or min(frame.inputs - 1, frame.outputs - 1, *columns[0], *columns[1]) < 0
+            wrong |= frame.activation not in ACTIVATIONS or min(columns[2], default=PAD) <= frame.inputs
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(f"{shown(text)} came as a genome: give what to_json wrote") from error
+        if wrong:
+            raise Refused(f"{shown(text)} came as a genome: give what to_json wrote, of kind 'neat'")
+        return cls(frame, *columns)
+
+    def columns(self) -> list[list[Any]]:
+        """The lists, in the order of ``COLUMNS``."""
+        return [getattr(self, column) for column in COLUMNS]
+
+
+@dataclass
+class Genes:
+    """P genomes, each column (P, E), padded behind the last gene of a row."""
+
+    frame: Frame
+    innovation: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    enabled: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.innovation)
+
+    @property
+    def there(self) -> np.ndarray:
+        """(P, E), which places hold a gene."""
+        return self.innovation != PAD
+
+    @property
+    def biases(self) -> np.ndarray:
+        """(P, E), which genes come from the bias."""
+        return self.source == self.frame.inputs
+
+    def keys(self) -> np.ndarray:
+        """(P, E), a number for every gene of every row, rising along the flat table."""
+        return np.arange(len(self))[:, None] * SPAN + self.innovation
+
+    def rows(self, rows: np.ndarray) -> Genes:
+        """Those genomes, copied."""
+        return Genes(self.frame, *(getattr(self, column)[rows] for column in COLUMNS))
+
+    def genome(self, row: int) -> Genome:
+        """One of them, by itself."""
+        return self.rows(np.array([row])).genomes()[0]
+
+    def genomes(self) -> list[Genome]:
+        """All of them, each by itself."""
+        tables = [getattr(self, column).tolist() for column in COLUMNS]
+        counts = self.there.sum(1).tolist()
+        return [Genome(self.frame, *(row[:E] for row in rows)) for E, *rows in zip(counts, *tables, strict=True)]
+
+    def put(self, genomes: dict[int, Genome]) -> Genes:
+        """With these rows in place of those there were, as narrow as can be."""
+        rows, counts = list(genomes), self.there.sum(1)
+        lengths = counts[rows] = np.array([len(genome.weight) for genome in genomes.values()], np.int64)
+        E, had = max(int(counts.max()), 1), self.weight.shape[1]
+        filled = np.arange(E) < lengths[:, None]  # (rows, E)
+        columns = []
+        for column in COLUMNS:
+            table: np.ndarray = np.full((len(self), E), FILL[column], KINDS[column])
+            table[:, : min(E, had)] = getattr(self, column)[:, :E]
+            new: np.ndarray = np.full(filled.shape, FILL[column], KINDS[column])
+            new[filled] = [value for genome in genomes.values() for value in getattr(genome, column)]
+            table[rows] = new
+            columns.append(table)
+        return Genes(self.frame, *columns)
+
+    @classmethod
+    def of(cls, genomes: list[Genome]) -> Genes:
+        """A table of genomes of one frame."""
+        P = len(genomes)
+        empty = cls(genomes[0].frame, *(np.full((P, 1), FILL[column], KINDS[column]) for column in COLUMNS))
+        return empty.put(dict(enumerate(genomes)))

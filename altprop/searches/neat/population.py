@@ -1,0 +1,60 @@
+"""A generation as one callable: every genome on every sample by one batched product a depth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from altprop.limits import Refused
+from altprop.searches.neat.activations import ACTIVATIONS
+from altprop.searches.neat.genes import Genes
+from altprop.searches.neat.plan import plan
+
+
+class Nets:
+    """P nets, x (N, I) for all or (P, N, I) for each its own -> (P, N, C).
+
+    With memory a call is one step of time: every node reads what the nodes said in the step before, zero at first and
+    after ``reset``.  A node that no enabled gene reaches answers f(0).  Raises ``Refused`` for another shape of x."""
+
+    def __init__(self, genes: Genes, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> None:
+        made = plan(genes)
+        self.inputs, first = genes.frame.inputs, genes.frame.inputs + 1
+        self.memory, self.f = genes.frame.memory, ACTIVATIONS[genes.frame.activation]
+        self.blocks, self.columns = made.blocks, made.blocks[-1][1]
+        W = torch.from_numpy(made.weight).to(device, dtype)  # (P, S, nodes)
+        self.weights = [  # (P, columns read, b - a)
+            W[:, : None if self.memory else a, a - first : b - first].contiguous() for a, b in self.blocks
+        ]
+        self.outputs = torch.from_numpy(made.outputs).to(device)[:, None]  # (P, 1, C)
+        self.state: Tensor | None = None  # (P, N, S), columns as of v
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    def reset(self) -> None:
+        """Forget what the nodes said."""
+        self.state = None
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        P, inputs = len(self), self.inputs
+        if x.ndim not in (2, 3) or x.shape[-1] != inputs or (x.ndim == 3 and len(x) != P):
+            raise Refused(f"x of shape {tuple(x.shape)} came to {P} nets: give (N, {inputs}), or ({P}, N, {inputs})")
+        N, like = x.shape[-2], self.weights[0]
+        v = self._columns(P, N, like)
+        v[:, :, :inputs] = x
+        v[:, :, inputs] = 1
+        for (a, b), W in zip(self.blocks, self.weights, strict=True):
+            v[:, :, a:b] = self.f(torch.bmm(v[:, :, : W.shape[1]], W))  # (P, N, b - a)
+        return v.gather(2, self.outputs.expand(-1, N, -1))  # (P, N, C)
+
+    def _columns(self, P: int, N: int, like: Tensor) -> Tensor:
+        """v (P, N, S): of a net with memory what it said last, and of another whatever, since it is written over."""
+        if not self.memory:
+            return like.new_empty(P, N, self.columns)
+        if self.state is None:
+            self.state = like.new_zeros(P, N, self.columns)
+        if self.state.shape[1] != N:
+            raise Refused(f"{N} samples came after {self.state.shape[1]}: nets with memory take as many until reset()")
+        return self.state

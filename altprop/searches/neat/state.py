@@ -1,0 +1,42 @@
+"""The state of a search as tensors: the genes, and all the rest as JSON, byte by byte."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from altprop.searches.neat.genes import COLUMNS, Frame, Genes, Genome
+from altprop.searches.neat.history import History
+from altprop.searches.neat.species import Species
+
+
+def pack(
+    genes: Genes, species: list[Species], champion: Genome | None, history: History, generator: np.random.Generator,
+    counts: dict[str, Any],
+) -> dict[str, Tensor]:  # fmt: skip
+    """All that the next generation depends on."""
+    rest = {
+        "species": [one.state() for one in species],
+        "champion": champion and champion.to_json(),
+        "history": history.state(),
+        "generator": generator.bit_generator.state,
+        "counts": counts,
+    }
+    tables = {column: torch.from_numpy(getattr(genes, column).copy()) for column in COLUMNS}
+    return {**tables, "rest": torch.tensor(list(json.dumps(rest).encode()), dtype=torch.uint8)}
+
+
+def unpack(
+    state: dict[str, Any], frame: Frame, history: History, generator: np.random.Generator
+) -> tuple[Genes, list[Species], Genome | None, dict[str, Any]]:
+    """Genes, species, champion and counts; history and generator go on from where they were."""
+    rest = json.loads(bytes(state["rest"].tolist()))
+    history.load(rest["history"])
+    generator.bit_generator.state = rest["generator"]
+    genes = Genes(frame, *(state[column].cpu().numpy().copy() for column in COLUMNS))
+    champion = rest["champion"] and Genome.from_json(rest["champion"])
+    return genes, [Species.of(one, frame) for one in rest["species"]], champion, rest["counts"]
