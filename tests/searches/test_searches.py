@@ -19,11 +19,13 @@ from altprop import CMAES, GA, SEARCHES, EvolutionaryProgramming, MuCommaLambda,
 from altprop.core import RuleWarning, Search
 from altprop.searches import REFERENCES, genome
 from altprop.searches.draws import generator_of
+from altprop.searches.family import VectorSearch
 from altprop.searches.mutation import self_adapted
 from altprop.searches.selection import champions
 from altprop.tasks import XOR, OneMax, Rastrigin, Rosenbrock, Sphere
 
-EVERY = pytest.mark.parametrize("name", SEARCHES)
+VECTORS = [name for name, search in SEARCHES.items() if issubclass(search, VectorSearch)]
+EVERY = pytest.mark.parametrize("name", VECTORS)
 CROWDS = {
     "evolutionary_programming": {"mu": 10},
     "mu_plus_lambda": {"mu": 2},
@@ -246,7 +248,7 @@ def test_xor_is_solved(name):
 # the promises
 
 
-STARTS = [(name, start) for name in SEARCHES for start in ("vector", "net", *(["bits"] if name == "ga" else []))]
+STARTS = [(name, start) for name in VECTORS for start in ("vector", "net", *(["bits"] if name == "ga" else []))]
 
 
 @pytest.mark.parametrize("pending", [False, True])
