@@ -632,7 +632,7 @@ TABLE = [
     Mutant("panels/examples.py", "-torch.inf, sure)", "torch.inf, sure)", f"{PANEL} surest"),
     Mutant("panels/examples.py", "x = x * spread + offset", "x = x", f"{PANEL} scaled"),
     Mutant("panels/regression.py", "y_hat * spread + offset, y", "y_hat * spread, y", f"{PANEL} regression"),
-    Mutant("panels/__init__.py", "if not panel.fits(data) or not (panel.cheap or everything):", "if False:",
+    Mutant("panels/__init__.py", "if not panel.fits(ended) or not (panel.cheap or everything):", "if False:",
            f"{PANEL} a_run_that_does_not_ask_is_asked_for_its_predictions_alone"),
     Mutant("reports/single.py", "max(rows) / total", "min(rows) / total",
            f"{PAGE} the_headline_is_the_last_row_of_metrics"),
