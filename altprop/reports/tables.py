@@ -144,14 +144,16 @@ def _r2_difference(row: dict[str, Any]) -> str:
 
 
 def _margin(row: dict[str, Any]) -> str:
-    keys = ("margin_over_frozen", "margin_low", "margin_high")
-    value, low, high = (None if row.get(key) is None else 100 * row[key] for key in keys)
+    value, low, high = (None if each is None else 100 * each for each in _interval(row, "margin"))
     return signed(value, low, high)
 
 
 def _r2_margin(row: dict[str, Any]) -> str:
-    value, low, high = (row.get(f"r2_margin_{part}") for part in ("over_frozen", "low", "high"))
-    return signed(value, low, high, 3)
+    return signed(*_interval(row, "r2_margin"), 3)
+
+
+def _interval(row: dict[str, Any], name: str) -> tuple[float | None, float | None, float | None]:
+    return row.get(f"{name}_over_frozen"), row.get(f"{name}_low"), row.get(f"{name}_high")
 
 
 def _cells(content: Mapping[str, Any]) -> list[list[str]]:

@@ -48,7 +48,7 @@ def rule_row(
         "n": len(ended),
         "failed": [{"seed": run.seed, "reason": run.reason} for run in failed],
         **_differences(_scores(runs), _scores(reference)),
-        **_margin(_scores(runs), _scores(frozen)),
+        **_intervals("margin", "over_frozen", _scores(runs), _scores(frozen)),
         "seconds_per_epoch": median(epoch_seconds(ended)) if ended else None,
         "claims": asdict(trained.claims),
         "net": recipe and recipe.net,
@@ -91,25 +91,22 @@ def _scores(runs: Sequence[Outcome] | None) -> list[dict[str, float | None]]:
 def _differences(
     own: list[dict[str, float | None]], other: list[dict[str, float | None]]
 ) -> dict[str, float | bool | None]:
+    """To the reference, and whether that is the same in every seed."""
+    told = _intervals("difference", "to_bp", own, other)
+    kind = "" if told["r2_difference_to_bp"] is None else "r2_"
+    low, high = told[f"{kind}difference_low"], told[f"{kind}difference_high"]
+    return {**told, "coincide": low is not None and low == high}
+
+
+def _intervals(
+    name: str, to: str, own: list[dict[str, float | None]], other: list[dict[str, float | None]]
+) -> dict[str, float | None]:
     """Paired, seed by seed, of accuracies, and for a regression of R2; each with its 95 % Student-t interval."""
-    accuracy, r2 = (_paired(own, other, key) for key in ("test_accuracy", "test_r2"))
-    told = r2 if r2.mean is not None else accuracy
-    return {
-        "difference_to_bp": accuracy.mean, "difference_low": accuracy.low, "difference_high": accuracy.high,
-        "r2_difference_to_bp": r2.mean, "r2_difference_low": r2.low, "r2_difference_high": r2.high,
-        "coincide": told.low is not None and told.low == told.high,
-    }  # fmt: skip
-
-
-def _margin(
-    own: list[dict[str, float | None]], frozen: list[dict[str, float | None]]
-) -> dict[str, float | bool | None]:
-    """As ``_differences``, over the same net with hidden layers that have learned nothing."""
-    accuracy, r2 = (_paired(own, frozen, key) for key in ("test_accuracy", "test_r2"))
-    return {
-        "margin_over_frozen": accuracy.mean, "margin_low": accuracy.low, "margin_high": accuracy.high,
-        "r2_margin_over_frozen": r2.mean, "r2_margin_low": r2.low, "r2_margin_high": r2.high,
-    }  # fmt: skip
+    told: dict[str, float | None] = {}
+    for kind, key in (("", "test_accuracy"), ("r2_", "test_r2")):
+        found = _paired(own, other, key)
+        told |= {f"{kind}{name}_{end}": value for end, value in zip((to, "low", "high"), found, strict=True)}
+    return told
 
 
 def _paired(own: list[dict[str, float | None]], other: list[dict[str, float | None]], key: str) -> Interval:
