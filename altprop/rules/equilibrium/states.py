@@ -178,7 +178,7 @@ def _sigma(sigma: nn.Sequential, s: Tensor, fold: bool) -> Sigma:
 
     ``nets.activations.Affine`` says what it is.  Dropout's masks are drawn here."""
     first: Any = sigma[0] if len(sigma) else None
-    if fold and hasattr(first, "bend"):
+    if fold and all(hasattr(first, name) for name in ("gain", "shift", "bend")):
         return Sigma(first.gain, first.shift, [first.bend, *_bends(list(sigma)[1:], s)])
     return Sigma(1, 0, _bends(list(sigma), s))
 
