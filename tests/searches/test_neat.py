@@ -337,10 +337,10 @@ def test_fitness_that_is_no_number_is_the_worst_and_counted(bad):
     search, fitness = NEAT(1, 1, size=40, settings=s), torch.tensor([bad, -1.0]).repeat(20)
     marked = search.genes.weight[:, 0].copy()
     search.tell(fitness)
-    assert search.watch()["failures"] == 20 and search.counts["reached"] == -1 and search.best().weight[0] == marked[1]
+    assert search.watch()["failed"] == 20 and search.counts["reached"] == -1 and search.best().weight[0] == marked[1]
     assert set(search.genes.weight[:, 0]) <= set(marked[1::2])
     search.tell(torch.full((40,), bad))
-    assert search.watch()["failures"] == 60 and search.counts["reached"] == -1
+    assert search.watch()["failed"] == 60 and search.counts["reached"] == -1
     with pytest.raises(Refused, match="tell one generation first"):
         NEAT(1, 1).best()
 

@@ -48,7 +48,7 @@ class NEAT(Search[Genome]):
 
     inputs, outputs: of the nets.  size: P.  settings: "canonical", "neat_python" or ``Settings``; activation, in place
     of theirs.  memory: nets may have cycles, and a call is a step of time.  Fitness that is no finite number counts
-    as the lowest, and in ``failures``.  Raises ``Refused`` for what no search can be made of."""
+    as the lowest, and in ``failed``.  Raises ``Refused`` for what no search can be made of."""
 
     reference: ClassVar[str] = "stanley2002"
 
@@ -67,14 +67,14 @@ class NEAT(Search[Genome]):
         self.genes = minimal(frame, size, s, self.history, self.generator)
         self.species = speciate(self.genes, [], s, 0)
         self.champion: Genome | None = None
-        self.counts: dict[str, Any] = {"generation": 0, "failures": 0, "born": len(self.species), "reached": -inf}
+        self.counts: dict[str, Any] = {"generation": 0, "failed": 0, "born": len(self.species), "reached": -inf}
 
     def ask(self) -> Nets:
         return Nets(self.genes, self.dtype, self.device)
 
     def tell(self, fitness: Tensor) -> None:
         f, finite = judge(fitness, len(self.genes))
-        self.counts["failures"] += int((~finite).sum())
+        self.counts["failed"] += int((~finite).sum())
         self._keep(np.where(finite, f, -inf))
         for one in self.species:
             one.note(f)
@@ -97,10 +97,10 @@ class NEAT(Search[Genome]):
         return self.champion
 
     def watch(self) -> dict[str, float]:
-        """Numbers of this generation: its number, species, genes and hidden nodes a genome; so far: best, failures."""
+        """Numbers of this generation: its number, species, genes and hidden nodes a genome; so far: best, failed."""
         hidden = float(find(self.genes).there[:, self.genes.frame.fixed :].sum(1).mean())
         genes = float(self.genes.there.sum(1).mean())
-        counts = {"best": self.counts["reached"], **{key: self.counts[key] for key in ("generation", "failures")}}
+        counts = {"best": self.counts["reached"], **{key: self.counts[key] for key in ("generation", "failed")}}
         return {"species": len(self.species), "genes": genes, "hidden": hidden, **counts}
 
     def state_dict(self) -> dict[str, Any]:
