@@ -14,6 +14,7 @@ import torch
 from run_helpers import (
     assert_refused,
     content,
+    dying,
     rows,
     run_cli,
     run_python,
@@ -204,19 +205,14 @@ def test_ctrl_c_in_a_process_of_its_own(data, monkeypatch, capsys):
     assert_same_run(data / "parts", data / "whole")
 
 
-KILLED = """
-import os, signal
-from altprop.run import train
+KILLED = (
+    dying(2, 1)
+    + """
 from altprop.cli import main
-train.CHECKPOINT_SECONDS = 0.0
-epoch = train._epoch
-def progress(at, epochs, batch, batches, loss):
-    if (at, batch) == (2, 1):
-        os.kill(os.getpid(), signal.SIGKILL)
-train._epoch = lambda learner, position, stop, _: epoch(learner, position, stop, progress)
 main(["train", "dfa", "--data", "toy.npz", "--net", "6-5-3", "--epochs", "4", "--batch", "16", "--seed", "3",
       "--optimizer", "adam", "--dropout", "0.3", "--out", "parts"])
 """
+)
 
 
 def test_killed_run_goes_on_from_its_last_checkpoint(data, monkeypatch):

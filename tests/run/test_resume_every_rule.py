@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import safetensors.torch
-from run_helpers import rows, run_python, same_bits, toy_file, toy_recipe, toy_tensors
+from run_helpers import dying, rows, run_python, same_bits, toy_file, toy_recipe, toy_tensors
 
 from altprop.data import from_torch
 from altprop.rules import RULES
@@ -92,24 +92,19 @@ KILLS = {  # of one kind each: decoders in turns, a readout after layers without
     "scff": {"epochs": 2, "readout": {"epochs": 2, "batch": 16}},
     "forward_gradient": {"epochs": 4, "dropout": 0.2},
 }
-KILLER = """
-import os, signal, sys
-from altprop.run import train
+KILLER = (
+    dying(3, 1)
+    + """
 from altprop.run.experiment import run_recipe
 from altprop.run.values import make_recipe
 run_recipe(make_recipe(data="toy.npz", epochs=1))  # what is imported late is there before the process is parted
-train.CHECKPOINT_SECONDS = 0.0
-epoch = train._epoch
-def progress(at, epochs, batch, batches, loss):
-    if (at, batch) == (3, 1):
-        os.kill(os.getpid(), signal.SIGKILL)
-train._epoch = lambda learner, position, stop, _: epoch(learner, position, stop, progress)
 for name, settings in {kills}.items():
     if (pid := os.fork()) == 0:
         run_recipe(make_recipe(**settings), out=name)
         os._exit(0)
     print(name, os.waitpid(pid, 0)[1])
 """
+)
 
 
 def test_killed_in_the_last_phase(tmp_path, monkeypatch):
