@@ -25,7 +25,8 @@ from altprop.reports.numbers import percent, significant
 from altprop.reports.page import write_report
 from altprop.reports.tables import FORMATS
 from altprop.run import experiment
-from altprop.run.directory.store import RunDirectory, failed_write, write_atomically
+from altprop.run.directory.files import failed_write, write_atomically
+from altprop.run.directory.store import RunDirectory
 from altprop.run.evaluation import evaluate_new
 from altprop.run.experiment import evaluate_run
 from altprop.run.recipe import Recipe, RunError

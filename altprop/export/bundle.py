@@ -19,7 +19,7 @@ from torch import Tensor
 from altprop.core import Feedback, Rule
 from altprop.graph import restore
 from altprop.limits import nearest
-from altprop.run.directory.store import write_atomically
+from altprop.run.directory.files import write_atomically
 from altprop.run.experiment import load
 from altprop.run.isolated import isolated
 from altprop.run.machine import within_memory

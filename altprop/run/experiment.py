@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from altprop.core import Layer, RuleWarning
 from altprop.data import Dataset, advice, from_torch
 from altprop.run.build import build_net, build_rule, prepare
-from altprop.run.directory.store import RunDirectory, check_free, describe, write_atomically
+from altprop.run.directory.files import write_atomically
+from altprop.run.directory.folder import check_free
+from altprop.run.directory.store import RunDirectory, describe
 from altprop.run.directory.tensors import fill
 from altprop.run.head import scratch_of
 from altprop.run.inputs import example_of, load_data, preprocessed, suited_data
@@ -23,7 +25,7 @@ from altprop.run.isolated import borrowed, isolated
 from altprop.run.learner import Learner
 from altprop.run.machine import find_device, within_memory
 from altprop.run.metrics import judge, standard, test_scores, units_of
-from altprop.run.model import Model
+from altprop.run.model import Model, inference
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.result import Loaded, Result
 from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
@@ -168,7 +170,8 @@ def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: An
     learner.hand_back()
     path, last = (None if run is None else run.path), position.rows[-1]
     held_against = standard(last["test_accuracy"], learner.data.y_test)
-    model = Model(learner.rule, describe(learner.data), learner.recipe.loss or "", learner.data.whitening).eval()
+    learned, whitening = inference(learner.rule), learner.data.whitening
+    model = Model(learned, describe(learner.data), learner.recipe.loss or "", whitening).eval()
     scores = test_scores(learner.rule, learner.data)
     return Result(learner.recipe, learner.net, learner.rule, position.rows, path, model, scores, held_against)
 
@@ -189,7 +192,7 @@ def load(run: str | Path, net: nn.Module | None = None, cuts: Sequence[Layer] | 
             warnings.simplefilter("ignore", RuleWarning)  # said when it was trained
             rule = build_rule(recipe, net, example_of(data["shape"], net), cuts)
         fill(rule, tensors, directory.path)
-        model = Model(rule, data, recipe.loss or "", whitening).eval()
+        model = Model(inference(rule), data, recipe.loss or "", whitening).eval()
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
             f"{directory.path} does not fit its recipe ({str(error).splitlines()[0]}): it is damaged, train it anew"

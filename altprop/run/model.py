@@ -61,10 +61,14 @@ class Model(nn.Module):
 
     feature_names: of the columns of x, empty where they have none.  classes: names, empty for a regression and for
     multi-hot labels.
-    inputs: ``Inputs``.  core: what infers, the net, or the rule where that has an inference of its own."""
+    inputs: ``Inputs``.  core: what infers, as ``inference`` gives it of a rule, or the champion of a search."""
 
     def __init__(
-        self, rule: Rule, description: Mapping[str, Any], loss: str, whitening: tuple[Tensor, Tensor] | None = None
+        self,
+        core: nn.Module,
+        description: Mapping[str, Any],
+        loss: str,
+        whitening: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         shape = tuple(description["shape"])
@@ -74,14 +78,14 @@ class Model(nn.Module):
         self.classes = tuple(description["classes"])
         self.loss = loss
         self.table = table_of(description)
-        tokens = first_embedding(rule.net) is not None
+        tokens = first_embedding(core) is not None
         self.inputs = Inputs(shape, tokens, description["scaling"], whitening)
-        self.core = rule if type(rule).forward is not Rule.forward else rule.net
+        self.core = core
         scaling = description.get("target_scaling") or ()
         self.rescales = bool(scaling)
         for name, part in zip(("target_offset", "target_spread"), scaling, strict=False):
             self.register_buffer(name, torch.tensor(part))
-        self.to(rule.like.device)
+        self.to(next(core.parameters()).device)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, *raw.shape), uint8 pixels or numbers as they were in training -> (N, outputs)."""
@@ -147,6 +151,11 @@ class Model(nn.Module):
             image, fractions = len(self.raw.shape) == 3, self.raw.high <= PIXELS
             return x if fractions and (image or float(x.max()) > PIXELS) else x.float()
         return x if x.dtype == torch.uint8 else as_float(x)
+
+
+def inference(rule: Rule) -> nn.Module:
+    """What infers: the net, or the rule where that has an inference of its own."""
+    return rule if type(rule).forward is not Rule.forward else rule.net
 
 
 def table_of(description: Mapping[str, Any]) -> TableEncoding | None:

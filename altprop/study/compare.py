@@ -14,8 +14,9 @@ from altprop.limits import nearest, shorten
 from altprop.measure.missing import reason
 from altprop.reports.tables import FORMATS
 from altprop.run.build import prepare
-from altprop.run.directory.files import sweep
-from altprop.run.directory.store import RunDirectory, check_free, failed_write, write_atomically
+from altprop.run.directory.files import failed_write, sweep, write_atomically
+from altprop.run.directory.folder import check_free
+from altprop.run.directory.store import RunDirectory
 from altprop.run.isolated import isolated
 from altprop.run.learner import Learner
 from altprop.run.machine import within_memory

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from altprop.data import DataError
 from altprop.limits import shorten
-from altprop.run.directory.files import sweep
+from altprop.run.directory.files import sweep, write_atomically
+from altprop.run.directory.folder import environment
 from altprop.run.directory.records import LAYERWISE
-from altprop.run.directory.store import RunDirectory, environment, write_atomically
+from altprop.run.directory.store import RunDirectory
 from altprop.run.experiment import Result, resume_run, run_recipe
 from altprop.run.machine import find_device
 from altprop.run.recipe import RunError

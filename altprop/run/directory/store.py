@@ -9,12 +9,7 @@ Every file appears whole or not at all: it is written beside its place and then 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
-import shutil
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,88 +20,34 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from altprop.data import Dataset, TableEncoding
-from altprop.limits import memory, shorten, shown
-from altprop.run.directory.files import (
-    RunError,
-    check,
-    failed_write,
-    is_folder,
-    read_json,
-    read_rows,
-    unreadable,
-    write_atomically,
-)
-from altprop.run.directory.schemas import Finite, Format, FullRow, Loose, State, Whole
+from altprop.limits import memory, shown
+from altprop.run.directory.files import RunError, read_json, read_rows, unreadable, write_atomically
+from altprop.run.directory.folder import Folder, environment
+from altprop.run.directory.schemas import Finite, FullRow, Loose, State, Whole
 from altprop.run.directory.tensors import read_tensors
 from altprop.run.recipe import Recipe
 from altprop.run.values import read_recipe
 
-FORMAT = 1  # of the checkpoint
 DECIDED = ("loss", "net", "optimizer", "act", "lr", "epochs")  # of a recipe, when its run begins
 
 
-def check_free(path: Path) -> None:
-    """Raises ``RunError`` where something stands at ``path`` already, an empty folder excepted."""
-    try:
-        os.stat(path)  # which says that a path is too long or holds a zero byte
-        taken = not path.is_dir() or any(path.iterdir())
-    except FileNotFoundError:
-        taken = path.is_symlink()
-    except (OSError, ValueError) as error:
-        raise failed_write(path, error) from error
-    if taken:
-        raise RunError(f"{shorten(path, 120)} is there already: choose another --out, or go on with a run by --resume")
+class RunDirectory(Folder):
+    """One run of a rule on disk.  ``create`` makes a new one, ``open`` takes one that is there."""
 
-
-class RunDirectory:
-    """One run on disk.  ``create`` makes a new one, ``open`` takes one that is there."""
-
-    def __init__(self, path: Path, made: Sequence[Path] = ()) -> None:
-        self.path = path
-        self.made = made  # the folders that this run brought about, the innermost first
-        self.checkpoint = path / "checkpoint"
+    demanded, schema = ("recipe.toml", "data.json"), State
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, data: Dataset) -> RunDirectory:
         """A new directory; raises ``RunError`` where there is something already, or where nothing can be written."""
-        check_free(path)
-        made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            cls(path, made).remove()
-            raise failed_write(path, error) from error
-        run = cls(path, made)
-        try:
-            write_atomically(path / "recipe.toml", recipe.toml())
-            write_atomically(path / "environment.json", json.dumps(environment(recipe.device), indent=1))
-            write_atomically(path / "data.json", json.dumps(describe(data), indent=1))
-            if data.whitening is not None:
-                parts = {"mean": data.whitening[0].contiguous(), "matrix": data.whitening[1].contiguous()}
-                write_atomically(path / "whitening.safetensors", safetensors.torch.save(parts))
-        except RunError:
-            run.remove()
-            raise
-        return run
-
-    @classmethod
-    def open(cls, path: Path) -> RunDirectory:
-        """A run that is there; raises ``RunError`` for a path that holds none."""
-        advice = "give the folder that altprop train wrote"
-        if not is_folder(path):
-            raise RunError(f"no run directory {shorten(path, 120)}: {advice}")
-        lacking = [name for name in ("recipe.toml", "data.json") if not (path / name).is_file()]
-        if lacking:
-            raise RunError(f"{shorten(path, 120)} is no run directory, it has no {lacking[0]}: {advice}")
-        return cls(path)
-
-    def remove(self) -> None:
-        """Take back what ``create`` and the run have made, folders around it too if they are empty again."""
-        for entry in self.path.iterdir() if self.path.is_dir() else ():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        for folder in self.made:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        files: dict[str, str | bytes] = {
+            "recipe.toml": recipe.toml(),
+            "environment.json": json.dumps(environment(recipe.device), indent=1),
+            "data.json": json.dumps(describe(data), indent=1),
+        }
+        if data.whitening is not None:
+            parts = {"mean": data.whitening[0].contiguous(), "matrix": data.whitening[1].contiguous()}
+            files["whitening.safetensors"] = safetensors.torch.save(parts)
+        return cls.make(path, files)
 
     def recipe(self) -> Recipe:
         """Its recipe, with everything decided; raises ``RunError``.
@@ -154,31 +95,6 @@ class RunDirectory:
 
     def log(self, rows: list[dict[str, Any]]) -> None:
         write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-
-    def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """A checkpoint.  state.json names the tensor file and its hash, and is replaced last, so that they agree."""
-        try:
-            self.checkpoint.mkdir(exist_ok=True)
-        except OSError as error:
-            raise failed_write(self.checkpoint, error) from error
-        content = safetensors.torch.save({key: tensor.detach().contiguous() for key, tensor in tensors.items()})
-        name = f"{state['step']:09d}.safetensors"
-        write_atomically(self.checkpoint / name, content)
-        state = {"format": FORMAT, "tensors": name, "sha256": hashlib.sha256(content).hexdigest(), **state}
-        write_atomically(self.checkpoint / "state.json", json.dumps(state))
-        for old in self.checkpoint.glob("*.safetensors"):
-            if old.name != name:
-                old.unlink()
-
-    def restore(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The last checkpoint; raises ``RunError`` for one that is missing, damaged or of another format."""
-        if not (self.checkpoint / "state.json").is_file():
-            raise RunError(f"{self.path} holds no checkpoint to resume: start the run anew with another --out")
-        state = read_json(self.checkpoint / "state.json", Format)
-        if state["format"] != FORMAT:
-            raise RunError(f"{self.checkpoint} has format {state['format']}, not {FORMAT}: start the run anew")
-        check(self.checkpoint / "state.json", state, State)
-        return read_tensors(self.checkpoint / state["tensors"], state["sha256"]), state
 
     def finish(self, net: dict[str, Tensor], rule: dict[str, Tensor]) -> None:
         """The plain state dicts of a finished run."""
@@ -264,22 +180,3 @@ def describe(data: Dataset) -> dict[str, Any]:
 
 def _plain(scaling: tuple[Tensor, Tensor] | None) -> list[Any] | None:
     return scaling and [part.squeeze(0).tolist() for part in scaling]
-
-
-def environment(device: str) -> dict[str, Any]:
-    """What a number travels with."""
-    import altprop
-
-    return {
-        "altprop": altprop.__version__, "torch": torch.__version__, "python": platform.python_version(),
-        "platform": platform.platform(), "cpu": _cpu(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
-    }  # fmt: skip
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
