@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from altprop.core import Claims, Layer, Refused, Rule, Weighted, layers
+    from altprop.evolution.experiment import Evolved, evolve
+    from altprop.evolution.loading import load
     from altprop.graph import align, feedback, report, restore
     from altprop.optim import NormSGD
     from altprop.registry import register
@@ -55,25 +57,92 @@ if TYPE_CHECKING:
         Shallow,
         SoftHebb,
     )  # fmt: skip
-    from altprop.run.experiment import Result, fit, load
+    from altprop.run.experiment import Result, fit
     from altprop.searches import CMAES, GA, NEAT, SEARCHES, EvolutionaryProgramming, MuCommaLambda, MuPlusLambda
     from altprop.study.compare import Comparison, compare
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "AOSDTP", "BRSF", "CMAES", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GA", "GEVB",
-    "GHA", "IFA", "KP", "LDRL", "LPL", "NEAT", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SEARCHES", "SOM",
-    "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison",
-    "EvolutionaryProgramming", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb", "Layer",
-    "LocalLoss", "MonoForward", "MuCommaLambda", "MuPlusLambda", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal",
-    "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers",
-    "load", "register", "report", "restore",
+    "AFA",
+    "AOSDTP",
+    "BRSF",
+    "CMAES",
+    "DFA",
+    "DRTP",
+    "DTP",
+    "EP",
+    "EPC",
+    "EPLIF",
+    "FA",
+    "FRSF",
+    "FWDTP",
+    "GA",
+    "GEVB",
+    "GHA",
+    "IFA",
+    "KP",
+    "LDRL",
+    "LPL",
+    "NEAT",
+    "PC",
+    "PEPITA",
+    "RULES",
+    "SCFF",
+    "SDFA",
+    "SDTP",
+    "SEARCHES",
+    "SOM",
+    "SSDFA",
+    "STDP",
+    "TP",
+    "USF",
+    "WM",
+    "Backprop",
+    "BurstCCN",
+    "Burstprop",
+    "Claims",
+    "Comparison",
+    "EvolutionaryProgramming",
+    "Evolved",
+    "ForwardForward",
+    "ForwardGradient",
+    "ForwardGradientLocal",
+    "HardWTA",
+    "Hebb",
+    "Layer",
+    "LocalLoss",
+    "MonoForward",
+    "MuCommaLambda",
+    "MuPlusLambda",
+    "NormSGD",
+    "Oja",
+    "PEPITAHebbian",
+    "PEPITALocal",
+    "Refused",
+    "Result",
+    "Rule",
+    "Shallow",
+    "SoftHebb",
+    "Weighted",
+    "align",
+    "compare",
+    "evolve",
+    "feedback",
+    "fit",
+    "layers",
+    "load",
+    "register",
+    "report",
+    "restore",
 ]  # fmt: skip
 
-HOMES = ("core", "graph", "optim", "rules", "searches", "registry", "run.experiment", "study.compare")  # of the names
+HOMES = (  # of the names
+    "core", "graph", "optim", "rules", "searches", "registry", "evolution.loading", "evolution.experiment",
+    "run.experiment", "study.compare",
+)  # fmt: skip
 ROOMS = (
-    "core", "data", "export", "graph", "measure", "nets", "optim", "panels", "rules", "run", "searches", "study",
-    "tasks",
+    "core", "data", "evolution", "export", "graph", "measure", "nets", "optim", "panels", "rules", "run", "searches",
+    "study", "tasks",
 )  # fmt: skip
 
 if not TYPE_CHECKING:

@@ -40,9 +40,13 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
     "reports": {"limits", "panels", "run/directory", "statistics"},
     "study": {"core", "data", "limits", "measure", "registry", "reports", "rules", "run", "run/directory", "searches",
         "statistics"},
-    "export": {"core", "data", "graph", "limits", "run", "run/directory"},
+    "evolution": {
+        "core", "data", "limits", "nets", "registry", "run", "run/directory", "searches", "tasks",
+    },
+    "export": {"core", "data", "evolution", "graph", "limits", "run", "run/directory"},
     "cli": {
-        "core", "data", "export", "limits", "nets", "registry", "reports", "rules", "run", "run/directory", "study", "",
+        "core", "data", "evolution", "export", "limits", "nets", "registry", "reports", "rules", "run", "run/directory",
+        "searches", "study", "tasks", "",
     },
 }  # fmt: skip
 DOCUMENTED = [name for name in TREES if name.split("/")[0] in ("core", "rules", "searches", "tasks")]

@@ -88,17 +88,25 @@ def _fail(message: str, status: int, advice: str = "") -> None:
 @taking(*RECIPE)
 def train(
     recipe: dict[str, Any],
-    rule: Annotated[str | None, typer.Argument(help="See altprop list; omitted with --config or --resume.")] = None,
+    rule: Annotated[str | None, typer.Argument(help="Or a search: altprop list; none with --config, --resume.")] = None,
     settings: Settings = None, config: Config = None, out: Out = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events beside the metrics.")] = False,
+    generations: Annotated[int | None, typer.Option(min=1, help="Of a search, at most [100].")] = None,
+    parts: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="In which a generation is evaluated [1; 8 with --jobs].")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes that evaluate a search's generation [none: here].")
+    ] = None,
     imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Train one net by one rule, and write a run directory with a report."""
+    """Train one net by one rule, or evolve one by a search, and write a run directory with a report."""
     from altprop.cli import commands
 
-    options = recipe if rule is None else {**recipe, "rule": rule}
-    result = commands.train(options, settings or [], config, out, resume, tensorboard, quiet=as_json)
+    own = {"rule": rule, "generations": generations, "parts": parts}
+    options = {**recipe, **{key: value for key, value in own.items() if value is not None}}
+    result = commands.train(options, settings or [], config, out, resume, tensorboard, quiet=as_json, jobs=jobs)
     print_result(result, as_json, "summary")
 
 
@@ -181,15 +189,19 @@ def export(
 
 @app.command("list")
 def list_rules(imports: Imports = None, as_json: Json = False) -> None:
-    """Every rule: what it is, its family, what it needs, its default learning rate and activation, its paper."""
+    """Every rule: what it is, its family, what it needs, its default learning rate and activation, its paper; and every
+    search, and what it can be asked."""
     from altprop.cli import listing
 
-    print_result({"rules": listing.list_rules()}, as_json, "rules")
+    told = {"rules": listing.list_rules(), "searches": listing.list_searches(), "tasks": listing.list_tasks()}
+    print_result(told, as_json, "rules")
 
 
 @app.command()
-def explain(rule: str, imports: Imports = None) -> None:
-    """What a rule does: the idea, its equations, arguments, claims and paper."""
+def explain(
+    rule: Annotated[str, typer.Argument(help="Or a search, or a task.")], imports: Imports = None
+) -> None:  # fmt: skip
+    """What a rule, a search or a task does: the idea, its equations, arguments, claims and paper."""
     from altprop.cli import listing
 
     print(listing.explain(rule))

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from altprop.cli.events import Events
+from altprop.cli import searching
 from altprop.cli.settings import parse_settings
+from altprop.cli.watching import Watch, bar_of_progress, finish, say_line
 from altprop.data import fetch, image_names, printable, read_features
+from altprop.evolution.loading import is_search
 from altprop.export.bundle import export
 from altprop.limits import Interrupted, nearest, shorten
 from altprop.reports.numbers import percent, significant
 from altprop.reports.page import write_report
 from altprop.reports.tables import FORMATS
 from altprop.run import experiment
-from altprop.run.directory.files import failed_write, write_atomically
+from altprop.run.directory.files import write_atomically
 from altprop.run.directory.store import RunDirectory
 from altprop.run.evaluation import evaluate_new
 from altprop.run.experiment import evaluate_run
@@ -43,50 +40,53 @@ __all__ = [
     "write_report",
 ]  # fmt: skip
 
-UPDATE_EVERY = 20  # batches between two movements of the progress bar
-
 
 def train(
     options: dict[str, Any], settings: list[str], config: Path | None, out: Path | None, resume: Path | None,
-    tensorboard: bool, quiet: bool = False,
+    tensorboard: bool, quiet: bool = False, jobs: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """One run, new or resumed, with its report; returns its summary."""
+    if searching.names_search(options, config, resume) and not tensorboard:
+        own = options if resume is None else _alone(resume, options, settings, config, out)
+        return searching.train(own, parse_settings(settings), config, out, resume, jobs, quiet)
+    of_search = next((name for name in ("generations", "parts") if name in options), "jobs" if jobs else None)
+    if of_search is not None:
+        raise RunError(f"--{of_search} came without a search: it is for altprop train SEARCH --task TASK; leave it out")
     if resume is not None:
-        return _finish(_resume(resume, options, settings, config, out, tensorboard, quiet))
+        return finish(_resume(resume, options, settings, config, out, tensorboard, quiet))
     if config is None and "rule" not in options:
         raise RunError("no rule came: name one, such as altprop train pepita, or give --config or --resume")
     recipe = _recipe(options, parse_settings(settings), config)
-    path = out or experiment.default_path(recipe)
-    with _Watch(path, tensorboard, quiet) as (progress, report):
+    path = out or experiment.default_path(recipe.rule, recipe.data, recipe.seed)
+    with Watch(path, tensorboard, quiet, _epoch) as watch:
         try:
-            result = experiment.run_recipe(recipe, out=path, progress=progress, report=report)
+            result = experiment.run_recipe(recipe, out=path, progress=watch.progress, report=watch.report)
         except Interrupted:
             raise Interrupted(f"stopped; go on with: altprop train --resume {path}") from None
-    return _finish(result)
+    return finish(result)
 
 
 def _resume(
     path: Path, options: dict[str, Any], settings: list[str], config: Path | None, out: Path | None, tensorboard: bool,
     quiet: bool,
 ) -> experiment.Result:  # fmt: skip
-    extra = [f"--{name.replace('_', '-')}" for name in options] + ["--set"] * bool(settings)
-    extra += ["--config"] * (config is not None) + ["--out"] * (out is not None)
-    if extra:
-        raise RunError(f"{extra[0]} came beside --resume: a resumed run keeps its own recipe; leave it out")
-    with _Watch(path, tensorboard, quiet) as (progress, report):
+    _alone(path, options, settings, config, out)
+    with Watch(path, tensorboard, quiet, _epoch) as watch:
         try:
-            return experiment.resume_run(path, progress, report)
+            return experiment.resume_run(path, watch.progress, watch.report)
         except Interrupted:
             raise Interrupted(f"stopped; go on with: altprop train --resume {path}") from None
 
 
-def _finish(result: experiment.Result) -> dict[str, Any]:
-    if result.path is not None:
-        try:
-            write_report(result.path)
-        except OSError as error:
-            raise failed_write(result.path / "report.html", error) from error
-    return result.summary()
+def _alone(
+    path: Path, options: dict[str, Any], settings: list[str], config: Path | None, out: Path | None
+) -> dict[str, Any]:
+    """No options; raises ``RunError`` for any that came beside --resume."""
+    extra = [f"--{name.replace('_', '-')}" for name in options] + ["--set"] * bool(settings)
+    extra += ["--config"] * (config is not None) + ["--out"] * (out is not None)
+    if extra:
+        raise RunError(f"{extra[0]} came beside --resume: a resumed run keeps its own recipe; leave it out")
+    return {}
 
 
 def compare(
@@ -98,7 +98,7 @@ def compare(
     names = [name.strip() for name in rules.split(",")] if rules else None
     comparison = make_plan(names, _seeds(seeds), base, _by_rule(settings))
     path = out or Path("runs") / f"compare-{Path(base.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    with _bar() as bar:
+    with bar_of_progress() as bar:
         task = bar.add_task("")
 
         def progress(what: str, done: int, total: int) -> None:
@@ -142,23 +142,25 @@ def reproduce(
         return {"plan": plan(queue, jobs), "runs": runs}
     if only_status:
         return {"rows": [row_status(row, places.results) for row in rows(targets, places.recipes)]}
-    return {"rows": run_missing(targets, seeds=seeds, jobs=jobs, places=places, tell=_say)}
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return {"rows": run_missing(targets, seeds=seeds, jobs=jobs, places=places, tell=say_line)}
 
 
 def predict(run: Path, file: Path, encoding: str | None = None) -> tuple[list[str], list[list[Any]]]:
     """(header, rows): label, probability and one column a class; for a regression one column an output.  Images come
     with their file, below the folder that is given."""
+    if is_search(run):
+        return _named(file, *_answers(*searching.predict(run, file, encoding)))
     directory = RunDirectory.open(run)
     description, recipe = directory.data(), directory.recipe()
     shape = tuple((description.get("raw") or description)["shape"])
     x = read_features(
         file, shape, label=recipe.label, table=directory.table(), encoding=encoding, fallback=recipe.encoding
     )
-    header, rows = _answers(*experiment.predict(run, x))
+    return _named(file, *_answers(*experiment.predict(run, x)))
+
+
+def _named(file: Path, header: list[str], rows: list[list[Any]]) -> tuple[list[str], list[list[Any]]]:
+    """With the files that images come from."""
     names = image_names(file)
     if not names:
         return header, rows
@@ -178,6 +180,8 @@ def evaluate(run: Path, data: str | None, label: str | None, device: str) -> dic
     """Of a run, on the test part of its data, or on new ones."""
     if data is None and label is not None:
         raise RunError(f"--label {label} came without --data: it names the labels of new samples; leave it out")
+    if is_search(run):
+        return searching.evaluate(run, data, device)
     return evaluate_run(run, device) if data is None else evaluate_new(run, data, label=label, device=device)
 
 
@@ -199,63 +203,6 @@ def _seeds(text: str) -> list[int]:
         numbers = []
     many = len(numbers) == 1 and "," not in text
     return seed_numbers(numbers[0] if many else numbers, came=f"--seeds {shorten(text, 60)}")
-
-
-def _bar() -> Progress:
-    """A bar on standard error; silent where that is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-class _Watch(ExitStack):
-    """The progress bar of one run, or where there is no terminal a line an epoch, and its TensorBoard events if they
-    are wanted; quiet: no lines."""
-
-    def __init__(self, path: Path, tensorboard: bool, quiet: bool) -> None:
-        super().__init__()
-        self.quiet = quiet
-        self.events = Events(path) if tensorboard else None
-
-    def __enter__(self) -> tuple[Callable[..., None], Callable[..., None]]:  # type: ignore[override]
-        bar = self.enter_context(_bar())
-        task = bar.add_task("")
-        if self.events is not None:
-            self.enter_context(self.events)
-
-        def tell(line: str) -> None:
-            bar.update(task, description=line)
-            if bar.disable and not self.quiet:
-                _say(line)
-
-        self.enter_context(_heard(tell))
-
-        def progress(epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None:
-            if batch % UPDATE_EVERY == 0:
-                done, total = epoch * batches + batch, epochs * batches
-                bar.update(task, description=f"epoch {epoch + 1}, loss {loss:.3f}", completed=done, total=total)
-
-        def report(row: dict[str, Any]) -> None:
-            tell(_epoch(row))
-            if self.events is not None:
-                self.events.row(row)
-
-        return progress, report
-
-
-@contextmanager
-def _heard(tell: Callable[[str], None]) -> Iterator[None]:
-    """What the package logs of its work, such as which measure it is at."""
-    log, handler = logging.getLogger("altprop"), logging.Handler()
-    handler.emit = lambda record: tell(record.getMessage())  # type: ignore[method-assign]
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
 
 
 def _epoch(row: dict[str, Any]) -> str:

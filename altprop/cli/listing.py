@@ -9,9 +9,14 @@ from dataclasses import asdict
 from typing import Any
 
 from altprop.data import DATASETS, load
+from altprop.evolution.recipe import arguments_of
+from altprop.limits import shown
 from altprop.registry import discover
 from altprop.rules import REFERENCES, RULES
 from altprop.run.values import check_rule, rule_arguments
+from altprop.searches import REFERENCES as OF_SEARCHES
+from altprop.searches import SEARCHES
+from altprop.tasks import TASKS
 
 
 def list_rules() -> list[dict[str, Any]]:
@@ -27,6 +32,23 @@ def list_rules() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def list_searches() -> list[dict[str, Any]]:
+    """name, what it is, what its individuals are written in, reference, and arguments of every search."""
+    return [
+        {"name": name, "about": _about(search), "genome": search.claims.genome,
+         "reference": getattr(search, "reference", None), "arguments": {key: shown(value) for key, value in arguments_of(search).items()}}
+        for name, search in SEARCHES.items()
+    ]  # fmt: skip
+
+
+def list_tasks() -> list[dict[str, Any]]:
+    """name, what it is, and arguments of every task that a search can be asked."""
+    return [
+        {"name": name, "about": _about(task), "arguments": {key: shown(v) for key, v in arguments_of(task).items()}}
+        for name, task in TASKS.items()
+    ]
+
+
 def _about(rule: type) -> str:
     """The first sentence of a rule's docstring."""
     head = " ".join((inspect.getdoc(rule) or "").partition("\n\n")[0].split())
@@ -34,7 +56,9 @@ def _about(rule: type) -> str:
 
 
 def explain(rule: str) -> str:
-    """The rule's own documentation, its arguments, claims and reference."""
+    """The documentation of a rule, a search or a task, its arguments, claims and reference."""
+    if rule in SEARCHES or rule in TASKS:
+        return _explain_search(rule)
     check_rule(rule)
     kind = RULES[rule]
     arguments = ", ".join(f"{key}={value!r}" for key, value in rule_arguments(rule).items()) or "none"
@@ -42,6 +66,15 @@ def explain(rule: str) -> str:
     reference = REFERENCES.get(kind.reference, kind.reference)
     parts = [inspect.getdoc(sys.modules[kind.__module__]), f"{kind.__name__}: {inspect.getdoc(kind)}",
              f"Arguments (--set key=value): {arguments}", f"Claims:\n{claims}", reference]  # fmt: skip
+    return "\n\n".join(part for part in parts if part)
+
+
+def _explain_search(name: str) -> str:
+    kind: Any = SEARCHES.get(name) or TASKS[name]
+    arguments = ", ".join(f"{key}={shown(value)}" for key, value in arguments_of(kind).items()) or "none"
+    spelled = "key=value" if name in SEARCHES else "task.key=value"
+    parts = [inspect.getdoc(sys.modules[kind.__module__]), f"{kind.__name__}: {inspect.getdoc(kind)}",
+             f"Arguments (--set {spelled}): {arguments}", OF_SEARCHES.get(getattr(kind, "reference", ""))]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from altprop.core import Feedback, Rule
+from altprop.evolution.loading import load
 from altprop.graph import restore
 from altprop.limits import nearest
 from altprop.run.directory.files import write_atomically
-from altprop.run.experiment import load
 from altprop.run.isolated import isolated
 from altprop.run.machine import within_memory
 from altprop.run.model import Model

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader
 from altprop.limits import shorten
 from altprop.panels.style import DARK, LIGHT
 from altprop.reports.comparison import comparison_context
+from altprop.reports.evolution import search_context
 from altprop.reports.single import run_context
 from altprop.reports.typeset import FILTERS
 from altprop.run.directory.files import check_writable, is_folder
@@ -30,6 +31,8 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     there = is_folder(folder)
     if there and (folder / "comparison.json").is_file():
         page = _page("comparison.html.j2", comparison_context(folder))
+    elif there and (folder / "task.json").is_file():
+        page = _page("search.html.j2", search_context(folder))
     elif there and (folder / "recipe.toml").is_file():
         page = _page("run.html.j2", run_context(read_run(folder)))
     else:

@@ -48,6 +48,18 @@ WORDS: list[Column] = [
     ("what it is", lambda r: r["about"]),
 ]
 
+SEARCHES: list[Column] = [
+    ("search", lambda r: r["name"]),
+    ("of", lambda r: r["genome"]),
+    ("what it is", lambda r: r["about"]),
+]
+
+TASKS: list[Column] = [
+    ("task", lambda r: r["name"]),
+    ("what it is", lambda r: r["about"]),
+    ("arguments", lambda r: ", ".join(f"{key}={value}" for key, value in r["arguments"].items())),
+]
+
 RULES: list[Column] = [
     ("rule", lambda r: r["name"]),
     ("lr", lambda r: f"{r['lr']:g}"),
@@ -119,6 +131,8 @@ def reproduction(console: Console, result: dict[str, Any]) -> None:
 def rules(console: Console, result: dict[str, Any]) -> None:
     _table(console, WORDS, result["rules"], None)
     _table(console, RULES, result["rules"], None)
+    _table(console, SEARCHES, result["searches"], None)
+    _table(console, TASKS, result["tasks"], None)
 
 
 def data_sets(console: Console, result: dict[str, Any]) -> None:

@@ -245,9 +245,9 @@ def check_same_data(run: RunDirectory, data: Dataset) -> None:
             raise RunError(f"{data.name} has {key} {now[key]}, but the run saw {then[key]}: {todo}")
 
 
-def default_path(recipe: Recipe) -> Path:
-    """runs/<data>-<rule>-seed<k>-<time>."""
-    return Path("runs") / f"{Path(recipe.data).stem}-{recipe.rule}-seed{recipe.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+def default_path(rule: str, data: str, seed: int) -> Path:
+    """runs/<data>-<rule>-seed<k>-<time>; of a search its task, and its name."""
+    return Path("runs") / f"{Path(data).stem}-{rule}-seed{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _given(recipe: Recipe, data: Any, seen: dict[str, Any], sample_weight: Any = None) -> Dataset | None:

@@ -32,7 +32,7 @@ class Recipe(BaseModel):
     scale: Text | None = Field(None, description="Of inputs: none, unit, standard [standard for tables, else none]")
     target_scale: Text | None = None  # of a regression's targets; None: standard, but none for published data
     task: Literal["classification", "regression"] | None = Field(
-        None, description="classification or regression [told from the labels]"
+        None, description="classification or regression [told from the labels]; of a search what is asked, such as xor"
     )
     encoding: Text | None = Field(None, description="Of the letters of a .csv [told from the file]")
     categories: list[Text] = Field([], description="Text columns of a .csv to be one-hot, comma-separated [none]")
@@ -107,24 +107,26 @@ class Recipe(BaseModel):
         table.pop("phase", None)
         tables = ("readout", "arguments", *("class_weight",) * isinstance(self.class_weight, dict))
         inner = {key: table.pop(key, None) for key in tables}
-        lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
+        lines = [f"{key} = {toml_value(value)}" for key, value in table.items()]
         for name, part in inner.items():
             if part:
-                lines += ["", f"[{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in part.items())]
+                lines += ["", f"[{name}]", *(f"{toml_key(key)} = {toml_value(value)}" for key, value in part.items())]
         for part in phases:
             lines += [
                 "",
                 "[[phase]]",
-                *(f"{key} = {_toml(part[key])}" for key in PhaseTable.model_fields if key in part),
+                *(f"{key} = {toml_value(part[key])}" for key in PhaseTable.model_fields if key in part),
             ]
         return "\n".join(lines) + "\n"
 
 
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+def toml_key(name: str) -> str:
+    """A key as TOML writes it."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one that TOML forbids beside JSON's

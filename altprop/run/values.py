@@ -19,6 +19,7 @@ from altprop.run.directory.files import RunError, read_toml
 from altprop.run.former import OLD, modern
 from altprop.run.readout import Readout
 from altprop.run.recipe import Recipe
+from altprop.searches import SEARCHES
 from altprop.suits import RATES, RULE
 
 RESERVED = {"net", "example", "loss", "cuts", "arguments", "self"}  # arguments of a rule that the recipe itself gives
@@ -30,7 +31,7 @@ def make_recipe(**values: Any) -> Recipe:
     for key in values:
         if key not in Recipe.model_fields and key not in OLD:
             raise RunError(f"unknown recipe key '{shorten(key, 60)}'{nearest(key, Recipe.model_fields)}")
-    values = modern({key: _plain(value) for key, value in values.items()})
+    values = modern({key: plain(value) for key, value in values.items()})
     rule, arguments = values.get("rule", RULE), values.get("arguments")
     values["class_weight"] = spell_weights(values.get("class_weight"))
     if isinstance(rule, str):
@@ -110,8 +111,12 @@ def read_recipe(path: Path, **changes: Any) -> Recipe:
 
 def check_rule(rule: str) -> None:
     if not is_known(rule):
+        if rule in SEARCHES:
+            raise RunError(
+                f"'{rule}' is a search, no rule: altprop.evolve('{rule}', task=...), or altprop train {rule}"
+            )
         own = "one of your own comes by --import FILE.py or altprop.register"
-        raise RunError(f"unknown rule '{shorten(rule, 60)}'{nearest(rule, RULES, 150)}; {own}")
+        raise RunError(f"unknown rule '{shorten(rule, 60)}'{nearest(rule, [*RULES, *SEARCHES], 150)}; {own}")
 
 
 def rule_arguments(rule: str) -> dict[str, Any]:
@@ -160,10 +165,10 @@ FITS: dict[Any, typing.Callable[[Any], bool]] = {
 }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as TOML has it: numbers of NumPy and torch as those of Python, sequences as lists."""
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value

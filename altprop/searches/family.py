@@ -14,6 +14,7 @@ from altprop.core import Population, Refused, RuleWarning, Search, SearchClaims
 from altprop.limits import gigabytes, memory, shorten, shown
 from altprop.searches.draws import generator_of, normal, uniform
 from altprop.searches.genome import genome_of
+from altprop.searches.ground import Ground
 
 
 class VectorSearch(Search[Any]):
@@ -50,6 +51,11 @@ class VectorSearch(Search[Any]):
         self.generation = self.evaluations = self.failed = 0
         self.reached, self.champion = -torch.inf, self.start  # the best so far
         self.asked: Tensor | None = None
+
+    @classmethod
+    def on(cls, ground: Ground, **arguments: Any) -> VectorSearch:
+        """One for a task: from its vector or its net."""
+        return cls(ground.start, example=ground.example, seed=ground.seed, **arguments)  # type: ignore[arg-type]
 
     @abstractmethod
     def propose(self) -> Tensor:

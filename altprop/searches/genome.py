@@ -66,6 +66,10 @@ class Points:
     def reset(self) -> None:
         """A vector has no states."""
 
+    def part(self, rows: slice) -> Points:
+        """Some of them, as a population of their own."""
+        return Points(self.genomes[rows])
+
 
 class NetGenome(Genome):
     """The parameters of a net that ask for a gradient, as one vector.  The net of the user is copied, never changed;
@@ -140,6 +144,10 @@ class Nets:
 
     def reset(self) -> None:
         """Such nets have no states."""
+
+    def part(self, rows: slice) -> Nets:
+        """Some of them, as a population of their own."""
+        return Nets(self.genome, self.genomes[rows])
 
 
 class _Largest(TorchDispatchMode):

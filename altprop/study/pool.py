@@ -8,15 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread, current_thread, main_thread
+from threading import current_thread, main_thread
 from typing import Any, NamedTuple
 
 from altprop.limits import Interrupted
 from altprop.registry import import_rules, imported
+from altprop.run.stop import stop_with_parent
 
 POLL = 0.2  # seconds at most until a Ctrl-C is noticed
 
@@ -112,7 +113,7 @@ class _Pool:
 def _serve(pipe: Connection, files: list[Path]) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # a signal to the group reaches the parent alone, which then asks once
-    _stop_with_parent()
+    stop_with_parent()
     for file in files:
         import_rules(file)
     try:
@@ -125,18 +126,6 @@ def _serve(pipe: Connection, files: list[Path]) -> None:
         sys.exit(130)
     finally:
         pipe.close()
-
-
-def _stop_with_parent() -> None:
-    """Ask this process to stop as soon as its parent is gone, so that no run goes on that nobody waits for."""
-    parent = parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    Thread(target=follow, daemon=True).start()
 
 
 @contextmanager

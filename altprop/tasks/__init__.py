@@ -2,6 +2,7 @@
 
 from altprop.tasks.double_pole import DoublePole
 from altprop.tasks.functions import OneMax, Rastrigin, Rosenbrock, Sphere
+from altprop.tasks.supervised import Supervised
 from altprop.tasks.task import Task
 from altprop.tasks.xor import XOR
 
@@ -14,4 +15,4 @@ TASKS: dict[str, type[Task]] = {
     "double_pole": DoublePole,
 }
 
-__all__ = ["TASKS", "XOR", "DoublePole", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Task"]
+__all__ = ["TASKS", "XOR", "DoublePole", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Supervised", "Task"]

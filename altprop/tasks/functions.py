@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import pi
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,11 +28,16 @@ class Function(Task):
 
     inputs: tuple[int, ...] = (1,)
     least = 1  # dimensions that it needs
+    span: ClassVar[tuple[float, float]] = (-5.0, 5.0)  # where it is usually begun, in each dimension
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int = 10) -> None:
         if n < self.least:
             raise Refused(f"{type(self).__name__} of {n} dimensions came: give {self.least} or more")
         self.outputs = n
+
+    def origin(self, generator: torch.Generator) -> Tensor:
+        low, high = self.span
+        return low + (high - low) * torch.rand(self.outputs, generator=generator)
 
     @abstractmethod
     def height(self, x: Tensor) -> Tensor:
@@ -50,6 +56,8 @@ class Function(Task):
 class Sphere(Function):
     """Less the squared distance to 0."""
 
+    solved = -1e-8
+
     def height(self, x: Tensor) -> Tensor:
         return -x.square().sum(1)
 
@@ -57,7 +65,7 @@ class Sphere(Function):
 class Rosenbrock(Function):
     """A bent valley, easy to reach and hard to follow (Rosenbrock 1960)."""
 
-    least = 2
+    least, solved, span = 2, -1e-8, (-2.0, 2.0)
 
     def height(self, x: Tensor) -> Tensor:
         now, after = x[:, :-1], x[:, 1:]
@@ -67,12 +75,21 @@ class Rosenbrock(Function):
 class Rastrigin(Function):
     """A sphere beneath a regular lattice of hills (Rastrigin 1974)."""
 
+    solved, span = -1e-8, (-5.12, 5.12)
+
     def height(self, x: Tensor) -> Tensor:
         return -(x.square() - 10 * (2 * pi * x).cos() + 10).sum(1)
 
 
 class OneMax(Function):
-    """How many entries are one (Ackley 1987)."""
+    """How many entries are one (Ackley 1987).  A search begins from bits, all 0."""
+
+    def __init__(self, n: int = 100) -> None:
+        super().__init__(n)
+        self.solved = n
+
+    def origin(self, generator: torch.Generator) -> Tensor:
+        return torch.zeros(self.outputs, dtype=torch.bool)
 
     def height(self, x: Tensor) -> Tensor:
         return (x > 0.5).sum(1).to(torch.get_default_dtype())

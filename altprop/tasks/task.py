@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import inf
 
 import torch
 from torch import Tensor
@@ -15,8 +16,17 @@ class Task(ABC):
 
     inputs: tuple[int, ...]  # shape of what one individual gets at a time, (*in)
     outputs: int  # numbers that it answers, C
+    solved: float = inf  # the fitness at which nothing is left to do
 
     @abstractmethod
     def fitness(self, population: Population, generator: torch.Generator) -> Tensor:
         """(P,), one number an individual; larger is better.  What is drawn is drawn from ``generator``, the same for
         all individuals, so that luck is no fitness."""
+
+    def origin(self, generator: torch.Generator) -> Tensor | None:
+        """The vector (n,) that a search for vectors begins from; None where nets are asked for."""
+        return None
+
+    def told(self, individual: Population) -> dict[str, float]:
+        """What one individual does, beside how well: numbers by their names.  A population of one is asked."""
+        return {}

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from altprop.core import Refused, Search, SearchClaims
+from altprop.searches.ground import Ground
 from altprop.searches.neat.genes import Frame, Genome
 from altprop.searches.neat.history import History
 from altprop.searches.neat.mutation import mutate_weights
@@ -47,17 +48,20 @@ class NEAT(Search[Genome]):
     """Neuroevolution of augmenting topologies (Stanley and Miikkulainen 2002).
 
     inputs, outputs: of the nets.  size: P.  settings: "canonical", "neat_python" or ``Settings``; activation, in place
-    of theirs.  memory: nets may have cycles, and a call is a step of time.  Fitness that is no finite number counts
-    as the lowest, and in ``failed``.  Raises ``Refused`` for what no search can be made of."""
+    of theirs; changes: of their numbers, by name (add_node=.1).  memory: nets may have cycles, and a call is a step of
+    time.  Fitness that is no finite number counts as the lowest, and in ``failed``.
 
+    Raises ``Refused`` for what no search can be made of."""
+
+    claims = SearchClaims("graph")
     reference: ClassVar[str] = "stanley2002"
 
     def __init__(
         self, inputs: int, outputs: int, *, size: int = 150, settings: str | Settings = "canonical",
         memory: bool = False, activation: str | None = None, seed: int = 0, dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = "cpu", **changes: Any,
     ) -> None:  # fmt: skip
-        self.settings = s = chosen(settings, activation)
+        self.settings = s = chosen(settings, activation, changes)
         if min(inputs, outputs, size) < 1:
             raise Refused(f"{inputs} inputs, {outputs} outputs and a size of {size} came; NEAT takes 1 or more of each")
         self.claims = SearchClaims("graph", memory)
@@ -68,6 +72,29 @@ class NEAT(Search[Genome]):
         self.species = speciate(self.genes, [], s, 0)
         self.champion: Genome | None = None
         self.counts: dict[str, Any] = {"generation": 0, "failed": 0, "born": len(self.species), "reached": -inf}
+
+    @property
+    def generation(self) -> int:
+        return int(self.counts["generation"])
+
+    @property
+    def evaluations(self) -> int:
+        return self.generation * len(self.genes)
+
+    @property
+    def failed(self) -> int:
+        return int(self.counts["failed"])
+
+    @property
+    def reached(self) -> float:
+        return float(self.counts["reached"])
+
+    @classmethod
+    def on(cls, ground: Ground, **arguments: Any) -> NEAT:
+        """One for a task, of its inputs and outputs."""
+        return cls(ground.inputs, ground.outputs, seed=ground.seed, **arguments)
+
+    read = staticmethod(Genome.from_json)
 
     def ask(self) -> Nets:
         return Nets(self.genes, self.dtype, self.device)

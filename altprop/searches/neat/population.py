@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ class Nets:
     after ``reset``.  A node that no enabled gene reaches answers f(0).  Raises ``Refused`` for another shape of x."""
 
     def __init__(self, genes: Genes, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> None:
+        self.genes, self.kind = genes, (dtype, device)
         made = plan(genes)
         self.inputs, first = genes.frame.inputs, genes.frame.inputs + 1
         self.memory, self.f = genes.frame.memory, ACTIVATIONS[genes.frame.activation]
@@ -35,6 +37,10 @@ class Nets:
     def reset(self) -> None:
         """Forget what the nodes said."""
         self.state = None
+
+    def part(self, rows: slice) -> Nets:
+        """Some of them, as a population of their own."""
+        return Nets(self.genes.rows(np.arange(len(self))[rows]), *self.kind)
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:

@@ -3,8 +3,9 @@ package of that name; ``dataclasses.replace`` makes others."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 from altprop.limits import Refused, nearest, shown
 from altprop.searches.neat.activations import ACTIVATIONS
@@ -67,11 +68,18 @@ NEAT_PYTHON = Settings(
     delete_connection=0.5, enable=0.005, disable=0.005, tries=1,
 )  # fmt: skip
 
+KINDS: dict[str, Any] = {  # a number where a number stands, which a whole one is too
+    each.name: str if isinstance(each.default, str) else int if isinstance(each.default, int) else (int, float)
+    for each in fields(Settings)
+    if each.name != "activation"
+}
 SETTINGS: dict[str, Settings] = {"canonical": CANONICAL, "neat_python": NEAT_PYTHON}
 
 
-def chosen(settings: str | Settings, activation: str | None) -> Settings:
-    """By name or as they are, with another activation where one is given.  Raises ``Refused`` for unknown names."""
+def chosen(settings: str | Settings, activation: str | None, changes: Mapping[str, Any]) -> Settings:
+    """By name or as they are, with another activation where one is given, and changes by name.
+
+    Raises ``Refused`` for unknown names, and for changes that are not of their kind."""
     if not isinstance(settings, Settings):
         if settings not in SETTINGS:
             raise Refused(f"settings={shown(settings)} came{nearest(str(settings), SETTINGS)}")
@@ -79,4 +87,9 @@ def chosen(settings: str | Settings, activation: str | None) -> Settings:
     activation = settings.activation if activation is None else activation
     if activation not in ACTIVATIONS:
         raise Refused(f"activation={shown(activation)} came{nearest(str(activation), ACTIVATIONS)}")
-    return replace(settings, activation=activation)
+    for name, value in changes.items():
+        if name not in KINDS:
+            raise Refused(f"NEAT has no argument {shown(name)}{nearest(name, KINDS)}")
+        if not isinstance(value, KINDS[name]) or isinstance(value, bool):
+            raise Refused(f"{name}={shown(value)} came: give {'a word' if KINDS[name] is str else 'a number'} to NEAT")
+    return replace(settings, activation=activation, **changes)

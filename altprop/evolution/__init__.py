@@ -1,0 +1,1 @@
+"""One run of a search, from a recipe to a champion: what is built, asked, told, kept, and used again."""
