@@ -36,17 +36,18 @@ def list_searches() -> list[dict[str, Any]]:
     """name, what it is, what its individuals are written in, reference, and arguments of every search."""
     return [
         {"name": name, "about": _about(search), "genome": search.claims.genome,
-         "reference": getattr(search, "reference", None), "arguments": {key: shown(value) for key, value in arguments_of(search).items()}}
+         "reference": getattr(search, "reference", None), "arguments": _spelled(search)}
         for name, search in SEARCHES.items()
     ]  # fmt: skip
 
 
 def list_tasks() -> list[dict[str, Any]]:
     """name, what it is, and arguments of every task that a search can be asked."""
-    return [
-        {"name": name, "about": _about(task), "arguments": {key: shown(v) for key, v in arguments_of(task).items()}}
-        for name, task in TASKS.items()
-    ]
+    return [{"name": name, "about": _about(task), "arguments": _spelled(task)} for name, task in TASKS.items()]
+
+
+def _spelled(kind: type) -> dict[str, str]:
+    return {name: shown(value) for name, value in arguments_of(kind).items()}
 
 
 def _about(rule: type) -> str:

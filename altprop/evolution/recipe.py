@@ -108,12 +108,7 @@ def read_search_recipe(path: Path, **changes: Any) -> SearchRecipe:
 def arguments_of(kind: type) -> dict[str, Any]:
     """The arguments of a search or a task that a recipe may give, and their defaults."""
     parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
-    loose = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return {
-        p.name: p.default
-        for p in parameters
-        if p.name not in GIVEN and p.kind not in loose and p.default is not p.empty
-    }
+    return {p.name: p.default for p in parameters if p.name not in GIVEN and p.default is not p.empty}
 
 
 def check_arguments(what: str, kind: type, arguments: Mapping[str, Any]) -> None:
