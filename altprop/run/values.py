@@ -110,9 +110,8 @@ def read_recipe(path: Path, **changes: Any) -> Recipe:
 
 
 def check_rule(rule: str) -> None:
-    if not is_known(rule):
-        if rule in SEARCHES:
-            raise RunError(f"'{rule}' is a search, no rule: give it to altprop.evolve, or to altprop train")
+    if not is_known(rule) and rule in SEARCHES:
+        raise RunError(f"'{rule}' is a search, no rule: give it to altprop.evolve, or to altprop train")
 
 
 def rule_arguments(rule: str) -> dict[str, Any]:
