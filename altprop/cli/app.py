@@ -99,14 +99,19 @@ def train(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that evaluate a search's generation [none: here].")
     ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster that evaluates; local: of --jobs processes here.")
+    ] = None,
     imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train one net by one rule, or evolve one by a search, and write a run directory with a report."""
     from altprop.cli import commands
+    from altprop.evolution.evaluation import Workers
 
     own = {"rule": rule, "generations": generations, "parts": parts}
     options = {**recipe, **{key: value for key, value in own.items() if value is not None}}
-    result = commands.train(options, settings or [], config, out, resume, tensorboard, quiet=as_json, jobs=jobs)
+    workers = Workers(jobs, ray)
+    result = commands.train(options, settings or [], config, out, resume, tensorboard, as_json, workers)
     print_result(result, as_json, "summary")
 
 

@@ -15,6 +15,7 @@ from altprop.cli import searching
 from altprop.cli.settings import parse_settings
 from altprop.cli.watching import Watch, bar_of_progress, finish, say_line
 from altprop.data import fetch, image_names, printable, read_features
+from altprop.evolution.evaluation import Workers
 from altprop.evolution.loading import is_search
 from altprop.export.bundle import export
 from altprop.limits import Interrupted, nearest, shorten
@@ -41,17 +42,22 @@ __all__ = [
 ]  # fmt: skip
 
 
+OF_SEARCHES = {"generations", "parts"}  # options
+
+
 def train(
     options: dict[str, Any], settings: list[str], config: Path | None, out: Path | None, resume: Path | None,
-    tensorboard: bool, quiet: bool = False, jobs: int | None = None,
+    tensorboard: bool, quiet: bool = False, workers: Workers = Workers(),  # noqa: B008  which nothing changes
 ) -> dict[str, Any]:  # fmt: skip
     """One run, new or resumed, with its report; returns its summary."""
-    if searching.names_search(options, config, resume) and not tensorboard:
+    if searching.names_search(options, config, resume):
+        if tensorboard:
+            raise RunError("--tensorboard came for a search, whose metrics have no steps: leave it out")
         own = options if resume is None else _alone(resume, options, settings, config, out)
-        return searching.train(own, parse_settings(settings), config, out, resume, jobs, quiet)
-    of_search = next((name for name in ("generations", "parts") if name in options), "jobs" if jobs else None)
-    if of_search is not None:
-        raise RunError(f"--{of_search} came without a search: it is for altprop train SEARCH --task TASK; leave it out")
+        return searching.train(own, parse_settings(settings), config, out, resume, workers, quiet)
+    given = [name for name, value in workers._asdict().items() if value is not None]
+    for name in (*OF_SEARCHES & options.keys(), *given):
+        raise RunError(f"--{name} came without a search: it is for altprop train SEARCH --task TASK; leave it out")
     if resume is not None:
         return finish(_resume(resume, options, settings, config, out, tensorboard, quiet))
     if config is None and "rule" not in options:

@@ -10,6 +10,7 @@ from torch import Tensor
 from altprop.cli.watching import Watch, finish
 from altprop.data import read_features
 from altprop.evolution.directory import SearchDirectory
+from altprop.evolution.evaluation import Workers
 from altprop.evolution.experiment import evaluate_search, load_search, resume_search, run_search
 from altprop.evolution.recipe import SearchRecipe, make_search_recipe, read_search_recipe
 from altprop.limits import Interrupted
@@ -32,21 +33,21 @@ def names_search(options: dict[str, Any], config: Path | None, resume: Path | No
 
 def train(
     options: dict[str, Any], settings: dict[str, Any], config: Path | None, out: Path | None, resume: Path | None,
-    jobs: int | None, quiet: bool,
+    workers: Workers, quiet: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """One run of a search, new or resumed, with its report; returns its summary."""
     if resume is not None:
         generations = SearchDirectory.open(resume).recipe().generations
         with Watch(resume, False, quiet, lambda row: _line(row, generations)) as watch:
             try:
-                return finish(resume_search(resume, jobs=jobs, report=watch.report))
+                return finish(resume_search(resume, workers=workers, report=watch.report))
             except Interrupted:
                 raise Interrupted(f"stopped; go on with: altprop train --resume {resume}") from None
     recipe = _recipe(options, settings, config)
     path = out or default_path(recipe.search, recipe.task or recipe.data or "", recipe.seed)
     with Watch(path, False, quiet, lambda row: _line(row, recipe.generations)) as watch:
         try:
-            return finish(run_search(recipe, out=path, jobs=jobs, report=watch.report))
+            return finish(run_search(recipe, out=path, workers=workers, report=watch.report))
         except Interrupted:
             raise Interrupted(f"stopped; go on with: altprop train --resume {path}") from None
 

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,8 +55,33 @@ def asked(task: Task, part: Population, seed: int) -> tuple[Tensor, str]:
     return torch.cat([f for f, _ in each]), next((said for _, said in each if said), why)
 
 
+def answered(task: Task, part: bytes, seed: int) -> tuple[list[float], str]:
+    """What ``asked`` says, in another process: as bytes and lists, since tensors would go through memory that is shared
+    with a process that may die."""
+    f, why = asked(task, pickle.loads(part), seed)
+    return f.tolist(), why
+
+
+def answer(task: bytes, part: bytes, seed: int) -> tuple[list[float], str]:
+    """The same on one thread of a process that has nothing of its own yet."""
+    torch.set_num_threads(1)
+    return answered(pickle.loads(task), part, seed)
+
+
+class Workers(NamedTuple):
+    """Who evaluates: so many processes, those of a Ray cluster at an address, or, where neither is said, this one."""
+
+    jobs: int | None = None
+    ray: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.jobs is not None or self.ray is not None
+
+
 class Evaluator(ABC):
     """``evaluator(population, generation)`` -> fitness (P,) in float64.  seed: of what the task draws."""
+
+    tries = 5  # of one generation: what kills every process that evaluates it would do so for ever
 
     def __init__(self, task: Task, seed: int, parts: int) -> None:
         self.task, self.seed, self.parts = task, seed, parts
@@ -92,11 +117,10 @@ class Here(Evaluator):
 class Processes(Evaluator):
     """In so many processes of one thread each.  One that dies is replaced, and what it had is evaluated again."""
 
-    tries = 5  # of one generation: what kills every process that evaluates it would do so for ever
-
-    def __init__(self, task: Task, seed: int, parts: int, jobs: int) -> None:
+    def __init__(self, task: Task, seed: int, parts: int, workers: Workers) -> None:
         super().__init__(task, seed, parts)
-        self.jobs, self.pool = jobs, self._new(jobs)
+        self.jobs = workers.jobs or 1
+        self.pool = self._new()
 
     def all_of(self, parts: Sequence[Population], seed: int) -> list[tuple[Tensor, str]]:
         answers: dict[int, tuple[Tensor, str]] = {}
@@ -113,15 +137,15 @@ class Processes(Evaluator):
                 return [answers[place] for place in range(len(parts))]
             LOG.info("a process died while it evaluated: it is replaced, and what it had is evaluated again")
             self.close()
-            self.pool = self._new(self.jobs)
+            self.pool = self._new()
         raise Refused(f"{self.tries} times a process died that evaluated the same generation: mind its memory")
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
 
-    def _new(self, jobs: int) -> ProcessPoolExecutor:
+    def _new(self) -> ProcessPoolExecutor:
         given = (pickle.dumps(self.task), imported())
-        return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=given)
+        return ProcessPoolExecutor(self.jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=given)
 
 
 _TASK: list[Task] = []  # of a process that evaluates: sent once, not with every part
@@ -138,6 +162,4 @@ def _begin(task: bytes, files: list[Path]) -> None:
 
 
 def _work(part: bytes, seed: int) -> tuple[list[float], str]:
-    """As bytes and lists: tensors would go through memory that is shared with a process that may die."""
-    f, why = asked(_TASK[0], pickle.loads(part), seed)
-    return f.tolist(), why
+    return answered(_TASK[0], part, seed)

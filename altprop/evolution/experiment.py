@@ -15,8 +15,9 @@ from altprop.core import Search
 from altprop.data import Dataset
 from altprop.evolution.build import build_net, genome_of, inner_recipe, prepare
 from altprop.evolution.champion import Answer, net_of, text_of
+from altprop.evolution.cluster import OnRay
 from altprop.evolution.directory import SearchDirectory
-from altprop.evolution.evaluation import Evaluator, Here, Processes
+from altprop.evolution.evaluation import Evaluator, Here, Processes, Workers
 from altprop.evolution.evolving import Alone, Evolving
 from altprop.evolution.recipe import CUSTOM, SearchRecipe, make_search_recipe
 from altprop.limits import Interrupted
@@ -33,6 +34,7 @@ from altprop.searches import SEARCHES
 from altprop.tasks import Task
 
 FRESH = int.from_bytes(b"anew", "big")  # parts what a champion is asked anew from what it was chosen by
+ALONE = Workers()
 Report = Callable[[dict[str, Any]], None]  # hears of every generation's row of metrics
 
 
@@ -67,14 +69,16 @@ class Evolved:
 
 def evolve(
     search: str, task: str | Task | None = None, *, data: Any = None, net: str | nn.Module | None = None,
-    out: str | Path | None = None, jobs: int | None = None, report: Report | None = None, **settings: Any,
+    out: str | Path | None = None, jobs: int | None = None, ray: str | None = None, report: Report | None = None,
+    **settings: Any,
 ) -> Evolved:  # fmt: skip
     """Run one search on one task, as ``altprop train SEARCH --task TASK`` does.
 
     task: a name of ``altprop.tasks.TASKS`` or a ``Task``; data in its place: what ``fit`` takes.  net: a spec string or
-    a module whose parameters are searched.  jobs: processes that evaluate a generation; the numbers are the same
-    whatever their number.  report: called after every generation with its row.  settings: the other keys of
-    ``SearchRecipe``: generations, seed, arguments, ...
+    a module whose parameters are searched.  jobs: processes that evaluate a generation; ray: the address of a Ray
+    cluster that does, or "local" for a new one of so many processes; the numbers are the same whatever their number.
+    report: called after every generation with its row.  settings: the other keys of ``SearchRecipe``: generations,
+    seed, arguments, ...
     Raises one-line errors, and ``Interrupted``."""
     own, named = task if isinstance(task, Task) else None, isinstance(data, str | Path)
     module = net if isinstance(net, nn.Module) else None
@@ -85,22 +89,22 @@ def evolve(
     )  # fmt: skip
     with isolated() as lend:
         given = None if named or data is None else dataset_of(data, inner_recipe(recipe))
-        return run_search(recipe, own, module, given, out=out, jobs=jobs, report=lend(report))
+        return run_search(recipe, own, module, given, out=out, workers=Workers(jobs, ray), report=lend(report))
 
 
 @within_memory()
 @isolated()
 def run_search(
     recipe: SearchRecipe, task: Task | None = None, net: nn.Module | None = None, data: Dataset | None = None, *,
-    out: str | Path | None = None, jobs: int | None = None, report: Report | None = None,
+    out: str | Path | None = None, workers: Workers = ALONE, report: Report | None = None,
 ) -> Evolved:  # fmt: skip
     """``evolve`` for a recipe."""
     if out is not None:
         check_free(Path(out))
-    evolving = prepare(recipe, task, net, data, shared=jobs is not None)
+    evolving = prepare(recipe, task, net, data, shared=bool(workers))
     run = None if out is None else SearchDirectory.create(Path(out), evolving.recipe, evolving.task, evolving.data)
     try:
-        return _run(evolving, run, [], jobs, report)
+        return _run(evolving, run, [], workers, report)
     finally:
         if run is not None and not (run.checkpoint / "state.json").exists():
             run.remove()  # it failed before its first generation
@@ -110,7 +114,7 @@ def run_search(
 @isolated()
 def resume_search(
     path: str | Path, *, task: Task | None = None, net: nn.Module | None = None, data: Any = None,
-    jobs: int | None = None, report: Report | None = None,
+    workers: Workers = ALONE, report: Report | None = None,
 ) -> Evolved:  # fmt: skip
     """Go on with a run that was stopped, to the bit, by any number of processes; one that has ended is only read.
 
@@ -124,14 +128,14 @@ def resume_search(
     evolving = prepare(recipe, task, net, given)
     evolving.load(tensors)
     evolving.seconds = state["seconds"]
-    return _run(evolving, run, run.metrics(state["step"]), jobs, report)
+    return _run(evolving, run, run.metrics(state["step"]), workers, report)
 
 
 def _run(
-    evolving: Evolving, run: SearchDirectory | None, rows: list[dict[str, Any]], jobs: int | None, report: Report | None
+    evolving: Evolving, run: SearchDirectory | None, rows: list[dict[str, Any]], workers: Workers, report: Report | None
 ) -> Evolved:
     torch.set_num_threads(evolving.recipe.threads or 1)
-    with interruptible() as stop, _evaluator(evolving, jobs) as evaluator:
+    with interruptible() as stop, _evaluator(evolving, workers) as evaluator:
         while not evolving.done:
             evolving.step(evaluator)
             rows.append(evolving.row())
@@ -191,9 +195,11 @@ def evaluate_search(path: str | Path, times: int = 20) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _evaluator(evolving: Evolving, jobs: int | None) -> Evaluator:
+def _evaluator(evolving: Evolving, workers: Workers) -> Evaluator:
     task, seed, parts = evolving.task, evolving.recipe.seed, evolving.recipe.parts or 1
-    return Here(task, seed, parts) if jobs is None else Processes(task, seed, parts, jobs)
+    if workers.ray is not None:
+        return OnRay(task, seed, parts, workers)
+    return Here(task, seed, parts) if workers.jobs is None else Processes(task, seed, parts, workers)
 
 
 def _model(recipe: SearchRecipe, description: dict[str, Any], net: nn.Module) -> Model:

@@ -176,7 +176,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("given", "settings", "said"), REFUSED.values(), ids=REFUSED)
 def test_what_no_run_can_be_made_of_is_refused(given, settings, said, tmp_path):
-    with pytest.raises(Problem, match=".") as error:
+    with pytest.raises(Problem, match=r".") as error:
         altprop.evolve(*given, out=tmp_path / "run", **settings)
     assert said in str(error.value) and len(str(error.value)) <= 290
     assert not (tmp_path / "run").exists()
