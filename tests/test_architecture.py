@@ -38,8 +38,8 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
     "run/directory": {"core", "data", "limits", "run"},
     "statistics.py": set(),
     "reports": {"limits", "panels", "run/directory", "statistics"},
-    "study": {"core", "data", "limits", "measure", "registry", "reports", "rules", "run", "run/directory", "searches",
-        "statistics"},
+    "study": {"core", "data", "evolution", "limits", "measure", "registry", "reports", "rules", "run", "run/directory",
+        "searches", "statistics"},
     "evolution": {
         "core", "data", "limits", "nets", "registry", "run", "run/directory", "searches", "tasks",
     },

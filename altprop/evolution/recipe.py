@@ -51,6 +51,15 @@ class SearchRecipe(BaseModel):
         """The recipe with these changes, checked; raises ``RunError``."""
         return make_search_recipe(**{**self.model_dump(), **changes})
 
+    @property
+    def rule(self) -> str:
+        """Whose numbers these are, as tables say it."""
+        return self.search
+
+    def experiment(self) -> dict[str, Any]:
+        """What decides the numbers that come out, the seed and what is left at its default excepted."""
+        return self.model_dump(exclude_defaults=True, exclude={"seed", "threads", "data_dir"})
+
     def toml(self) -> str:
         """The recipe as TOML, without what is None; ``read_search_recipe`` gives it back."""
         table = self.model_dump(exclude_none=True)

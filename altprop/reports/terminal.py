@@ -39,7 +39,15 @@ def _plain(key: str, value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-UNITS = {"accuracy": "accuracy %", "slowness": "slowness, epochs", "angle": "angle, degrees", "loss": "loss"}
+UNITS = {
+    "accuracy": "accuracy %",
+    "slowness": "slowness, epochs",
+    "angle": "angle, degrees",
+    "loss": "loss",
+    "evaluations": "evaluations",
+    "solved": "solved %",
+    "fitness": "fitness",
+}
 
 
 WORDS: list[Column] = [

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,14 +27,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from altprop.evolution.recipe import SearchRecipe, make_search_recipe
 from altprop.limits import nearest
-from altprop.measure import plateau
 from altprop.run.directory.files import read_json, read_toml, unreadable
 from altprop.run.directory.schemas import Finite, Loose, Number, Whole
 from altprop.run.former import OLD
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.values import make_recipe
 from altprop.statistics import half_width, mean_and_std
+from altprop.study.quantities import QUANTITIES, TOLERANCES
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = (PACKAGE / "recipes").is_dir()  # a wheel carries them; a checkout has them beside the package
@@ -49,32 +50,6 @@ ROW = ("base", "published", "published_std", "quantity", "runs_of", "minutes", "
 Curve = list[float | None]
 
 
-def _last(run: dict[str, Any]) -> float:
-    return 100 * run["test_accuracy"][-1]
-
-
-def _slowness(run: dict[str, Any]) -> float:
-    return plateau(run["test_accuracy"], chance=1 / run["classes"]).slowness
-
-
-def _angle(run: dict[str, Any]) -> float:
-    return max(curve[-1] for curve in run["feedback_angle"].values())
-
-
-def _loss(run: dict[str, Any]) -> float:
-    return run["test_loss"][-1]
-
-
-QUANTITIES: dict[str, Callable[[dict[str, Any]], float]] = {
-    "accuracy": _last, "slowness": _slowness, "angle": _angle, "loss": _loss,
-}  # fmt: skip
-# How far off counts as the same where the published deviation is smaller or missing: points, or a share of the value.
-TOLERANCES: dict[str, Callable[[float], float]] = {
-    "accuracy": lambda value: 0.25, "slowness": lambda value: value / 4, "angle": lambda value: 5.0,
-    "loss": lambda value: value / 4,
-}  # fmt: skip
-
-
 class Finished(Loose):
     """What of a result file is read, whatever else stands in it."""
 
@@ -82,10 +57,13 @@ class Finished(Loose):
     recipe: dict[str, Any] = Field(default_factory=dict)  # as it was spelled then
     seed: Whole
     seconds: Finite = Field(ge=0)
-    classes: int = Field(ge=1)
-    test_accuracy: list[Number] = Field(min_length=1)  # fractions, one an epoch
+    classes: int = Field(1, ge=1)
+    test_accuracy: list[Number] = Field(default_factory=list)  # fractions, one an epoch
     test_loss: list[Number] = Field(default_factory=list)
     feedback_angle: dict[str, Annotated[list[Number], Field(min_length=1)]] = Field(default_factory=dict)
+    evaluations: Whole = 0  # these are of searches
+    solved: bool = False
+    fitness: Number = None
 
 
 @dataclass(frozen=True)
@@ -93,11 +71,11 @@ class Row:
     """One number of a paper, and the recipe that should give it."""
 
     id: str  # paper/table/row
-    recipe: Recipe | None  # None where only the published number stands here yet
+    recipe: Recipe | SearchRecipe | None  # None where only the published number stands here yet
     published: float | None
     published_std: float | None
     published_runs: int | None
-    quantity: str  # accuracy (percent), slowness (epochs), loss, or the largest angle of feedback to weights (degrees)
+    quantity: str  # of ``QUANTITIES``: accuracy (percent), slowness (epochs), evaluations until a task is solved, ...
     runs_of: str  # the id of the row whose runs it reads
     minutes: float
     needs: str  # the device without which it would take too long, or "recipe"
@@ -149,7 +127,7 @@ def _digest(experiment: dict[str, Any]) -> str:
 
 def _as_of_today(recipe: dict[str, Any]) -> str | None:
     """The hash of a finished run's recipe where it has keys of former versions, which are spelled otherwise now."""
-    return _digest(make_recipe(**recipe).experiment()) if recipe.keys() & set(OLD) else None
+    return _digest(make_recipe(**recipe).experiment()) if "rule" in recipe and recipe.keys() & set(OLD) else None
 
 
 def tables(recipes: Path = RECIPES) -> dict[str, str]:
@@ -189,8 +167,9 @@ def status(row: Row, results: Path = RESULTS) -> dict[str, Any]:
     half = _half_width(values, row) if known else None
     return {
         "id": row.id, "paper": row.paper, "table": row.table,
-        "rule": row.recipe.rule if row.recipe else row.method, "data": row.recipe and row.recipe.data,
-        "net": row.recipe and row.recipe.net, "quantity": row.quantity, "published": row.published,
+        "rule": row.recipe.rule if row.recipe else row.method,
+        "data": row.recipe and (row.recipe.data or row.recipe.task), "net": row.recipe and row.recipe.net,
+        "quantity": row.quantity, "published": row.published,
         "published_std": row.published_std, "mean": centre,
         "std": deviation, "n": len(values), "seeds": sorted(runs),
         "difference": difference, "difference_low": None if half is None else difference - half,  # type: ignore[operator]
@@ -261,7 +240,8 @@ def _merged(row: dict[str, Any], bases: dict[str, Any]) -> dict[str, Any]:
 def _row(id: str, values: dict[str, Any], table: dict[str, Any]) -> Row:
     own = {key: values.get(key) for key in ROW}
     given = {key: value for key, value in values.items() if key not in ROW}
-    recipe = None if own["method"] else make_recipe(**given)
+    make = make_search_recipe if "search" in given else make_recipe
+    recipe = None if own["method"] else make(**given)
     if own["method"] and given:
         raise RunError(f"{id}: method names what has no recipe, but {', '.join(given)} came: give a rule instead")
     quantity = own["quantity"] or "accuracy"

@@ -11,6 +11,10 @@ from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 from altprop.data import DataError
+from altprop.evolution.build import prepare
+from altprop.evolution.directory import SearchDirectory
+from altprop.evolution.experiment import Evolved, evaluate_search, resume_search, run_search
+from altprop.evolution.recipe import SearchRecipe
 from altprop.limits import shorten
 from altprop.run.directory.files import sweep, write_atomically
 from altprop.run.directory.folder import environment
@@ -114,8 +118,10 @@ def _run(queue: list[Job], jobs: int, places: Places, tell: Callable[[str], None
                 tell(f"{run.job.name}: {run.death}")
             return
         row, seed, _ = by_name[run.job.name]
-        accuracy = row.results(places.results)[seed]["test_accuracy"][-1]
+        told = row.results(places.results)[seed]
+        accuracy = told["test_accuracy"][-1] if told["test_accuracy"] else None
         reached = "done" if accuracy is None else f"{100 * accuracy:.2f} %"
+        reached = _of_search(told) if "search" in told["recipe"] else reached
         left = len(queue) - len(done) - len(failed)
         tell(f"{run.job.name}: {reached} after {duration(run.seconds / 60)}, {left} left")
 
@@ -137,8 +143,11 @@ def work(row: Row, seed: int, places: Places) -> None:
     """One run, new or gone on with, and its result; a process ends here."""
     assert row.recipe is not None  # missing() leaves such rows out
     path = places.runs / row.id / f"seed{seed}-{row.hash}"
-    recipe = row.recipe.with_(seed=seed, threads=1, data_dir=places.data_dir, device=places.device)
     try:
+        if isinstance(row.recipe, SearchRecipe):
+            _record_search(row, seed, _searched(row.recipe.with_(seed=seed, data_dir=places.data_dir), path), places)
+            return
+        recipe = row.recipe.with_(seed=seed, threads=1, data_dir=places.data_dir, device=places.device)
         if (path / "checkpoint" / "state.json").exists():
             result = resume_run(path)
         else:
@@ -149,6 +158,35 @@ def work(row: Row, seed: int, places: Places) -> None:
     except (RunError, DataError, ValueError, OSError) as error:
         print(f"altprop: {shorten(f'{row.id} seed {seed}: {error}')}", file=sys.stderr)
         sys.exit(2)
+
+
+def _searched(recipe: SearchRecipe, path: Path) -> Evolved:
+    """A search's run, new or gone on with."""
+    if (path / "checkpoint" / "state.json").exists():
+        return resume_search(path)
+    if path.exists():
+        SearchDirectory(path).remove()  # it was killed before its first generation
+    return run_search(recipe, out=path)
+
+
+def _record_search(row: Row, seed: int, result: Evolved, places: Places) -> None:
+    """A search's run as a small JSON: what it was, where it ran, its fitness by generation, and its champion asked
+    anew."""
+    assert row.recipe is not None and result.path is not None
+    last, anew = result.metrics[-1], evaluate_search(result.path)
+    solved = prepare(result.recipe).task.solved
+    _write_result(row, seed, places, {
+        "row": row.id, "seed": seed, "recipe_hash": row.hash, "recipe": row.recipe.experiment(),
+        "evaluations": last["evaluations"], "generations": last["generation"], "failed": last["failed"],
+        "solved": result.fitness is not None and result.fitness >= solved, "fitness": anew["fitness"],
+        "told": last.get("told") or {}, "seconds": round(last["seconds"], 1), "environment": environment("cpu"),
+        "best": [_rounded(line["best"]) for line in result.metrics],
+        "test_accuracy": [_rounded(line["test_accuracy"]) for line in result.metrics if "test_accuracy" in line],
+    })  # fmt: skip
+
+
+def _of_search(run: dict[str, Any]) -> str:
+    return f"{'solved' if run['solved'] else 'not solved'} after {run['evaluations']} evaluations"
 
 
 def record(row: Row, seed: int, result: Result, places: Places) -> None:
@@ -167,6 +205,10 @@ def record(row: Row, seed: int, result: Result, places: Places) -> None:
         for key in LAYERWISE
         if metrics[-1].get(key)
     }
+    _write_result(row, seed, places, run)
+
+
+def _write_result(row: Row, seed: int, places: Places, run: dict[str, Any]) -> None:
     path = row.result_path(seed, places.results)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, path.name)
