@@ -2,6 +2,7 @@
 
 from altprop.tasks.double_pole import DoublePole
 from altprop.tasks.functions import OneMax, Rastrigin, Rosenbrock, Sphere
+from altprop.tasks.symbolic_regression import SymbolicRegression
 from altprop.tasks.task import Task
 from altprop.tasks.xor import XOR
 
@@ -12,6 +13,9 @@ TASKS: dict[str, type[Task]] = {
     "onemax": OneMax,
     "xor": XOR,
     "double_pole": DoublePole,
+    "symbolic_regression": SymbolicRegression,
 }
 
-__all__ = ["TASKS", "XOR", "DoublePole", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Task"]
+__all__ = [
+    "TASKS", "XOR", "DoublePole", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "SymbolicRegression", "Task",
+]  # fmt: skip
