@@ -19,7 +19,8 @@ from altprop import GP, Refused
 from altprop.core import RuleWarning, Search
 from altprop.searches import REFERENCES
 from altprop.searches.gp import TRUTH, Primitive, Program
-from altprop.tasks import XOR, SymbolicRegression
+from altprop.searches.gp.population import Programs
+from altprop.tasks import XOR, DoublePole, SymbolicRegression
 from altprop.tasks.symbolic_regression import quartic
 
 BUDGET = 51  # generations of 500 programs, Koza's, in which 4 of 5 seeds must find the quartic
@@ -55,6 +56,15 @@ def test_exclusive_or_of_truths():
     search = GP((TRUTH, TRUTH), primitives=("and_", "or_", "not_"), output=TRUTH, constants=None, heights=(1, 4))
     play(search, 4, task.fitness)
     assert search.reached == 4 and "x0" in str(search.best())
+
+
+def test_programs_balance_poles():
+    """A task that asks each about its own, step by step: a program of the inputs does better than a constant."""
+    task, search = DoublePole(60), GP(6, size=40, primitives=("add", "sub", "mul", "tanh"))
+    play(search, 4, task.fitness)
+    half = search.read("0.5")
+    constant = task.fitness(Programs(half.forest, half.roots[None]))
+    assert search.reached > float(constant) > 0 and search.failed == 0
 
 
 def test_errors_are_those_of_deap():

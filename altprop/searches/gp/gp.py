@@ -12,8 +12,9 @@ All subtrees of a generation stand in one table, equal ones once; those of one h
 one operation.
 
 References: Koza, Genetic Programming, MIT Press 1992; Montana, Strongly typed genetic programming, Evolutionary
-    Computation 3, 1995. Rates and heights are those of the usual example, DEAP's symbolic regression; Koza's are
-    settings: heights=(2, 6), size=500, p_c=.9, p_m=0, 51 generations.
+    Computation 3, 1995. Heights, tournaments and mutation are those of DEAP's example of symbolic regression, the size
+    is Koza's. Within his 51 generations of 500 the quartic x^4 + x^3 + x^2 + x must be found by 4 of 5 seeds; 50 of 50
+    did. His settings, heights=(2, 6), p_c=.9, p_m=0, elite=0, find it in 4 of 10 within 40.
 Deviations from the papers:
     1. The places of crossover are drawn alike; Koza takes an inner node in nine of ten.
     2. A type that the second parent does not have below its root is no crossover; no other place is looked for.

@@ -54,10 +54,5 @@ def ramped(
 ) -> tuple[Forest, Tensor]:
     """Half-and-half: every other tree is full, and heights go round, so that each has as many of both."""
     n = torch.arange(count)
-    kind = torch.full((count,), language_output(forest))
+    kind = torch.full((count,), forest.language.answer)
     return plant(forest, kind, low + n // 2 % (high - low + 1), n % 2 == 0, constants, generator)
-
-
-def language_output(forest: Forest) -> int:
-    """The type of what a program answers."""
-    return forest.language.types.index(forest.language.output)

@@ -37,7 +37,7 @@ class Language:
         self.types = list(dict.fromkeys([NUMBER, output, *made[FIRST:], *(kind for kinds in given for kind in kinds)]))
         number = {"": -1, **{kind: i for i, kind in enumerate(self.types)}}
         S, T, self.width = len(made), len(self.types), max([1, *map(len, given)])  # symbols, types, most arguments
-        self.any = T  # stands for whatever type
+        self.any, self.answer = T, number[output]  # stands for whatever type; the type of a root
         self.arity = torch.tensor([len(kinds) for kinds in given])
         self.made = torch.tensor([number[kind] for kind in made])  # (S,), the type of a symbol's value
         self.wanted = torch.full((S, self.width), -1)  # the types of its arguments
@@ -56,7 +56,7 @@ class Language:
         for _ in range(len(self.types) + 1):
             needs = {s: 1 + max(least[kind] for kind in wanted[s]) if wanted[s] else 0 for s in usable}
             least = {kind: min([inf, *(needs[s] for s in usable if made[s] == kind)]) for kind in least}
-        wants = {self.types.index(self.output), *(kind for symbol in usable for kind in wanted[symbol])}
+        wants = {self.answer, *(kind for symbol in usable for kind in wanted[symbol])}
         for kind in sorted(wants):
             if least[kind] == inf:
                 of = f"the type {shown(self.types[kind])} is wanted, and nothing can make it"

@@ -6,6 +6,7 @@ Equal subtrees are one row, whoever has them."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -52,35 +53,44 @@ class Programs:
         if x.ndim not in (2, 3) or x.shape[-1] != I or (x.ndim == 3 and len(x) != P):
             raise Refused(f"x of shape {tuple(x.shape)} came to {P} programs: give (N, {I}), or ({P}, N, {I})")
         x = x.to(self.device, self.dtype)
-        if x.ndim == 2:
-            return Table(self.forest, self.roots, torch.zeros(0, dtype=torch.int64), x[None]).answers()
-        return Table(*apart(self.forest, self.roots), x).answers()
+        return self.together.answers(x[None]) if x.ndim == 2 else self.alone.answers(x)
+
+    @cached_property
+    def together(self) -> Table:
+        """For inputs that all share."""
+        return Table(self.forest, self.roots, None, self.dtype, self.device)
+
+    @cached_property
+    def alone(self) -> Table:
+        """For inputs of each its own: equal subtrees of two programs are not one."""
+        return Table(*apart(self.forest, self.roots), self.dtype, self.device)
 
 
 class Table:
-    """V, of what hangs below roots (P, C), for x (O, N, I) of owners (M,); owners may be left out where O is 1."""
+    """V, of what hangs below roots (P, C), each row asked about the samples of its owner (M,), if they are not all
+    the same."""
 
-    def __init__(self, forest: Forest, roots: Tensor, owners: Tensor, x: Tensor) -> None:
-        self.language, self.groups = forest.language, groups(forest, x.device)
-        self.roots, self.owners, self.x = roots.to(x.device), owners.to(x.device), x
-        self.value, self.rows = forest.value.to(x), len(forest)
+    def __init__(
+        self, forest: Forest, roots: Tensor, owners: Tensor | None, dtype: torch.dtype, device: torch.device | str
+    ) -> None:
+        self.language, self.groups = forest.language, groups(forest, device)
+        self.roots, self.value = roots.to(device), forest.value.to(device, dtype)
+        self.owners = None if owners is None else owners.to(device)
 
-    def answers(self) -> Tensor:
-        """(P, N, C), as many samples at a time as fit."""
-        n = max(1, ROOM // (self.rows * self.x.element_size()))
-        pieces = [self.compute(part)[self.roots] for part in self.x.split(n, 1)] or [
-            self.x.new_empty(*self.roots.shape, 0)
-        ]
+    def answers(self, x: Tensor) -> Tensor:
+        """x (O, N, I) -> (P, N, C), as many samples at a time as fit."""
+        n = max(1, ROOM // (len(self.value) * x.element_size()))
+        pieces = [self.compute(part)[self.roots] for part in x.split(n, 1)]  # (P, C, n) each
         return torch.cat(pieces, 2).transpose(1, 2)
 
     def compute(self, x: Tensor) -> Tensor:
         """x (O, n, I) -> V (M, n); a truth is 0 or 1."""
-        V = x.new_zeros(self.rows, x.shape[1])
+        V = x.new_zeros(len(self.value), x.shape[1])
         for symbol, a, b, children in self.groups:
             if symbol == CONSTANT:
                 V[a:b] = self.value[a:b, None]
             elif symbol < self.language.first:
-                column = x[self.owners[a:b] if len(self.owners) else 0, :, symbol - FIRST]
+                column = x[0 if self.owners is None else self.owners[a:b], :, symbol - FIRST]
                 V[a:b] = column > 0.5 if self.language.inputs[symbol - FIRST] == TRUTH else column
             else:
                 one = self.language.primitives[symbol - self.language.first]
@@ -91,18 +101,15 @@ class Table:
         return V
 
 
-def groups(forest: Forest, device: torch.device) -> list[Group]:
+def groups(forest: Forest, device: torch.device | str) -> list[Group]:
     """The rows of a sorted forest by height and symbol, without row 0."""
     kind = forest.height * len(forest.language.names) + forest.symbol
-    counts = kind.unique_consecutive(return_counts=True)[1]
-    ends = counts.cumsum(0).tolist()
-    children = forest.children.T.contiguous().to(device)
-    return [
-        Group(symbol, a, b, [children[j, a:b] for j in range(arity)])
-        for a, b in pairwise(ends)
-        for symbol in [int(forest.symbol[a])]
-        for arity in [int(forest.language.arity[symbol])]
-    ]
+    ends = kind.unique_consecutive(return_counts=True)[1].cumsum(0)
+    children, made = forest.children.T.contiguous().to(device), []
+    for symbol, (a, b) in zip(forest.symbol[ends[:-1]].tolist(), pairwise(ends.tolist()), strict=True):
+        arity = int(forest.language.arity[symbol])
+        made.append(Group(symbol, a, b, list(children[:arity, a:b])))
+    return made
 
 
 def apart(forest: Forest, roots: Tensor) -> tuple[Forest, Tensor, Tensor]:
