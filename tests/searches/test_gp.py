@@ -79,6 +79,10 @@ def test_inputs_of_each_its_own():
     search.roots[1:4] = search.roots[0]
     each = torch.stack([program(part) for program, part in zip(search.programs(), x, strict=True)])
     torch.testing.assert_close(search.ask()(x), each, rtol=0, atol=0, equal_nan=True)
+    forest, roots, owners = population.apart(search.forest, search.roots)
+    whole = [(int(forest.height[g.a]), g.symbol) for g in groups(forest, "cpu")]
+    assert whole == sorted(set(whole)) and texts(search, forest, roots[:, 0]) == [str(p) for p in search.programs()]
+    assert len(forest) - 1 == sum(len(program.forest) - 1 for program in search.programs()) == len(owners) - 1
     everyone = search.ask()(x[0])
     torch.testing.assert_close(search.ask()(x[:1].expand(40, -1, -1)), everyone, rtol=0, atol=0, equal_nan=True)
 
@@ -102,7 +106,7 @@ def test_equal_subtrees_are_computed_once():
     trees = [nested(str(program)) for program in search.programs()]
     different = {said(at(tree, way)) for tree in trees for way in places(tree)}
     assert len(search.forest) - 1 == len(different)
-    whole = [(int(search.forest.height[g.a]), g.symbol) for g in groups(search.forest, torch.device("cpu"))]
+    whole = [(int(search.forest.height[g.a]), g.symbol) for g in groups(search.forest, "cpu")]
     assert whole == sorted(set(whole))
     assert search.watch()["nodes"] == sum(len(places(tree)) for tree in trees) / 80
     assert search.watch()["height"] == pytest.approx(sum(map(height, trees)) / 80)
@@ -194,6 +198,14 @@ def test_ramped_half_and_half():
     share = names["x0"] / (names["x0"] + names["x1"])
     assert set(names) == {"x0", "x1", "-1.0", "0.0", "1.0"} and share == pytest.approx(0.5, abs=0.03)
     assert names["0.0"] / (names["x0"] + names["x1"]) == pytest.approx(1 / 6, abs=0.02)  # a constant is one leaf
+
+
+def test_every_output_begins_half_and_half():
+    """None has all the full trees: of one height, every other program has a full one, whichever its output."""
+    search = GP(1, 2, size=40, primitives=("add",), heights=(3, 3), constants=None)
+    for roots in search.roots.T:
+        full = [len(places(nested(text))) == 15 for text in texts(search, search.forest, roots)]
+        assert all(full[::2]) and sum(full) < 30
 
 
 def test_types_without_leaves_are_as_low_as_they_can_be():

@@ -87,16 +87,14 @@ def test_errors_are_those_of_deap():
 
 
 def test_parents_are_the_fitter_of_k():
-    """Without variation a generation holds copies of tournament winners: the worst k - 1 of all win none that they
-    do not fill alone, and the best is there (p = 1 - (1 - 1 / P)^(3 P))."""
-    search = GP(size=200, p_c=0, p_m=0, elite=0, heights=(2, 4), seed=5)
-    before = [str(program) for program in search.programs()]
-    search.ask()
-    search.tell(torch.arange(200.0))
-    after = [str(program) for program in search.programs()]
-    assert set(after) <= set(before)
-    ranks = torch.tensor([max(i for i, text in enumerate(before) if text == child) for child in after]).double()
-    assert float(ranks.mean()) == pytest.approx(200 * 3 / 4, rel=0.07)  # the mean of the largest of three
+    """Without variation a generation holds the winners of tournaments: their mean rank is that of the largest of k."""
+    for k in (1, 3):
+        search = GP(40, size=200, p_c=0, p_m=0, k=k, elite=0, constants="normal", heights=(4, 4), seed=5)
+        before = texts(search, search.forest, search.roots[:, 0])
+        search.ask()
+        search.tell(torch.arange(200.0))
+        ranks = [before.index(text) for text in texts(search, search.forest, search.roots[:, 0])]
+        assert len(set(before)) > 195 and sum(ranks) / 200 == pytest.approx(200 * k / (k + 1), rel=0.07)
 
 
 def test_rates_of_crossover_and_mutation():

@@ -95,10 +95,8 @@ class _Reader:
     """From the syntax tree of Python to rows of a forest."""
 
     def __init__(self, language: Language) -> None:
-        self.forest, self.names = (
-            Forest.empty(language),
-            {name: s for s, name in enumerate(language.names) if s >= FIRST},
-        )
+        self.forest = Forest.empty(language)
+        self.names = {name: symbol for symbol, name in enumerate(language.names) if symbol >= FIRST}
 
     def row(self, node: ast.expr, kind: str) -> int:
         """The row of a node that must give that type."""
