@@ -1330,8 +1330,6 @@ TABLE = [
            "forest.symbol", f"{TREES} eval"),
     Mutant("searches/gp/program.py", "for child in reversed(children[row]) if child",
            "for child in children[row] if child", f"{TREES} eval"),
-    Mutant("searches/gp/program.py", "if made != kind or len(given) != len(wanted):",
-           "if made != kind:", f"{TREES} refused"),
     Mutant("searches/gp/program.py", "if made != kind or len(given)", "if len(given)", f"{TREES} refused"),
     Mutant("searches/gp/module.py", "constants.pop()", "constants.pop(0)", f"{TREES} eval"),
     Mutant("searches/gp/gp.py", "if heights[best] > self.reached:", "if True:", f"{RUNS} fittest_ever"),

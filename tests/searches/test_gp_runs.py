@@ -154,6 +154,10 @@ def test_a_state_does_not_change_later():
     search.load_state_dict(state)
     play(search, 3, nodes)
     assert same(state, kept)
+    search.load_state_dict(kept)
+    for table in kept.values():
+        table.zero_()
+    assert same(search.state_dict(), state)
 
 
 def test_same_seed_same_programs():
