@@ -263,17 +263,20 @@ def test_crossover_gives_every_swap_of_one_type_as_often(pair):
         assert found[children] / n == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / n) + 1e-9)
 
 
-def test_a_child_that_is_too_high_is_its_parent():
-    """The other one, which is not, stays; types and arity hold through many generations, and so does the limit."""
-    search = GP(2, primitives=("neg", "add"))
-    forest, (a, b) = rows(search, ["neg(neg(neg(x0)))", "add(x1, x1)"])
-    n = 500
-    for limit in (17, 3):
-        grown_forest, *children = crossover(forest, a.expand(n), b.expand(n), limit, generator_of(0))
-        firsts, seconds = (set(texts(search, grown_forest, roots.unique())) for roots in children)
-        assert ("add(neg(neg(x0)), x1)" in seconds) and firsts >= {"neg(x1)", "neg(neg(neg(x1)))"}
-        assert max(height(nested(text)) for text in firsts | seconds) <= limit
-    assert firsts == {"neg(x1)", "neg(neg(x1))", "neg(neg(neg(x1)))"}
+@pytest.mark.parametrize("limit", [2, 3, 17])
+def test_a_child_that_is_too_high_is_its_parent(limit):
+    """Against all swaps: of the two children each by itself, so that the other one stays."""
+    search, pair, n = GP(2, primitives=("neg", "add")), ("neg(neg(x0))", "add(add(x1, x1), x1)"), 800
+    forest, (a, b) = rows(search, pair)
+    forest, first, second = crossover(forest, a.expand(n), b.expand(n), limit, generator_of(0))
+    found = set(zip(texts(search, forest, first), texts(search, forest, second), strict=True))
+    expected = {
+        tuple(child if height(nested(child)) <= limit else parent for child, parent in zip(children, pair, strict=True))
+        for children in swaps(nested(pair[0]), nested(pair[1]))
+    }
+    assert found == expected and len(found) > 4
+    highest = max(height(nested(text)) for children in swaps(*map(nested, pair)) for text in children)
+    assert highest == 3  # which the limit of 2 does not let through
 
 
 def test_mutation_puts_a_new_full_tree_of_the_type_in_any_place():
