@@ -1300,7 +1300,7 @@ TABLE = [
     Mutant("searches/gp/forest.py", "        needed[roots.flatten()] = True\n",
            "        needed[:] = True\n", f"{RUNS} ask_twice"),
     Mutant("searches/gp/forest.py", "if most > 2**62 // span:", "if False:", f"{TREES} rows_that_are_alike"),
-    Mutant("searches/gp/growing.py", "(left[parent] - 1).clamp(min=0)", "left[parent]", f"{TREES} ramped"),
+    Mutant("searches/gp/growing.py", "(left[parent] - 1).clamp(min=0)", "left[parent] // 2", f"{TREES} ramped"),
     Mutant("searches/gp/growing.py", "inner = full & (left > 0)", "inner = left > 0", f"{TREES} ramped"),
     Mutant("searches/gp/growing.py", "left, inner = height, height > 0",
            "left, inner = height, full & (height > 0)", f"{TREES} ramped"),
