@@ -5,6 +5,7 @@ from altprop.searches.cma_es import CMAES
 from altprop.searches.evolution_strategy import MuCommaLambda, MuPlusLambda
 from altprop.searches.evolutionary_programming import EvolutionaryProgramming
 from altprop.searches.genetic import GA
+from altprop.searches.gp import GP
 from altprop.searches.mutation import MUTATIONS
 from altprop.searches.neat import NEAT
 from altprop.searches.recombination import RECOMBINATIONS
@@ -18,9 +19,10 @@ SEARCHES: dict[str, type[Search]] = {
     "cma_es": CMAES,
     "ga": GA,
     "neat": NEAT,
+    "gp": GP,
 }
 
 __all__ = [
-    "CMAES", "GA", "MUTATIONS", "NEAT", "RECOMBINATIONS", "REFERENCES", "SEARCHES", "SELECTIONS",
+    "CMAES", "GA", "GP", "MUTATIONS", "NEAT", "RECOMBINATIONS", "REFERENCES", "SEARCHES", "SELECTIONS",
     "EvolutionaryProgramming", "MuCommaLambda", "MuPlusLambda",
 ]  # fmt: skip

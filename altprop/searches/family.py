@@ -16,6 +16,8 @@ from altprop.searches.draws import generator_of, normal, uniform
 from altprop.searches.genome import genome_of
 from altprop.searches.ground import Ground
 
+NOBODY = "tell(fitness) came, but nobody was asked for: call ask() before each tell()"
+
 
 class VectorSearch(Search[Any]):
     """The family.  start: a vector (n,), or a net (with example=x[:1]) whose parameters are searched; seed: of all that
@@ -79,17 +81,10 @@ class VectorSearch(Search[Any]):
 
         Raises ``Refused`` for another number of them, and before ``ask``."""
         if self.asked is None:
-            raise Refused("tell(fitness) came, but nobody was asked for: call ask() before each tell()")
-        try:
-            told = torch.as_tensor(fitness).detach().to("cpu", torch.float64)
-        except (TypeError, ValueError, RuntimeError) as error:
-            what = f"fitness {shown(fitness)} came, which are no numbers"
-            raise Refused(f"{what}: give a tensor or a list of floats, nan for what failed") from error
-        if told.shape != (len(self.asked),):
-            what = f"fitness of shape {tuple(told.shape)} came for {len(self.asked)} individuals"
-            raise Refused(f"{what}: give one number each, ({len(self.asked)},)")
+            raise Refused(NOBODY)
+        told = fitness_told(fitness, len(self.asked))
         heights = torch.where(told.isfinite(), told, -torch.inf)
-        self._count(told)
+        self.failed += failures(told, self.failed, self.generation + 1)
         best = int(heights.argmax())
         if heights[best] > self.reached:
             self.reached, self.champion = float(heights[best]), self.asked[best].to(self.start, copy=True)
@@ -136,13 +131,30 @@ class VectorSearch(Search[Any]):
         first[0] = self.start
         return first
 
-    def _count(self, told: Tensor) -> None:
-        failed = int((~told.isfinite()).sum())
-        if failed and not self.failed:
-            what = f"{failed} of {len(told)} fitnesses in generation {self.generation + 1} are NaN or infinite"
-            said = f"{what}: they count as the worst, here and from now on (.failed says how many); look at the fitness"
-            warnings.warn(said, RuleWarning, stacklevel=4)  # _count, tell, no_grad
-        self.failed += failed
+
+def fitness_told(fitness: Tensor | Sequence[float], asked: int) -> Tensor:
+    """What was told of so many individuals, (P,), in float64 on the CPU.
+
+    Raises ``Refused`` for another number of them, and for what is no number."""
+    try:
+        told = torch.as_tensor(fitness).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"fitness {shown(fitness)} came, which are no numbers"
+        raise Refused(f"{what}: give a tensor or a list of floats, nan for what failed") from error
+    if told.shape != (asked,):
+        what = f"fitness of shape {tuple(told.shape)} came for {asked} individuals"
+        raise Refused(f"{what}: give one number each, ({asked},)")
+    return told
+
+
+def failures(told: Tensor, before: int, generation: int) -> int:
+    """How many fitnesses are no finite numbers; the first that are is told, where ``tell`` was called."""
+    failed = int((~told.isfinite()).sum())
+    if failed and not before:
+        what = f"{failed} of {len(told)} fitnesses in generation {generation} are NaN or infinite"
+        said = f"{what}: they count as the worst, here and from now on (.failed says how many); look at the fitness"
+        warnings.warn(said, RuleWarning, stacklevel=4)  # failures, tell, no_grad
+    return failed
 
 
 def positive(**numbers: float) -> None:

@@ -3,6 +3,7 @@
 from altprop.tasks.double_pole import DoublePole
 from altprop.tasks.functions import OneMax, Rastrigin, Rosenbrock, Sphere
 from altprop.tasks.supervised import Supervised
+from altprop.tasks.symbolic_regression import SymbolicRegression
 from altprop.tasks.task import Task
 from altprop.tasks.xor import XOR
 
@@ -13,6 +14,10 @@ TASKS: dict[str, type[Task]] = {
     "onemax": OneMax,
     "xor": XOR,
     "double_pole": DoublePole,
+    "symbolic_regression": SymbolicRegression,
 }
 
-__all__ = ["TASKS", "XOR", "DoublePole", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Supervised", "Task"]
+__all__ = [
+    "TASKS", "XOR", "DoublePole", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Supervised", "SymbolicRegression",
+    "Task",
+]  # fmt: skip
