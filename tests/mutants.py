@@ -31,6 +31,7 @@ EP_LIF = "test_spiking.py"
 VECTORS = "test_gevb.py"
 OPERATORS, CMA, SEARCHED, FITNESS = "test_operators.py", "test_cma_es.py", "test_searches.py", "test_functions.py"
 GROWING, GROWN = "test_neat.py", "test_neat_nets.py"
+GYM = "test_gym.py"
 
 
 class Mutant(NamedTuple):
@@ -1273,4 +1274,17 @@ TABLE = [
     Mutant("tasks/double_pole.py", "k3 * STEP, force", "k3 * (STEP / 2), force", "test_double_pole.py"),
     Mutant("tasks/double_pole.py", "torch.where(up[:, None], later, state)", "later", "test_double_pole.py"),
     Mutant("tasks/double_pole.py", "<= FALLEN).all(1)", "<= FALLEN).any(1)", "test_double_pole.py"),
+    # control
+    Mutant("tasks/gym.py", "running &= ~over", "pass", f"{GYM} mean_return"),
+    Mutant("tasks/gym.py", "returns[running] += reward[running]", "returns += reward", f"{GYM} arrays_are"),
+    Mutant("tasks/gym.py", "lanes.reset(seeds * P)", "lanes.reset(sum(([seed] * P for seed in seeds), []))",
+           f"{GYM} mean_return"),
+    Mutant("tasks/gym.py", "returns[failed], running = np.nan, running & ~failed", "pass", f"{GYM} no_number"),
+    Mutant("tasks/gym.py", "(y + 1) / 2 *", "y / 2 *", f"{GYM} box_fill"),
+    Mutant("tasks/gym.py", "(2 * y - 1).clamp", "y.clamp", f"{GYM} box_fill"),
+    Mutant("tasks/gym.py", "(low + high) / 2, 2 /", "0 * low, 2 /", f"{GYM} are_scaled"),
+    Mutant("tasks/gym.py", "\"_lanes\": None}", "\"_x\": None}", f"{GYM} goes_elsewhere"),
+    Mutant("tasks/lanes.py", "self.vector.unwrapped.state = np.stack", "np.stack", f"{GYM} arrays_are"),
+    Mutant("tasks/lanes.py", "np.flatnonzero(running)", "range(self.count)", f"{GYM} over_rests"),
+    Mutant("tasks/lanes.py", "terminated or truncated", "terminated", f"{GYM} mean_return"),
 ]  # fmt: skip

@@ -1,7 +1,13 @@
 """Where fitness comes from: what individuals are asked, and how well they answered."""
 
+import re
+from typing import Any
+
+from altprop.core import Refused
+from altprop.limits import nearest, shown
 from altprop.tasks.double_pole import DoublePole
 from altprop.tasks.functions import OneMax, Rastrigin, Rosenbrock, Sphere
+from altprop.tasks.gym import Gym
 from altprop.tasks.task import Task
 from altprop.tasks.xor import XOR
 
@@ -12,6 +18,24 @@ TASKS: dict[str, type[Task]] = {
     "onemax": OneMax,
     "xor": XOR,
     "double_pole": DoublePole,
+    "gym": Gym,
 }
+CONTROL = (
+    "CartPole-v1",
+    "Acrobot-v1",
+    "MountainCar-v0",
+    "Pendulum-v1",
+)  # come with Gymnasium; others by their ids, too
 
-__all__ = ["TASKS", "XOR", "DoublePole", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Task"]
+
+def named(name: str, *arguments: Any, **settings: Any) -> Task:
+    """A task by its name in ``TASKS``, or an environment of Gymnasium by its id, as "CartPole-v1"; arguments are the
+    task's own.  Raises ``Refused`` for an unknown name."""
+    if name in TASKS:
+        return TASKS[name](*arguments, **settings)
+    if re.search(r"-v\d+$", name):
+        return Gym(name, *arguments, **settings)
+    raise Refused(f"task {shown(name)} came{nearest(name, [*TASKS, *CONTROL])}")
+
+
+__all__ = ["TASKS", "XOR", "DoublePole", "Gym", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Task", "named"]
