@@ -1274,6 +1274,10 @@ TABLE = [
     Mutant("tasks/double_pole.py", "k3 * STEP, force", "k3 * (STEP / 2), force", "test_double_pole.py"),
     Mutant("tasks/double_pole.py", "torch.where(up[:, None], later, state)", "later", "test_double_pole.py"),
     Mutant("tasks/double_pole.py", "<= FALLEN).all(1)", "<= FALLEN).any(1)", "test_double_pole.py"),
+    Mutant("tasks/double_pole.py", "lasted >= CALM, 0.75", "lasted >= 0, 0.75", "test_double_pole.py calm"),
+    Mutant("tasks/double_pole.py", "torch.where(up, state[:, :4]", "torch.where(up, state", "test_double_pole.py calm"),
+    Mutant("tasks/double_pole.py", "(2 * grid - 1) *", "grid *", "test_double_pole.py generalisation"),
+    Mutant("tasks/double_pole.py", "        reset()\n        lasted", "        lasted", "test_double_pole.py 625"),
     # control
     Mutant("tasks/gym.py", "running &= ~over", "pass", f"{GYM} mean_return"),
     Mutant("tasks/gym.py", "returns[running] += reward[running]", "returns += reward", f"{GYM} arrays_are"),
@@ -1286,5 +1290,5 @@ TABLE = [
     Mutant("tasks/gym.py", "\"_lanes\": None}", "\"_x\": None}", f"{GYM} goes_elsewhere"),
     Mutant("tasks/lanes.py", "self.vector.unwrapped.state = np.stack", "np.stack", f"{GYM} arrays_are"),
     Mutant("tasks/lanes.py", "np.flatnonzero(running)", "range(self.count)", f"{GYM} over_rests"),
-    Mutant("tasks/lanes.py", "terminated or truncated", "terminated", f"{GYM} mean_return"),
+    Mutant("tasks/lanes.py", "terminated or truncated", "terminated", f"{GYM} over_rests"),
 ]  # fmt: skip

@@ -109,7 +109,7 @@ def test_what_is_over_rests():
         def step(action, at=at, inner=lane.step):
             steps[at] += 1
             x, reward, _, _, more = inner(action)
-            return x, reward, at == 0 and steps[0] == 5, False, more
+            return x, reward, False, at == 0 and steps[0] == 5, more
 
         lane.step = step
     assert task.fitness(population, generator()).tolist() == [-5, -12] and steps.tolist() == [5, 12]
