@@ -74,14 +74,7 @@ class VectorSearch(Search[Any]):
         Raises ``Refused`` for another number of them, and before ``ask``."""
         if self.asked is None:
             raise Refused("tell(fitness) came, but nobody was asked for: call ask() before each tell()")
-        try:
-            told = torch.as_tensor(fitness).detach().to("cpu", torch.float64)
-        except (TypeError, ValueError, RuntimeError) as error:
-            what = f"fitness {shown(fitness)} came, which are no numbers"
-            raise Refused(f"{what}: give a tensor or a list of floats, nan for what failed") from error
-        if told.shape != (len(self.asked),):
-            what = f"fitness of shape {tuple(told.shape)} came for {len(self.asked)} individuals"
-            raise Refused(f"{what}: give one number each, ({len(self.asked)},)")
+        told = heard(fitness, len(self.asked))
         heights = torch.where(told.isfinite(), told, -torch.inf)
         self._count(told)
         best = int(heights.argmax())
@@ -133,10 +126,28 @@ class VectorSearch(Search[Any]):
     def _count(self, told: Tensor) -> None:
         failed = int((~told.isfinite()).sum())
         if failed and not self.failed:
-            what = f"{failed} of {len(told)} fitnesses in generation {self.generation + 1} are NaN or infinite"
-            said = f"{what}: they count as the worst, here and from now on (.failed says how many); look at the fitness"
-            warnings.warn(said, RuleWarning, stacklevel=4)  # _count, tell, no_grad
+            warn_of_failures(failed, len(told), self.generation + 1, stacklevel=5)  # itself, _count, tell, no_grad
         self.failed += failed
+
+
+def heard(fitness: Tensor | Sequence[float], count: int) -> Tensor:
+    """Fitness as it was told -> (count,), float64 on the CPU.  Raises ``Refused`` for another number, or no numbers."""
+    try:
+        told = torch.as_tensor(fitness).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"fitness {shown(fitness)} came, which are no numbers"
+        raise Refused(f"{what}: give a tensor or a list of floats, nan for what failed") from error
+    if told.shape != (count,):
+        what = f"fitness of shape {tuple(told.shape)} came for {count} individuals"
+        raise Refused(f"{what}: give one number each, ({count},)")
+    return told
+
+
+def warn_of_failures(failed: int, count: int, generation: int, stacklevel: int) -> None:
+    """Told once, where the first of them was told."""
+    what = f"{failed} of {count} fitnesses in generation {generation} are NaN or infinite"
+    said = f"{what}: they count as the worst, here and from now on (.failed says how many); look at the fitness"
+    warnings.warn(said, RuleWarning, stacklevel=stacklevel)
 
 
 def positive(**numbers: float) -> None:

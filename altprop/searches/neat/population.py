@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from altprop.limits import Refused
 from altprop.searches.neat.activations import ACTIVATIONS
-from altprop.searches.neat.genes import Genes
+from altprop.searches.neat.genes import Frame, Genes
 from altprop.searches.neat.plan import plan
 
 
@@ -20,12 +23,13 @@ class Nets:
     def __init__(self, genes: Genes, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> None:
         made = plan(genes)
         self.inputs, first = genes.frame.inputs, genes.frame.inputs + 1
-        self.memory, self.f = genes.frame.memory, ACTIVATIONS[genes.frame.activation]
+        self.memory = genes.frame.memory
         self.blocks, self.columns = made.blocks, made.blocks[-1][1]
         W = torch.from_numpy(made.weight).to(device, dtype)  # (P, S, nodes)
         self.weights = [  # (P, columns read, b - a)
             W[:, : None if self.memory else a, a - first : b - first].contiguous() for a, b in self.blocks
         ]
+        self.functions = [functions(made.kinds[:, a - first : b - first], genes.frame, device) for a, b in self.blocks]
         self.outputs = torch.from_numpy(made.outputs).to(device)[:, None]  # (P, 1, C)
         self.state: Tensor | None = None  # (P, N, S), columns as of v
 
@@ -45,8 +49,8 @@ class Nets:
         v = self._columns(P, N, like)
         v[:, :, :inputs] = x
         v[:, :, inputs] = 1
-        for (a, b), W in zip(self.blocks, self.weights, strict=True):
-            v[:, :, a:b] = self.f(torch.bmm(v[:, :, : W.shape[1]], W))  # (P, N, b - a)
+        for (a, b), W, f in zip(self.blocks, self.weights, self.functions, strict=True):
+            v[:, :, a:b] = f(torch.bmm(v[:, :, : W.shape[1]], W))  # (P, N, b - a)
         return v.gather(2, self.outputs.expand(-1, N, -1))  # (P, N, C)
 
     def _columns(self, P: int, N: int, like: Tensor) -> Tensor:
@@ -58,3 +62,20 @@ class Nets:
         if self.state.shape[1] != N:
             raise Refused(f"{N} samples came after {self.state.shape[1]}: nets with memory take as many until reset()")
         return self.state
+
+
+def functions(kinds: np.ndarray, frame: Frame, device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """kinds (P, B) -> what makes z (P, N, B) to answers: one function of all, or each column by its own."""
+    if not kinds.any():
+        return ACTIVATIONS[frame.activation]
+    places = {
+        name: torch.from_numpy(np.stack(np.nonzero(kinds == at))).to(device) for at, name in enumerate(frame.names)
+    }
+
+    def each(z: Tensor) -> Tensor:
+        y = torch.empty_like(z)
+        for name, (p, b) in places.items():
+            y[p, :, b] = ACTIVATIONS[name](z[p, :, b])
+        return y
+
+    return each
