@@ -56,7 +56,16 @@ if TYPE_CHECKING:
         SoftHebb,
     )  # fmt: skip
     from altprop.run.experiment import Result, fit, load
-    from altprop.searches import CMAES, GA, NEAT, SEARCHES, EvolutionaryProgramming, MuCommaLambda, MuPlusLambda
+    from altprop.searches import (
+        CMAES,
+        GA,
+        NEAT,
+        SEARCHES,
+        EvolutionaryProgramming,
+        HyperNEAT,
+        MuCommaLambda,
+        MuPlusLambda,
+    )
     from altprop.study.compare import Comparison, compare
 
 __version__ = "0.1.0"
@@ -64,10 +73,10 @@ __all__ = [
     "AFA", "AOSDTP", "BRSF", "CMAES", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GA", "GEVB",
     "GHA", "IFA", "KP", "LDRL", "LPL", "NEAT", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SEARCHES", "SOM",
     "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison",
-    "EvolutionaryProgramming", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb", "Layer",
-    "LocalLoss", "MonoForward", "MuCommaLambda", "MuPlusLambda", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal",
-    "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers",
-    "load", "register", "report", "restore",
+    "EvolutionaryProgramming", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb",
+    "HyperNEAT", "Layer", "LocalLoss", "MonoForward", "MuCommaLambda", "MuPlusLambda", "NormSGD", "Oja",
+    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare",
+    "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "searches", "registry", "run.experiment", "study.compare")  # of the names

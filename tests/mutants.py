@@ -31,7 +31,7 @@ EP_LIF = "test_spiking.py"
 VECTORS = "test_gevb.py"
 OPERATORS, CMA, SEARCHED, FITNESS = "test_operators.py", "test_cma_es.py", "test_searches.py", "test_functions.py"
 GROWING, GROWN = "test_neat.py", "test_neat_nets.py"
-GYM = "test_gym.py"
+GYM, PAINTED = "test_gym.py", "test_hyperneat.py"
 
 
 class Mutant(NamedTuple):
@@ -1269,12 +1269,14 @@ TABLE = [
            "if fitness[row] < self.reached", f"{GROWING} no_number"),
     Mutant("searches/neat/state.py", "    generator.bit_generator.state = rest[\"generator\"]\n",
            "", f"{GROWING} to_the_bit"),
-    Mutant("searches/neat/state.py", "told.get(key) != wanted.get(key)", "key == 'search'", f"{GROWING} another_search"),
+    Mutant("searches/neat/state.py", "told.get(key) != wanted.get(key)", "key == 'search'",
+           f"{GROWING} another_search"),
     Mutant("searches/neat/family.py", "self.stale = 0 if refocus else self.stale", "self.stale += 0",
            f"{GROWING} refocused"),
     Mutant("searches/neat/family.py", "self.stale > self.settings.refocus", "self.stale >= self.settings.refocus",
            f"{GROWING} refocused"),
-    Mutant("searches/neat/family.py", "float(fitness[row]), 0\n", "float(fitness[row]), self.stale\n", f"{GROWING} refocused"),
+    Mutant("searches/neat/family.py", "float(fitness[row]), 0\n", "float(fitness[row]), self.stale\n",
+           f"{GROWING} refocused"),
     Mutant("searches/neat/sharing.py", "one in ranked[:2] for", "one in ranked[:1] for", f"{GROWING} stagnant"),
     Mutant("searches/neat/family.py", "if not finite.all() and not self.failed:", "if not finite.all():",
            f"{GROWING} no_number"),
@@ -1300,4 +1302,18 @@ TABLE = [
     Mutant("tasks/lanes.py", "self.vector.unwrapped.state = np.stack", "np.stack", f"{GYM} arrays_are"),
     Mutant("tasks/lanes.py", "np.flatnonzero(running)", "range(self.count)", f"{GYM} over_rests"),
     Mutant("tasks/lanes.py", "terminated or truncated", "terminated", f"{GYM} over_rests"),
+    # HyperNEAT
+    Mutant("searches/substrate.py", "[before.repeat(len(after), 1), after", "[after.repeat(len(before), 1), before",
+           f"{PAINTED} one_by_one"),
+    Mutant("searches/substrate.py", "len(self.layers) - 1 + at", "at", f"{PAINTED} one_by_one"),
+    Mutant("searches/substrate.py", "(largest / (1 - least))", "largest", f"{PAINTED} above_a_fifth"),
+    Mutant("searches/substrate.py", "w.abs().clamp(max=1) - least", "w.abs() - least", f"{PAINTED} above_a_fifth"),
+    Mutant("searches/substrate.py", "h + self.biases[at][:, None] if self.biases else h", "h", f"{PAINTED} ordinary"),
+    Mutant("searches/neat/plan.py", "1 + nodes.number[rows, columns] %", "1 + columns %", f"{PAINTED} one_by_one"),
+    Mutant("searches/neat/population.py", "y[p, :, b] = f(z[p, :, b])", "y[p, :, b] = z[p, :, b]",
+           f"{PAINTED} one_by_one"),
+    Mutant("searches/neat/module.py", "ACTIVATIONS[name](z[:, at])", "ACTIVATIONS[names[0]](z[:, at])",
+           f"{PAINTED} in_a_module"),
+    Mutant("tasks/boxes.py", "top % self.n], 2)", "top // self.n], 2)", "test_boxes.py squared"),
+    Mutant("tasks/boxes.py", "min(max(place, 1), n - 2)", "place", "test_boxes.py trials"),
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 
 from altprop.core import Refused
 from altprop.limits import nearest, shown
+from altprop.tasks.boxes import Boxes
 from altprop.tasks.double_pole import DoublePole
 from altprop.tasks.functions import OneMax, Rastrigin, Rosenbrock, Sphere
 from altprop.tasks.gym import Gym
@@ -18,6 +19,7 @@ TASKS: dict[str, type[Task]] = {
     "onemax": OneMax,
     "xor": XOR,
     "double_pole": DoublePole,
+    "boxes": Boxes,
     "gym": Gym,
 }
 CONTROL = (
@@ -38,4 +40,4 @@ def named(name: str, *arguments: Any, **settings: Any) -> Task:
     raise Refused(f"task {shown(name)} came{nearest(name, [*TASKS, *CONTROL])}")
 
 
-__all__ = ["TASKS", "XOR", "DoublePole", "Gym", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Task", "named"]
+__all__ = ["TASKS", "XOR", "Boxes", "DoublePole", "Gym", "OneMax", "Rastrigin", "Rosenbrock", "Sphere", "Task", "named"]

@@ -60,7 +60,7 @@ def test_xor_by_hand():
     assert fitness.tolist() == pytest.approx([4, 3, 0, 3, 4 - 0.01 - 0.04]) and asked.forgotten == 1
 
 
-SHAPES = {"xor": ((2,), 1), "double_pole": ((6,), 1), "gym": ((4,), 2)}
+SHAPES = {"xor": ((2,), 1), "double_pole": ((6,), 1), "gym": ((4,), 2), "boxes": ((121,), 121)}
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -68,14 +68,13 @@ def functions(kinds: np.ndarray, frame: Frame, device: torch.device | str) -> Ca
     """kinds (P, B) -> what makes z (P, N, B) to answers: one function of all, or each column by its own."""
     if not kinds.any():
         return ACTIVATIONS[frame.activation]
-    places = {
-        name: torch.from_numpy(np.stack(np.nonzero(kinds == at))).to(device) for at, name in enumerate(frame.names)
-    }
+    places = [(name, np.stack(np.nonzero(kinds == at))) for at, name in enumerate(frame.names)]
+    at_work = [(ACTIVATIONS[name], torch.from_numpy(at).to(device)) for name, at in places if at.size]
 
     def each(z: Tensor) -> Tensor:
         y = torch.empty_like(z)
-        for name, (p, b) in places.items():
-            y[p, :, b] = ACTIVATIONS[name](z[p, :, b])
+        for f, (p, b) in at_work:
+            y[p, :, b] = f(z[p, :, b])
         return y
 
     return each
