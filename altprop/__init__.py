@@ -58,7 +58,17 @@ if TYPE_CHECKING:
         SoftHebb,
     )  # fmt: skip
     from altprop.run.experiment import Result, fit
-    from altprop.searches import CMAES, GA, GP, NEAT, SEARCHES, EvolutionaryProgramming, MuCommaLambda, MuPlusLambda
+    from altprop.searches import (
+        CMAES,
+        GA,
+        GP,
+        NEAT,
+        SEARCHES,
+        EvolutionaryProgramming,
+        HyperNEAT,
+        MuCommaLambda,
+        MuPlusLambda,
+    )
     from altprop.study.compare import Comparison, compare
 
 __version__ = "0.1.0"
@@ -67,9 +77,9 @@ __all__ = [
     "GHA", "GP", "IFA", "KP", "LDRL", "LPL", "NEAT", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SEARCHES", "SOM",
     "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison",
     "EvolutionaryProgramming", "Evolved", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA",
-    "Hebb", "Layer", "LocalLoss", "MonoForward", "MuCommaLambda", "MuPlusLambda", "NormSGD", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "evolve",
-    "feedback", "fit", "layers", "load", "register", "report", "restore",
+    "Hebb", "HyperNEAT", "Layer", "LocalLoss", "MonoForward", "MuCommaLambda", "MuPlusLambda", "NormSGD", "Oja",
+    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare",
+    "evolve", "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = (  # of the names

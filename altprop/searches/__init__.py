@@ -6,11 +6,13 @@ from altprop.searches.evolution_strategy import MuCommaLambda, MuPlusLambda
 from altprop.searches.evolutionary_programming import EvolutionaryProgramming
 from altprop.searches.genetic import GA
 from altprop.searches.gp import GP
+from altprop.searches.hyperneat import HyperNEAT
 from altprop.searches.mutation import MUTATIONS
 from altprop.searches.neat import NEAT
 from altprop.searches.recombination import RECOMBINATIONS
 from altprop.searches.references import REFERENCES
 from altprop.searches.selection import SELECTIONS
+from altprop.searches.substrate import grid
 
 SEARCHES: dict[str, type[Search]] = {
     "evolutionary_programming": EvolutionaryProgramming,
@@ -20,9 +22,10 @@ SEARCHES: dict[str, type[Search]] = {
     "ga": GA,
     "neat": NEAT,
     "gp": GP,
+    "hyperneat": HyperNEAT,
 }
 
 __all__ = [
     "CMAES", "GA", "GP", "MUTATIONS", "NEAT", "RECOMBINATIONS", "REFERENCES", "SEARCHES", "SELECTIONS",
-    "EvolutionaryProgramming", "MuCommaLambda", "MuPlusLambda",
+    "EvolutionaryProgramming", "HyperNEAT", "MuCommaLambda", "MuPlusLambda", "grid",
 ]  # fmt: skip

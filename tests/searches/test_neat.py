@@ -1,6 +1,7 @@
 """NEAT: alignment, distance, numbers and crossover of hand-made genomes, sharing by the formula, and XOR."""
 
 import copy
+import warnings
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,8 +10,8 @@ import pytest
 import torch
 from neat_helpers import FRAME, WILD, drawn, genome, slow_distance
 
-from altprop.core import Refused, Search
-from altprop.searches import SEARCHES
+from altprop.core import Refused, RuleWarning, Search
+from altprop.searches import GA, SEARCHES
 from altprop.searches.neat import CANONICAL, NEAT, NEAT_PYTHON, Genes
 from altprop.searches.neat.crossover import align, cross
 from altprop.searches.neat.distance import distance
@@ -194,6 +195,7 @@ def test_stagnant_species_have_no_offspring_but_for_the_best():
     assert [one.stale for one in species] == [15] * 4
     assert share(species, f, CANONICAL)[1].tolist() == [True, True, False, False]
     species[3].stale = 14
+    assert share(species, f, CANONICAL, refocus=True)[1].tolist() == [True, True, False, False]
     offers, alive = share(species, f, CANONICAL)
     assert alive.tolist() == [True, True, False, True] and offers[2] == 0 < offers[3]
     assert share(species, f, replace(CANONICAL, kept=0))[1].tolist() == [False, False, False, True]
@@ -253,7 +255,7 @@ def test_every_genome_is_in_one_species_near_its_representative(settings):
         for one in search.species:
             assert (distance(search.genes.rows(one.members), one.representative, search.settings) < 1.0).all()
         seen |= {one.number for one in search.species}
-        assert max(seen) < search.counts["born"] and len({one.number for one in search.species}) == len(search.species)
+        assert max(seen) < search.born and len({one.number for one in search.species}) == len(search.species)
         search.tell(torch.rand(40, generator=torch.Generator().manual_seed(2)))
 
 
@@ -336,11 +338,15 @@ def test_fitness_that_is_no_number_is_the_worst_and_counted(bad):
     s = replace(CANONICAL, survival=0.5, interspecies=0.0, threshold=1e9, genomes=0.0, add_node=0.0, add_connection=0.0)
     search, fitness = NEAT(1, 1, size=40, settings=s), torch.tensor([bad, -1.0]).repeat(20)
     marked = search.genes.weight[:, 0].copy()
-    search.tell(fitness)
-    assert search.watch()["failed"] == 20 and search.counts["reached"] == -1 and search.best().weight[0] == marked[1]
+    with pytest.warns(RuleWarning, match="20 of 40 fitnesses in generation 1 are NaN or infinite") as caught:
+        search.tell(fitness)
+    assert caught[0].filename == __file__ and len(caught) == 1 and search.failed == 20 == search.watch()["failed"]
+    assert search.reached == -1 and search.best().weight[0] == marked[1]
     assert set(search.genes.weight[:, 0]) <= set(marked[1::2])
-    search.tell(torch.full((40,), bad))
-    assert search.watch()["failed"] == 60 and search.counts["reached"] == -1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search.tell([bad] * 40)
+    assert search.watch()["failed"] == 60 and search.reached == -1
     with pytest.raises(Refused, match="tell one generation first"):
         NEAT(1, 1).best()
 
@@ -363,6 +369,50 @@ def test_state_goes_on_to_the_bit(settings, memory):
         assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
     assert resumed.best() == through.best() and resumed.watch() == through.watch()
     assert all(torch.equal(value, saved[key]) for key, value in saved.items()) and len(saved["rest"]) > 500
+
+
+def test_state_of_another_search_is_refused():
+    """Other nets, another size, other settings: what differs is told, and nothing has changed."""
+    state = NEAT(3, 2, size=40).state_dict()
+    others = {
+        r"inputs=3 and not 2: begin NEAT with the same": NEAT(2, 2, size=40),
+        r"outputs=2 and not 1": NEAT(3, 1, size=40),
+        r"memory=False and not True": NEAT(3, 2, size=40, memory=True),
+        r"size=40 and not 30": NEAT(3, 2, size=30),
+        r"activation='steep_sigmoid' and not 'tanh'": NEAT(3, 2, size=40, activation="tanh"),
+        r"threshold=3.0 and not 2.0": NEAT(3, 2, size=40, settings=replace(CANONICAL, threshold=2.0)),
+    }
+    for message, search in others.items():
+        before = search.state_dict()
+        with pytest.raises(Refused, match=f"the state of another search came, of .*{message}"):
+            search.load_state_dict(state)
+        assert all(torch.equal(value, before[key]) for key, value in search.state_dict().items())
+    with pytest.raises(Refused, match=r"the state of another search came, which differs in .*champion"):
+        NEAT(3, 2).load_state_dict(GA(torch.zeros(3)).state_dict())
+
+
+def test_counts_are_those_of_every_search():
+    """A caller that knows no more than that it is a search."""
+    search, heights = NEAT(2, 1, size=10), [-3.0, -1.0, -2.0]
+    assert (search.generation, search.evaluations, search.failed, search.reached) == (0, 0, 0, -np.inf)
+    for height in heights:
+        search.tell([height] * 10)
+    assert (search.generation, search.evaluations, search.failed, search.reached) == (3, 30, 0, -1)
+    other = NEAT(2, 1, size=10, seed=1)
+    other.load_state_dict(search.state_dict())
+    assert (other.generation, other.evaluations, other.failed, other.reached) == (3, 30, 0, -1)
+
+
+def test_search_is_refocused_once_where_nothing_gets_better():
+    """After as many generations as are set: the two best species alone go on, and the next time is as long after."""
+    s = replace(CANONICAL, refocus=3, threshold=0.3, spread=2.0, stagnation=99, add_node=0.0, add_connection=0.0)
+    s, counts = replace(s, genomes=0.0, interspecies=0.0, crossover=0.0), []
+    search = NEAT(3, 2, size=60, settings=s)
+    for _ in range(8):
+        search.tell(torch.ones(60))
+        counts.append(search.stale)
+    assert counts == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert len(search.species) == 2 < len(drawn(replace(s, refocus=None), generations=8).species)
 
 
 def test_seed_decides_and_ask_changes_nothing():
@@ -391,7 +441,9 @@ def test_what_cannot_be_is_told():
         NEAT(2, 1, activation="tan")
     with pytest.raises(Refused, match="0 inputs, 1 outputs and a size of 150 came"):
         NEAT(0, 1)
-    with pytest.raises(Refused, match=r"fitness of shape \(3,\) came: give \(150,\)"):
+    with pytest.raises(
+        Refused, match=r"fitness of shape \(3,\) came for 150 individuals: give one number each, \(150,\)"
+    ):
         NEAT(2, 1).tell(torch.zeros(3))
 
 

@@ -18,10 +18,30 @@ def clipped_sigmoid(z: Tensor) -> Tensor:
     return (z * 5).clamp(-60, 60).sigmoid()
 
 
+def bipolar_sigmoid(z: Tensor) -> Tensor:
+    """2 / (1 + exp(-4.9 z)) - 1, in [-1, 1]."""
+    return (z * 2.45).tanh()
+
+
+def gaussian(z: Tensor) -> Tensor:
+    """exp(-z^2)."""
+    return z.square().neg().exp()
+
+
+def linear(z: Tensor) -> Tensor:
+    """z."""
+    return z
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "steep_sigmoid": steep_sigmoid,
     "clipped_sigmoid": clipped_sigmoid,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "relu": torch.relu,
+    "bipolar_sigmoid": bipolar_sigmoid,
+    "gaussian": gaussian,
+    "sine": torch.sin,
+    "abs": torch.abs,
+    "linear": linear,
 }

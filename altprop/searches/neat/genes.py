@@ -28,11 +28,17 @@ class Frame(NamedTuple):
     outputs: int
     memory: bool
     activation: str
+    functions: tuple[str, ...] = ()  # of hidden nodes, by their numbers; none: the activation
 
     @property
     def fixed(self) -> int:
         """Nodes that every genome has: the first hidden one bears this number."""
         return self.inputs + 1 + self.outputs
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All functions: the activation of outputs, then those of hidden nodes."""
+        return (self.activation, *self.functions)
 
 
 @dataclass
@@ -80,11 +86,12 @@ class Genome:
         """Back from ``to_json``.  Raises ``Refused`` for what is no genome."""
         try:
             told = json.loads(text)
-            frame = Frame(**{key: told[key] for key in Frame._fields})
+            known = {key: told[key] for key in Frame._fields if key != "functions"}
+            frame = Frame(**known, functions=tuple(told.get("functions", ())))
             genes = sorted(told["genes"], key=lambda gene: gene["innovation"])
             columns = [[KINDS[key](gene[key]).item() for gene in genes] for key in COLUMNS]
             wrong = told["kind"] != "neat" or min(frame.inputs - 1, frame.outputs - 1, *columns[0], *columns[1]) < 0
-            wrong |= frame.activation not in ACTIVATIONS or min(columns[2], default=PAD) <= frame.inputs
+            wrong |= not set(frame.names) <= set(ACTIVATIONS) or min(columns[2], default=PAD) <= frame.inputs
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(f"{shown(text)} came as a genome: give what to_json wrote") from error
         if wrong:

@@ -21,7 +21,10 @@ class GenomeNet(nn.Module):
         super().__init__()
         made, first = plan(Genes.of([genome])), genome.frame.inputs
         W = torch.from_numpy(made.weight[0])  # (S, S - I - 1), of which row I is the bias's
-        self.memory, self.activation = genome.frame.memory, genome.frame.activation
+        self.memory, names = genome.frame.memory, genome.frame.names
+        self.functions = [
+            [names[kind] for kind in made.kinds[0, a - first - 1 : b - first - 1]] for a, b in made.blocks
+        ]
         self.levels, self.nodes = nn.ModuleList(), W.shape[1]
         for a, b in made.blocks:
             column = W[: None if self.memory else a, a - first - 1 : b - first - 1].T  # (b - a, columns)
@@ -37,13 +40,19 @@ class GenomeNet(nn.Module):
         self.state = None
 
     def forward(self, x: Tensor) -> Tensor:
-        f = ACTIVATIONS[self.activation]
         if self.memory:
-            (level,) = self.levels
+            (level,), (names,) = self.levels, self.functions
             before = x.new_zeros(len(x), self.nodes) if self.state is None else self.state
-            self.state = f(level(torch.cat([x, before], 1)))
+            self.state = answers(level(torch.cat([x, before], 1)), names)
             return torch.cat([x, self.state], 1)[:, self.outputs]
         v = x
-        for level in self.levels:
-            v = torch.cat([v, f(level(v))], 1)
+        for level, names in zip(self.levels, self.functions, strict=True):
+            v = torch.cat([v, answers(level(v), names)], 1)
         return v[:, self.outputs]
+
+
+def answers(z: Tensor, names: list[str]) -> Tensor:
+    """z (N, nodes), each by its function; by one operation where all have the same."""
+    if len(set(names)) == 1:
+        return ACTIVATIONS[names[0]](z)
+    return torch.stack([ACTIVATIONS[name](z[:, at]) for at, name in enumerate(names)], 1)

@@ -23,6 +23,7 @@ class Plan(NamedTuple):
     weight: np.ndarray  # (P, S, S - I - 1), from every column to every column of a node
     blocks: list[tuple[int, int]]  # columns [a, b) of each depth
     outputs: np.ndarray  # (P, C), the columns of the outputs
+    kinds: np.ndarray  # (P, S - I - 1), which of the frame's functions each column of a node has
 
 
 class Nodes(NamedTuple):
@@ -31,6 +32,7 @@ class Nodes(NamedTuple):
     source: np.ndarray  # (P, E), the column of this table from which a gene comes
     target: np.ndarray  # (P, E)
     there: np.ndarray  # (P, M)
+    number: np.ndarray  # (P, M), which each node bears; any where there is none
 
 
 def plan(genes: Genes) -> Plan:
@@ -48,7 +50,12 @@ def plan(genes: Genes) -> Plan:
     S = blocks[-1][1]
     weight = np.zeros((len(genes), S, S - first))
     np.add.at(weight, (rows, place[rows, source], place[rows, target] - first), genes.weight[rows, columns])
-    return Plan(weight, blocks, place[:, first : genes.frame.fixed])
+    kinds = np.zeros((len(genes), S - first), np.int64)
+    if genes.frame.functions:
+        rows, columns = np.nonzero(nodes.there[:, genes.frame.fixed :])
+        columns += genes.frame.fixed
+        kinds[rows, place[rows, columns] - first] = 1 + nodes.number[rows, columns] % len(genes.frame.functions)
+    return Plan(weight, blocks, place[:, first : genes.frame.fixed], kinds)
 
 
 def find(genes: Genes) -> Nodes:
@@ -62,7 +69,9 @@ def find(genes: Genes) -> Nodes:
     counts = np.diff(first)
     local = np.where(ends < fixed, ends, fixed + np.searchsorted(hidden, keys) - first[:-1, None])
     there = np.arange(fixed + counts.max()) < fixed + counts[:, None]
-    return Nodes(local[0], local[1], there)
+    number = np.tile(np.arange(there.shape[1]), (len(genes), 1))
+    number[row, fixed + np.arange(len(hidden)) - first[row]] = hidden % SPAN
+    return Nodes(local[0], local[1], there, number)
 
 
 def deepen(depth: np.ndarray, rows: np.ndarray, source: np.ndarray, target: np.ndarray) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from altprop.limits import Refused
 from altprop.searches.neat.activations import ACTIVATIONS
-from altprop.searches.neat.genes import Genes
+from altprop.searches.neat.genes import Frame, Genes
 from altprop.searches.neat.plan import plan
 
 
@@ -22,12 +24,13 @@ class Nets:
         self.genes, self.kind = genes, (dtype, device)
         made = plan(genes)
         self.inputs, first = genes.frame.inputs, genes.frame.inputs + 1
-        self.memory, self.f = genes.frame.memory, ACTIVATIONS[genes.frame.activation]
+        self.memory = genes.frame.memory
         self.blocks, self.columns = made.blocks, made.blocks[-1][1]
         W = torch.from_numpy(made.weight).to(device, dtype)  # (P, S, nodes)
         self.weights = [  # (P, columns read, b - a)
             W[:, : None if self.memory else a, a - first : b - first].contiguous() for a, b in self.blocks
         ]
+        self.functions = [functions(made.kinds[:, a - first : b - first], genes.frame, device) for a, b in self.blocks]
         self.outputs = torch.from_numpy(made.outputs).to(device)[:, None]  # (P, 1, C)
         self.state: Tensor | None = None  # (P, N, S), columns as of v
 
@@ -51,8 +54,8 @@ class Nets:
         v = self._columns(P, N, like)
         v[:, :, :inputs] = x
         v[:, :, inputs] = 1
-        for (a, b), W in zip(self.blocks, self.weights, strict=True):
-            v[:, :, a:b] = self.f(torch.bmm(v[:, :, : W.shape[1]], W))  # (P, N, b - a)
+        for (a, b), W, f in zip(self.blocks, self.weights, self.functions, strict=True):
+            v[:, :, a:b] = f(torch.bmm(v[:, :, : W.shape[1]], W))  # (P, N, b - a)
         return v.gather(2, self.outputs.expand(-1, N, -1))  # (P, N, C)
 
     def _columns(self, P: int, N: int, like: Tensor) -> Tensor:
@@ -64,3 +67,19 @@ class Nets:
         if self.state.shape[1] != N:
             raise Refused(f"{N} samples came after {self.state.shape[1]}: nets with memory take as many until reset()")
         return self.state
+
+
+def functions(kinds: np.ndarray, frame: Frame, device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """kinds (P, B) -> what makes z (P, N, B) to answers: one function of all, or each column by its own."""
+    if not kinds.any():
+        return ACTIVATIONS[frame.activation]
+    places = [(name, np.stack(np.nonzero(kinds == at))) for at, name in enumerate(frame.names)]
+    at_work = [(ACTIVATIONS[name], torch.from_numpy(at).to(device)) for name, at in places if at.size]
+
+    def each(z: Tensor) -> Tensor:
+        y = torch.empty_like(z)
+        for f, (p, b) in at_work:
+            y[p, :, b] = f(z[p, :, b])
+        return y
+
+    return each

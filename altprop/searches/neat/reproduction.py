@@ -12,10 +12,12 @@ from altprop.searches.neat.species import Species
 
 
 def reproduce(
-    genes: Genes, species: list[Species], fitness: np.ndarray, s: Settings, generator: np.random.Generator
-) -> tuple[Genes, np.ndarray]:
-    """P children before mutation, and which of them (P,) are copies of champions.  fitness (P,), finite."""
-    offers, alive = share(species, fitness, s)
+    genes: Genes, species: list[Species], fitness: np.ndarray, s: Settings, generator: np.random.Generator,
+    refocus: bool = False,
+) -> tuple[Genes, np.ndarray]:  # fmt: skip
+    """P children before mutation, and which of them (P,) are copies of champions.  fitness (P,), finite; refocus:
+    whether only the two best species have any."""
+    offers, alive = share(species, fitness, s, refocus)
     sizes = np.array([len(one.members) for one in species])
     numbers = spawn(offers, sizes, alive, len(genes), s)
     pools, pairs, copied = [], [], []

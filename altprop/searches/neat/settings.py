@@ -19,7 +19,8 @@ class Settings:
 
     way: Way = "canonical"  # of distance, of sharing, of offspring numbers and of who represents a species
     bias: Literal["input", "node"] = "input"  # one more input that is 1, or a number of every node, never unlearned
-    activation: str = "steep_sigmoid"
+    activation: str = "steep_sigmoid"  # of outputs, and of hidden nodes where there are no ``functions``
+    functions: tuple[str, ...] = ()  # of hidden nodes, by their numbers: each in its turn
     remember: Literal["generation", "run"] = "generation"  # how long the same structure gets the same number
     # distance
     excess: float = 1.0  # c1
@@ -31,6 +32,7 @@ class Settings:
     survival: float = 0.2  # of a species, who may be parents
     stagnation: int = 15  # generations without progress after which a species has no offspring
     kept: int = 2  # best species that stagnation does not touch
+    refocus: int | None = None  # generations without progress of all after which only two species have offspring, once
     elitism: int = 1  # champions of a species that are copied unchanged
     elite_size: int = 6  # only where a species is as large
     smallest: int = 1  # offspring that a species gets at least; neat_python
@@ -71,7 +73,7 @@ NEAT_PYTHON = Settings(
 KINDS: dict[str, Any] = {  # a number where a number stands, which a whole one is too
     each.name: str if isinstance(each.default, str) else int if isinstance(each.default, int) else (int, float)
     for each in fields(Settings)
-    if each.name != "activation"
+    if each.name not in ("activation", "functions")
 }
 SETTINGS: dict[str, Settings] = {"canonical": CANONICAL, "neat_python": NEAT_PYTHON}
 
@@ -87,6 +89,9 @@ def chosen(settings: str | Settings, activation: str | None, changes: Mapping[st
     activation = settings.activation if activation is None else activation
     if activation not in ACTIVATIONS:
         raise Refused(f"activation={shown(activation)} came{nearest(str(activation), ACTIVATIONS)}")
+    for name in settings.functions:
+        if name not in ACTIVATIONS:
+            raise Refused(f"functions=({shown(name)}, ...) came{nearest(str(name), ACTIVATIONS)}")
     for name, value in changes.items():
         if name not in KINDS:
             raise Refused(f"NEAT has no argument {shown(name)}{nearest(name, KINDS)}")

@@ -6,31 +6,30 @@ neat_python   (mean - min f) / max(1, max f - min f), and the size goes halfway 
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
 
-from altprop.limits import Refused
 from altprop.searches.neat.settings import Settings
 from altprop.searches.neat.species import Species
 
 
-def judge(fitness: Tensor, P: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fitness (P,) in float64, less than the lowest in place of what is no finite number; which were finite (P,)."""
-    if tuple(fitness.shape) != (P,):
-        raise Refused(f"fitness of shape {tuple(fitness.shape)} came: give ({P},), one number a genome")
-    f = fitness.detach().cpu().double().numpy()
+def judge(f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fitness (P,), less than the lowest in place of what is no finite number; which were finite (P,)."""
     finite = np.isfinite(f)
     worst = np.nextafter(f[finite].min(), -np.inf) if finite.any() else 0.0
     return np.where(finite, f, worst), finite
 
 
-def share(species: list[Species], fitness: np.ndarray, s: Settings) -> tuple[np.ndarray, np.ndarray]:
+def share(
+    species: list[Species], fitness: np.ndarray, s: Settings, refocus: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """What each species has to offer, its shared fitness in all, and which go on (species,): not those that stagnate,
-    which have nothing to offer, unless all do."""
+    which have nothing to offer, unless all do; the two best alone where the search is refocused."""
     offers = SHARING[s.way](species, fitness)
     ranked = sorted(species, key=lambda one: one.best, reverse=True)
     stagnant = {one.number for one in ranked[s.kept :] if one.stale >= s.stagnation}
     alive = np.array([one.number not in stagnant for one in species])
     alive |= not alive.any()
+    if refocus:
+        alive = np.array([one in ranked[:2] for one in species])
     return np.where(alive, offers, 0), alive
 
 
