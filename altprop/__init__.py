@@ -18,9 +18,11 @@ if TYPE_CHECKING:
         EP,
         EPC,
         EPLIF,
+        ES,
         FA,
         FRSF,
         FWDTP,
+        FZOO,
         GEVB,
         GHA,
         IFA,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         HardWTA,
         Hebb,
         LocalLoss,
+        MeZO,
         MonoForward,
         Oja,
         PEPITAHebbian,
@@ -60,12 +63,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GEVB", "GHA", "IFA",
-    "KP", "LDRL", "LPL", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP", "USF", "WM",
-    "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient",
-    "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "LocalLoss", "MonoForward", "NormSGD", "Oja", "PEPITAHebbian",
-    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback",
-    "fit", "layers", "load", "register", "report", "restore",
+    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "ES", "FA", "FRSF", "FWDTP", "FZOO", "GEVB",
+    "GHA", "IFA", "KP", "LDRL", "LPL", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP", "TP",
+    "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison", "ForwardForward", "ForwardGradient",
+    "ForwardGradientLocal", "HardWTA", "Hebb", "Layer", "LocalLoss", "MeZO", "MonoForward", "NormSGD", "Oja",
+    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare",
+    "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "registry", "run.experiment", "study.compare")  # of the names, as they load
