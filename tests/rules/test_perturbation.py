@@ -70,8 +70,7 @@ BUILDS = {"mlp": mlp, "cnn": cnn, "strided": strided, "tokens": tokens, "own": o
 
 
 def batch(net):
-    first = net[0] if not isinstance(net[0], Tokens) else None
-    shape = (6,) if first is None else (2, 6, 6) if isinstance(first, nn.Conv2d) else (5,)
+    shape = {Tokens: (6,), nn.Conv2d: (2, 6, 6)}.get(type(net[0]), (5,))
     return torch.randn(4, *shape, generator=torch.Generator().manual_seed(1)).to(next(net.parameters()).dtype)
 
 
@@ -313,9 +312,11 @@ def test_mezo_is_the_finite_difference_times_its_direction(build, loss):
     torch.testing.assert_close(rule.credit(x, y), L.mean())
 
 
+@pytest.mark.parametrize("at_once", [1, 100, 1 << 16])
 @pytest.mark.parametrize("build", [mlp, cnn, tokens, own])
-def test_fzoo_steps_by_the_spread_of_its_losses(build):
-    """g = 1/K sum (l_k - l_0) / std(l) u_k; the loss is l_0."""
+def test_fzoo_steps_by_the_spread_of_its_losses(build, at_once, monkeypatch):
+    """g = 1/K sum (l_k - l_0) / std(l) u_k; the loss is l_0; however many directions are drawn at a time."""
+    monkeypatch.setattr(replay, "AT_ONCE", at_once)
     net = build()
     x, y, epsilon = batch(net), labels(), 1e-2
     rule = make("fzoo", net, x, directions=4, epsilon=epsilon)
@@ -356,6 +357,17 @@ def test_members_share_the_masks_of_dropout(name):
     small = {"es": {"sigma": 1e-6, "shaping": "raw"}}.get(name, {"epsilon": 1e-6})
     got = flat(credit(make(name, net, x, **small), x, y))
     assert 0 < got.norm() < 30
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_nonlinearity_in_front_leaves_the_input_alone(name):
+    """What runs in place would clip the user's batch."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.ReLU(), nn.Linear(5, 6), nn.ReLU(), nn.ReLU6(), nn.Linear(6, CLASSES)).double()
+    x = batch(net)
+    before = x.clone()
+    credit(make(name, net, x), x, labels())
+    assert torch.equal(x, before)
 
 
 @pytest.mark.parametrize("name", ALL)

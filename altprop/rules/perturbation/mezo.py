@@ -38,7 +38,7 @@ class MeZO(Rule):
     Raises ``Refused`` for less than 1 direction, an epsilon that is not above 0, and norms of running statistics."""
 
     family, reference = "perturbation", "malladi2023"
-    claims = Claims(weight_transport="full", locking="forward", signal="loss", passes=2, draws=True)
+    claims = Claims(weight_transport="full", locking="forward", signal="loss", passes=32, draws=True)
     suits = Suits(lr=0.005)
     refuses = (_NormBase,)  # whose statistics every pass would move
 
