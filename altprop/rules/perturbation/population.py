@@ -76,15 +76,15 @@ def _products(module: Any, h: Tensor, noise: Noises, sigma: float, N: int) -> Te
     shape, rows = (-1, *h.shape[1:-1], module.out_features), h.reshape(-1, module.in_features)
     a = linear(rows, module.weight, module.bias)
     a = torch.cat((a, a)).expand(K, -1, -1).clone() if shared else a.view(K, -1, module.out_features)  # (K, 2 R, m)
+    half, factors = a.shape[1] // 2, []
     if "weight" in noise:
         u, v = noise["weight"].factors(rows if shared else rows.view(K, -1, module.in_features))
-        plus, minus = (u, u) if shared else u.chunk(2, 1)
-        a.baddbmm_(torch.cat((plus, -minus), 1), v, alpha=sigma)
-    if "bias" in noise:
-        e = sigma * noise["bias"].built().unsqueeze(1)  # (K, 1, m)
-        half = a.shape[1] // 2
-        a[:, :half].add_(e)
-        a[:, half:].sub_(e)
+        factors.append((torch.cat((u[:, :half], -u[:, -half:]), 1), v))
+    if "bias" in noise:  # one factor more, so that a is read and written once
+        sign = a.new_ones(K, half, 1)
+        factors.append((torch.cat((sign, -sign), 1), noise["bias"].built().unsqueeze(1)))
+    u, v = (torch.cat(parts, axis) for parts, axis in zip(zip(*factors, strict=True), (2, 1), strict=True))
+    a.baddbmm_(u, v, alpha=sigma)  # (K, 2 R, q), (K, q, m)
     return a.view(shape)
 
 
