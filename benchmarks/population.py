@@ -3,12 +3,13 @@
     python benchmarks/population.py [--members 4096] [--batch 64] [--rounds 5]
 
 Noise is of rank 1, on 784-256-10, one thread.  ``credit`` is all of a step but the optimizer's: drawing, the pass, the
-update.  The loops draw noise of rank 1 or full noise, build a member's weights and take its loss; inference is the net's
-forward of as many samples as members times the batch, 1,024 at a time, which is its fastest.  Best of the rounds.
+update.  The loops draw noise of rank 1 or full noise, build a member's weights and take its loss; inference is the
+net's forward of as many samples as members times the batch, 1,024 at a time, which is its fastest.  Best of the rounds.
 """
 
 import argparse
 import time
+from functools import partial
 
 import torch
 from torch import nn
@@ -47,7 +48,7 @@ def main(members, batch, rounds):
     x, y, samples = torch.rand(batch, 784), torch.randint(10, (batch,)), torch.rand(1024, 784)
     rule = ES(net, example=x[:1], population=members)
     step = best(lambda: rule.credit(x, y), rounds)
-    low, full = (best(lambda: loop(net, x, y, rank), rounds) * members / LOOPED for rank in (1, 0))
+    low, full = (best(partial(loop, net, x, y, rank), rounds) * members / LOOPED for rank in (1, 0))
     with torch.no_grad():
         inference = best(lambda: net(samples), rounds) * members * batch / len(samples)
     told = f"credit {step:.3f} s, loop {low:.3f} s, with full noise {full:.3f} s, inference {inference:.3f} s"

@@ -39,7 +39,7 @@ class MeZO(Rule):
 
     family, reference = "perturbation", "malladi2023"
     claims = Claims(weight_transport="full", locking="forward", signal="loss", passes=32, draws=True)
-    suits = Suits(lr=0.005)
+    suits = Suits(lr=0.005, lr_regression=1e-5)
     refuses = (_NormBase,)  # whose statistics every pass would move
 
     def __init__(self, net: Any, *, directions: int = 16, epsilon: float = 1e-3, **arguments: Any) -> None:
