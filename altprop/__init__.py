@@ -18,9 +18,11 @@ if TYPE_CHECKING:
         EP,
         EPC,
         EPLIF,
+        ES,
         FA,
         FRSF,
         FWDTP,
+        FZOO,
         GEVB,
         GHA,
         IFA,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         HardWTA,
         Hebb,
         LocalLoss,
+        MeZO,
         MonoForward,
         Oja,
         PEPITAHebbian,
@@ -61,13 +64,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "AOSDTP", "BRSF", "CMAES", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GA", "GEVB",
-    "GHA", "IFA", "KP", "LDRL", "LPL", "NEAT", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SEARCHES", "SOM",
-    "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison",
+    "AFA", "AOSDTP", "BRSF", "CMAES", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "ES", "FA", "FRSF", "FWDTP", "FZOO",
+    "GA", "GEVB", "GHA", "IFA", "KP", "LDRL", "LPL", "NEAT", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP",
+    "SEARCHES", "SOM", "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison",
     "EvolutionaryProgramming", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA", "Hebb", "Layer",
-    "LocalLoss", "MonoForward", "MuCommaLambda", "MuPlusLambda", "NormSGD", "Oja", "PEPITAHebbian", "PEPITALocal",
-    "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback", "fit", "layers",
-    "load", "register", "report", "restore",
+    "LocalLoss", "MeZO", "MonoForward", "MuCommaLambda", "MuPlusLambda", "NormSGD", "Oja", "PEPITAHebbian",
+    "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare", "feedback",
+    "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip
 
 HOMES = ("core", "graph", "optim", "rules", "searches", "registry", "run.experiment", "study.compare")  # of the names
