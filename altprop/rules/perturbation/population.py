@@ -8,11 +8,12 @@ Rows lie as (K, 2, N); what all members have alike, as the input, is (N, ...) an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import pad
 
 from altprop.core import Layer, Rule
 from altprop.core.layer import is_convolution, is_dense, parts
@@ -21,6 +22,7 @@ from altprop.core.steps import run
 from altprop.rules.perturbation.masks import Masks, drop, drops
 from altprop.rules.perturbation.noise import Noise
 
+LANES = 16  # numbers of float32 in the widest register
 LARGEST = 1 << 20  # numbers of one layer's activity at a time: more leaves the cache, and the memory in the end
 Noises = dict[str, Noise]  # of one synapse, by the names of its parameters
 
@@ -34,16 +36,43 @@ def losses(
     rule: Rule, x: Tensor, t: Any, noises: Sequence[Noises], K: int, sigma: float, masks: Masks
 ) -> Tensor:  # fmt: skip
     """(K, 2): of every pair, at plus and at minus.  As many pairs run at a time as ``LARGEST`` allows."""
-    widest = max(shape.numel() for shapes in rule.shapes for shape in (shapes.a, shapes.h))
-    size, found = max(1, LARGEST // (2 * len(x) * widest)), []
-    for start in range(0, K, size):
-        h, some = x, slice(start, start + size)
-        for layer, noise in zip(rule.layers, noises, strict=True):
-            h = through(layer.inlet, h, masks)
-            a = respond(layer.synapse, h, {name: each.part(some) for name, each in noise.items()}, sigma, len(x))
+    widest, N = max(shape.numel() for shapes in rule.shapes for shape in (shapes.a, shapes.h)), len(x)
+    size, found = max(1, LARGEST // (2 * N * widest)), []
+    first, x = alike(rule.layers, x, noises, masks)
+    start = Start.of(rule.layers[first].synapse, x, min(size, K))
+    for begin in range(0, K, size):
+        h = x
+        for index, layer in enumerate(rule.layers[first:], first):
+            noise = {name: each.part(slice(begin, begin + size)) for name, each in noises[index].items()}
+            h = h if index == first else through(layer.inlet, h, masks)
+            a = respond(layer.synapse, h, noise, sigma, N, start)
             h = through(layer.activation, a, masks, fresh=True)
-        found.append(torch.vmap(lambda z: rule.output_error(z, t)[0])(h.unflatten(0, (-1, len(x)))))
+        found.append(torch.vmap(lambda z: rule.output_error(z, t)[0])(h.unflatten(0, (-1, N))))
     return torch.cat(found).view(K, 2)
+
+
+class Start(NamedTuple):
+    """Of the first Linear with noise: what it makes of the input without, and where what it makes with it stands."""
+
+    a: Tensor  # (2 R, m)  at plus and at minus
+    room: Tensor  # (pairs, 2 R, m)  memory fresh from the system costs more than the products
+
+    @staticmethod
+    def of(module: Any, x: Tensor, pairs: int) -> Start | None:
+        if not is_dense(module) or is_convolution(module):
+            return None
+        a = linear(x, module.weight, module.bias).view(-1, module.out_features)
+        return Start(torch.cat((a, a)), a.new_empty(pairs, 2 * len(a), module.out_features))
+
+
+def alike(layers: Sequence[Layer], x: Tensor, noises: Sequence[Noises], masks: Masks) -> tuple[int, Tensor]:
+    """The first layer that has noise, and its input (N, *in), which is the same for all members."""
+    for index, layer in enumerate(layers):
+        x = through(layer.inlet, x, masks)
+        if noises[index]:
+            break
+        x = through(layer.activation, layer.synapse(x), masks, fresh=True)
+    return index, x
 
 
 def through(modules: nn.Module, h: Tensor, masks: Masks, fresh: bool = False) -> Tensor:
@@ -53,12 +82,12 @@ def through(modules: nn.Module, h: Tensor, masks: Masks, fresh: bool = False) ->
     return h
 
 
-def respond(module: Any, h: Tensor, noise: Noises, sigma: float, N: int) -> Tensor:
+def respond(module: Any, h: Tensor, noise: Noises, sigma: float, N: int, start: Start | None) -> Tensor:
     """h (N, *in), the same for all, or (K 2 N, *in) -> (K 2 N, *out): the synapse of every member."""
     if not noise:
         return module(h)
     if is_dense(module) and not is_convolution(module):
-        return _products(module, h, noise, sigma, N)
+        return _products(module, h, noise, sigma, start if len(h) == N else None)
     weights = {name: _moved(module.get_parameter(name), each.built(), sigma) for name, each in noise.items()}
     P, shared = len(next(iter(weights.values()))), len(h) == N
     if is_dense(module):  # kernels are small beside what they see
@@ -70,15 +99,14 @@ def respond(module: Any, h: Tensor, noise: Noises, sigma: float, N: int) -> Tens
     return torch.cat([functional_call(module, w, (x,)) for w, x in zip(chosen, members, strict=True)])
 
 
-def _products(module: Any, h: Tensor, noise: Noises, sigma: float, N: int) -> Tensor:
+def _products(module: Any, h: Tensor, noise: Noises, sigma: float, start: Start | None) -> Tensor:
     """Of a Linear: the shared product, and beside it those of the noise, of which no weight is built."""
-    shared, K = len(h) == N, next(iter(noise.values())).K
-    shape, rows = (-1, *h.shape[1:-1], module.out_features), h.reshape(-1, module.in_features)
-    a = linear(rows, module.weight, module.bias)
-    a = torch.cat((a, a)).expand(K, -1, -1).clone() if shared else a.view(K, -1, module.out_features)  # (K, 2 R, m)
+    K, m, rows = next(iter(noise.values())).K, module.out_features, h.reshape(-1, module.in_features)
+    shape = (-1, *h.shape[1:-1], m)
+    a = thin(rows, module.weight, module.bias).view(K, -1, m) if start is None else start.room[:K].copy_(start.a)
     half, factors = a.shape[1] // 2, []
     if "weight" in noise:
-        u, v = noise["weight"].factors(rows if shared else rows.view(K, -1, module.in_features))
+        u, v = noise["weight"].factors(rows.view(K, -1, module.in_features) if start is None else rows)
         factors.append((torch.cat((u[:, :half], -u[:, -half:]), 1), v))
     if "bias" in noise:  # one factor more, so that a is read and written once
         sign = a.new_ones(K, half, 1)
@@ -86,6 +114,15 @@ def _products(module: Any, h: Tensor, noise: Noises, sigma: float, N: int) -> Te
     u, v = (torch.cat(parts, axis) for parts, axis in zip(zip(*factors, strict=True), (2, 1), strict=True))
     a.baddbmm_(u, v, alpha=sigma)  # (K, 2 R, q), (K, q, m)
     return a.view(shape)
+
+
+def thin(x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
+    """x W^T + b; a few outputs are padded to ``LANES``, since a product of fewer takes longer than one of as many."""
+    m = len(W)
+    if m % LANES == 0 or m > 4 * LANES:
+        return linear(x, W, b)
+    missing = -m % LANES
+    return linear(x, pad(W, (0, 0, 0, missing)), None if b is None else pad(b, (0, missing)))[:, :m].contiguous()
 
 
 def _moved(p: Tensor, E: Tensor, sigma: float) -> Tensor:
