@@ -232,21 +232,32 @@ def reference_bits(seed, k, i):
     return mix(mix(seed + k) + i * 0x9E3779B97F4A7C15)
 
 
-def test_the_bits_are_splitmix_and_their_moments_those_of_the_noise():
-    """Against whole numbers without end; mean, variance, kurtosis, and no two directions alike."""
+@pytest.mark.parametrize("parts", [1, 2, 64])
+def test_the_bits_are_splitmix(parts):
+    """Against whole numbers without end: of word k div n the part k mod n, in its upper bits."""
     net = nn.Sequential(nn.Linear(200, 100), nn.Linear(100, CLASSES))
     torch.manual_seed(3)
     seed = int(torch.randint(2**62, (1,)))
     torch.manual_seed(3)
-    bits = replay.Replay(make("mezo", net, torch.zeros(1, 200)), lambda bits: bits, 3)
+    bits = replay.Replay(make("mezo", net, torch.zeros(1, 200)), replay.Kind(lambda bits: bits, parts), 70)
     bits.like = torch.zeros(0, dtype=torch.int64)
-    for k, index, i, place in ((0, 0, 0, 0), (2, 0, 77, 77), (1, 1, 5, 20105)):
-        assert int(bits.draw(index)[k, i]) % 2**64 == reference_bits(seed, k, place)
-    z, u = replay.gaussian(bits.draw(0)), replay.rademacher(bits.draw(0))
-    assert abs(z.mean()) < 0.02 and z.var() == pytest.approx(1, abs=0.02) and (z**4).mean() == pytest.approx(3, abs=0.1)
-    assert set(u.unique().tolist()) == {-1.0, 1.0} and abs(u.mean()) < 0.02
-    for rows in (z, u):
-        assert (rows @ rows.T / rows.shape[1] - torch.eye(3)).abs().max() < 0.03
+    for k, index, i, place in ((0, 0, 0, 0), (3, 0, 77, 77), (66, 1, 5, 20105)):
+        want = reference_bits(seed, k // parts, place) << (64 // parts * (k % parts))
+        for start, end in ((0, 70), (k, k + 1), (max(0, k - 1), k + 2)):
+            assert int(bits.draw(index, start, end)[k - start, i]) % 2**64 == want % 2**64
+
+
+@pytest.mark.parametrize(("kind", "kurtosis"), [(replay.GAUSSIAN, 3), (replay.RADEMACHER, 1)], ids=["normal", "sign"])
+def test_moments_are_those_of_the_noise(kind, kurtosis):
+    """Mean, variance, kurtosis; no two directions alike, of the same word or of two."""
+    rule = make("mezo", nn.Sequential(nn.Linear(200, 100), nn.Linear(100, CLASSES)), torch.zeros(1, 200))
+    torch.manual_seed(3)
+    z = replay.Replay(rule, kind, 70).draw(0)
+    assert abs(z.mean()) < 0.003 and z.var() == pytest.approx(1, abs=0.005)
+    assert (z**4).mean() == pytest.approx(kurtosis, abs=0.03)
+    assert (z @ z.T / z.shape[1] - torch.eye(70)).abs().max() < 0.04  # 5.6 deviations
+    assert (z[:, 1:] * z[:, :-1]).mean().abs() < 0.003
+    assert kurtosis == 3 or set(z.unique().tolist()) == {-1.0, 1.0}
 
 
 @pytest.mark.parametrize("name", ["mezo", "fzoo"])
@@ -301,7 +312,7 @@ def test_mezo_is_the_finite_difference_times_its_direction(build, loss):
     net = build()
     x, y, epsilon = batch(net), labels(), 1e-2
     rule = make("mezo", net, x, loss=loss, directions=3, epsilon=epsilon)
-    z = directions(rule, 0, replay.gaussian, 3)
+    z = directions(rule, 0, replay.GAUSSIAN, 3)
     L = torch.stack([
         loss_at(net, {n: e[k] for n, e in z.items()}, s * epsilon, x, y, loss) for k in range(3) for s in (1, -1)
     ]).view(3, 2)  # fmt: skip
@@ -320,13 +331,26 @@ def test_fzoo_steps_by_the_spread_of_its_losses(build, at_once, monkeypatch):
     net = build()
     x, y, epsilon = batch(net), labels(), 1e-2
     rule = make("fzoo", net, x, directions=4, epsilon=epsilon)
-    u = directions(rule, 0, replay.rademacher, 4)
+    u = directions(rule, 0, replay.RADEMACHER, 4)
     l_0 = loss_of(net(x), y, "cross_entropy").detach()
     each = [loss_at(net, {n: e[k] for n, e in u.items()}, epsilon, x, y) for k in range(4)]
     spread = (sum((one - sum(each) / 4) ** 2 for one in each) / 3).sqrt()
     want = {n: sum((each[k] - l_0) / spread * e[k] for k in range(4)) / 4 for n, e in u.items()}
     assert_same(credit(rule, x, y), want, 1e-10)
     torch.testing.assert_close(rule.credit(x, y), l_0, atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", ["es", "fzoo"])
+def test_the_loss_that_is_told_is_that_of_the_net_itself(name, loss):
+    """Under the masks of dropout that its own pass would have drawn."""
+    net = mlp(p=0.3)
+    x, y = inputs(net), labels()
+    torch.manual_seed(0)
+    want = loss_of(net(x), y, loss).detach()
+    rule = make(name, net, x, loss=loss)
+    torch.manual_seed(0)
+    torch.testing.assert_close(rule.credit(x, y), want)
 
 
 def test_fzoo_does_not_step_where_losses_do_not_differ():

@@ -9,9 +9,12 @@ Where the loss is flat its spread is small and the step large, as that of a grad
 
 Reference: Dang, Guo, Zhao, Ye, Zheng, Dai and Tsang, arXiv 2506.09034, 2025 (dang2025).
 Deviations from the paper:
-    1. epsilon, by which the paper divides the estimate, is left to the rate: a rate here is 1 / epsilon of it.
-    2. The signs are drawn again from their seed, as MeZO's are; losses that do not differ at all give no step.
-    3. ``directions`` K is 16 where nothing is said; the paper tunes pretrained nets by 8.
+    1. epsilon, by which the paper divides the estimate, is left to the rate, as in the authors' code: a rate here is
+       1 / epsilon of the paper's.
+    2. s is the paper's, over K - 1; the authors' code divides by K, a rate sqrt(K / (K - 1)) of this.
+    3. The signs are drawn again from their seed, as MeZO's are; losses that do not differ at all give no step.
+    4. Members share the masks of dropout; the authors' code leaves dropout out of these passes.  Its reuse of the last
+       step's losses is left out.
 Easily confused with: mezo, which steps to either side, and by the slope itself.
 """
 
@@ -26,7 +29,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from altprop.core import Claims, Ready, Refused, Rule, Suits, ascend
 from altprop.rules.perturbation.masks import masks_of
-from altprop.rules.perturbation.replay import Replay, rademacher
+from altprop.rules.perturbation.replay import RADEMACHER, Replay
 
 
 class FZOO(Rule):
@@ -37,12 +40,12 @@ class FZOO(Rule):
 
     family, reference = "perturbation", "dang2025"
     claims = Claims(
-        weight_transport="full", locking="forward", signal="loss", passes=17, draws=True, averages=False
+        weight_transport="full", locking="forward", signal="loss", passes=9, draws=True, averages=False
     )  # fmt: skip
-    suits = Suits(lr=0.003)
+    suits = Suits(lr=0.002)
     refuses = (_NormBase,)  # whose statistics every pass would move
 
-    def __init__(self, net: Any, *, directions: int = 16, epsilon: float = 1e-3, **arguments: Any) -> None:
+    def __init__(self, net: Any, *, directions: int = 8, epsilon: float = 1e-3, **arguments: Any) -> None:
         super().__init__(net, **arguments)
         if directions < 2 or not epsilon > 0:
             what = f"directions={directions}, epsilon={epsilon} came"
@@ -54,9 +57,9 @@ class FZOO(Rule):
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
         t, traces = self.targets(y, len(x)), ascend(self.layers, x)
         l_0, _ = self.output_error(traces[-1].h, t)
-        u = Replay(self, rademacher, self.K)
+        u = Replay(self, RADEMACHER, self.K)
         outputs = u.ascend(x, (self.epsilon,), masks_of(traces))
-        l = torch.stack([self.output_error(output, t)[0] for output in outputs])  # noqa: E741  (K,)
+        l = torch.vmap(lambda z: self.output_error(z, t)[0])(outputs)  # noqa: E741  (K,)
         s = l.std()
         u.learn(torch.where(s > 0, (l - l_0) / (self.K * s), 0), ready)
         return l_0

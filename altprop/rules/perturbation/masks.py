@@ -23,10 +23,9 @@ def masks_of(traces: Sequence[Trace]) -> Masks:
     return {step.module: step for step in steps if drops(step.module)}
 
 
-def drop(module: nn.Module, h: Tensor, masks: Masks) -> Tensor:
+def drop(module: nn.Module, h: Tensor, masks: Masks, N: int) -> Tensor:
     """h (M N, *) of M members, by the mask (N, *) of that module, which is drawn where there is none yet."""
     if module not in masks:
-        h, masks[module] = run(module, h)
-        return h
+        _, masks[module] = run(module, h[:N])
     mask = masks[module].saved
-    return h if mask is None else (h.unflatten(0, (-1, len(mask))) * mask).flatten(0, 1)
+    return h if mask is None else (h.unflatten(0, (-1, N)) * mask).flatten(0, 1)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import pad
 
 from altprop.core import Layer, Rule
@@ -20,6 +19,7 @@ from altprop.core.layer import is_convolution, is_dense, parts
 from altprop.core.product import linear
 from altprop.core.steps import run
 from altprop.rules.perturbation.masks import Masks, drop, drops
+from altprop.rules.perturbation.members import stacked
 from altprop.rules.perturbation.noise import Noise
 
 LANES = 16  # numbers of float32 in the widest register
@@ -44,9 +44,9 @@ def losses(
         h = x
         for index, layer in enumerate(rule.layers[first:], first):
             noise = {name: each.part(slice(begin, begin + size)) for name, each in noises[index].items()}
-            h = h if index == first else through(layer.inlet, h, masks)
+            h = h if index == first else through(layer.inlet, h, masks, N)
             a = respond(layer.synapse, h, noise, sigma, N, start)
-            h = through(layer.activation, a, masks, fresh=True)
+            h = through(layer.activation, a, masks, N, fresh=True)
         found.append(torch.vmap(lambda z: rule.output_error(z, t)[0])(h.unflatten(0, (-1, N))))
     return torch.cat(found).view(K, 2)
 
@@ -68,17 +68,17 @@ class Start(NamedTuple):
 def alike(layers: Sequence[Layer], x: Tensor, noises: Sequence[Noises], masks: Masks) -> tuple[int, Tensor]:
     """The first layer that has noise, and its input (N, *in), which is the same for all members."""
     for index, layer in enumerate(layers):
-        x = through(layer.inlet, x, masks)
+        x = through(layer.inlet, x, masks, len(x))
         if noises[index]:
             break
-        x = through(layer.activation, layer.synapse(x), masks, fresh=True)
+        x = through(layer.activation, layer.synapse(x), masks, len(x), fresh=True)
     return index, x
 
 
-def through(modules: nn.Module, h: Tensor, masks: Masks, fresh: bool = False) -> Tensor:
+def through(modules: nn.Module, h: Tensor, masks: Masks, N: int, fresh: bool = False) -> Tensor:
     """An inlet or an activation, of all members at once; ``fresh``: nobody else needs h."""
     for index, module in enumerate(parts(modules)):
-        h = drop(module, h, masks) if drops(module) else run(module, h, graph=False, fresh=fresh and not index)[0]
+        h = drop(module, h, masks, N) if drops(module) else run(module, h, graph=False, fresh=fresh and not index)[0]
     return h
 
 
@@ -89,14 +89,7 @@ def respond(module: Any, h: Tensor, noise: Noises, sigma: float, N: int, start: 
     if is_dense(module) and not is_convolution(module):
         return _products(module, h, noise, sigma, start if len(h) == N else None)
     weights = {name: _moved(module.get_parameter(name), each.built(), sigma) for name, each in noise.items()}
-    P, shared = len(next(iter(weights.values()))), len(h) == N
-    if is_dense(module):  # kernels are small beside what they see
-        h = h if shared else h.unflatten(0, (P, N))
-        a = torch.vmap(lambda w, x: functional_call(module, w, (x,)), (0, None if shared else 0))(weights, h)
-        return a.flatten(0, 1)
-    members = [h] * P if shared else h.split(N)  # of a module of the user's nobody knows whether it can be stacked
-    chosen = ({name: w[p] for name, w in weights.items()} for p in range(P))
-    return torch.cat([functional_call(module, w, (x,)) for w, x in zip(chosen, members, strict=True)])
+    return stacked(module, weights, h, N)
 
 
 def _products(module: Any, h: Tensor, noise: Noises, sigma: float, start: Start | None) -> Tensor:
