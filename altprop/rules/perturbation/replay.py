@@ -85,7 +85,7 @@ class Replay:
 
     def ascend(self, x: Tensor, scales: Sequence[float], masks: Masks) -> Tensor:
         """x (N, *in) -> the outputs (K S, N, C) of members theta + scale z_k, by k, then by scale."""
-        h, N, by = x, len(x), self.like.new_tensor(scales)
+        h, N, by = x.detach(), len(x), self.like.new_tensor(scales)  # an input with a gradient takes other products
         for index, layer in enumerate(self.layers):
             found = []
             for k, z in self.some(index):
