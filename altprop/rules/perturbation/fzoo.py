@@ -42,7 +42,7 @@ class FZOO(Rule):
     claims = Claims(
         weight_transport="full", locking="forward", signal="loss", passes=9, draws=True, averages=False
     )  # fmt: skip
-    suits = Suits(lr=0.002)
+    suits = Suits(lr=0.003)
     refuses = (_NormBase,)  # whose statistics every pass would move
 
     def __init__(self, net: Any, *, directions: int = 8, epsilon: float = 1e-3, **arguments: Any) -> None:
