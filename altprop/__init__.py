@@ -20,9 +20,11 @@ if TYPE_CHECKING:
         EP,
         EPC,
         EPLIF,
+        ES,
         FA,
         FRSF,
         FWDTP,
+        FZOO,
         GEVB,
         GHA,
         IFA,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         HardWTA,
         Hebb,
         LocalLoss,
+        MeZO,
         MonoForward,
         Oja,
         PEPITAHebbian,
@@ -73,11 +76,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AFA", "AOSDTP", "BRSF", "CMAES", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GA", "GEVB",
-    "GHA", "GP", "IFA", "KP", "LDRL", "LPL", "NEAT", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP", "SEARCHES", "SOM",
-    "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison",
+    "AFA", "AOSDTP", "BRSF", "CMAES", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "ES", "FA", "FRSF", "FWDTP", "FZOO",
+    "GA", "GEVB", "GHA", "GP", "IFA", "KP", "LDRL", "LPL", "NEAT", "PC", "PEPITA", "RULES", "SCFF", "SDFA", "SDTP",
+    "SEARCHES", "SOM", "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison",
     "EvolutionaryProgramming", "Evolved", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA",
-    "Hebb", "HyperNEAT", "Layer", "LocalLoss", "MonoForward", "MuCommaLambda", "MuPlusLambda", "NormSGD", "Oja",
+    "Hebb", "HyperNEAT", "Layer", "LocalLoss", "MeZO", "MonoForward", "MuCommaLambda", "MuPlusLambda", "NormSGD", "Oja",
     "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare",
     "evolve", "feedback", "fit", "layers", "load", "register", "report", "restore",
 ]  # fmt: skip

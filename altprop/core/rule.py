@@ -30,7 +30,7 @@ class Claims:
 
     weight_transport: Literal["none", "signs", "full"]  # does a hidden gradient depend on the weights above?
     locking: Literal["none", "forward", "backward"]  # what a layer waits for: nothing, the forward pass, layers above
-    signal: Literal["none", "target", "error", "layerwise"]  # what reaches a hidden layer
+    signal: Literal["none", "target", "error", "layerwise", "loss"]  # what reaches a hidden layer
     labels: bool = True
     passes: int = 1  # forward passes a batch
     updates: int = 1  # times ``ready`` is called for a layer in a batch

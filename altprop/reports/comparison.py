@@ -45,7 +45,8 @@ COSTS = (  # the first that is told of at least two rows: its key or how that be
     ("seconds_per_epoch", "seconds per epoch"),
 )
 SIGNALS = {  # of rows that do not tell their family
-    "layerwise": "error, layer by layer", "error": "error of the output", "target": "targets", "none": "no signal",
+    "layerwise": "error, layer by layer", "error": "error of the output", "target": "targets", "loss": "the loss alone",
+    "none": "no signal",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from altprop.rules.indirect import IFA
 from altprop.rules.kolen_pollack import KP
 from altprop.rules.local import LocalLoss, MonoForward
 from altprop.rules.pepita import PEPITA, PEPITAHebbian, PEPITALocal
+from altprop.rules.perturbation import ES, FZOO, MeZO
 from altprop.rules.predictive import EPC, PC
 from altprop.rules.references import REFERENCES
 from altprop.rules.shallow import Shallow
@@ -52,6 +53,9 @@ RULES: dict[str, type[Rule]] = {
     "mono": MonoForward,
     "forward_gradient": ForwardGradient,
     "forward_gradient_local": ForwardGradientLocal,
+    "es": ES,
+    "mezo": MeZO,
+    "fzoo": FZOO,
     "ep": EP,
     "local": LocalLoss,
     "tp": TP,
@@ -80,9 +84,9 @@ HEADS: dict[str, tuple[str, dict[str, bool]]] = {  # what teaches a last layer a
 }
 
 __all__ = [
-    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "FA", "FRSF", "FWDTP", "GEVB", "GHA", "HEADS",
-    "IFA", "KP", "LDRL", "LPL", "PC", "PEPITA", "REFERENCES", "RULES", "SCFF", "SDFA", "SDTP", "SOM", "SSDFA", "STDP",
-    "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward", "ForwardGradient",
-    "ForwardGradientLocal", "HardWTA", "Hebb", "LocalLoss", "MonoForward", "Oja", "PEPITAHebbian", "PEPITALocal",
-    "Shallow", "SoftHebb",
+    "AFA", "AOSDTP", "BRSF", "DFA", "DRTP", "DTP", "EP", "EPC", "EPLIF", "ES", "FA", "FRSF", "FWDTP", "FZOO", "GEVB",
+    "GHA", "HEADS", "IFA", "KP", "LDRL", "LPL", "PC", "PEPITA", "REFERENCES", "RULES", "SCFF", "SDFA", "SDTP", "SOM",
+    "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "ForwardForward", "ForwardGradient",
+    "ForwardGradientLocal", "HardWTA", "Hebb", "LocalLoss", "MeZO", "MonoForward", "Oja", "PEPITAHebbian",
+    "PEPITALocal", "Shallow", "SoftHebb",
 ]  # fmt: skip

@@ -156,4 +156,18 @@ REFERENCES: dict[str, str] = {
     Petrisor, Teodora and Grollier, Julie},
   title = {{EqSpike}: Spike-driven equilibrium propagation for neuromorphic implementations},
   journal = {iScience}, volume = {24}, number = {3}, pages = {102222}, year = {2021}}""",
+    "salimans2017": """@article{salimans2017,
+  author = {Salimans, Tim and Ho, Jonathan and Chen, Xi and Sidor, Szymon and Sutskever, Ilya},
+  title = {Evolution strategies as a scalable alternative to reinforcement learning},
+  journal = {arXiv preprint arXiv:1703.03864}, year = {2017}}""",
+    "malladi2023": """@inproceedings{malladi2023,
+  author = {Malladi, Sadhika and Gao, Tianyu and Nichani, Eshaan and Damian, Alex and Lee, Jason D. and Chen, Danqi and
+    Arora, Sanjeev},
+  title = {Fine-tuning language models with just forward passes},
+  booktitle = {Advances in Neural Information Processing Systems}, volume = {36}, year = {2023}}""",
+    "dang2025": """@article{dang2025,
+  author = {Dang, Sizhe and Guo, Yangyang and Zhao, Yanjun and Ye, Haishan and Zheng, Xiaodong and Dai, Guang and Tsang,
+    Ivor},
+  title = {{FZOO}: Fast zeroth-order optimizer for fine-tuning large language models towards {Adam}-scale speed},
+  journal = {arXiv preprint arXiv:2506.09034}, year = {2025}}""",
 }

@@ -90,7 +90,7 @@ def test_claims_are_data(name):
     claims = RULES[name].claims
     assert isinstance(claims, Claims)
     assert claims.weight_transport in ("none", "signs", "full") and claims.locking in ("none", "forward", "backward")
-    assert claims.signal in ("none", "target", "error", "layerwise")
+    assert claims.signal in ("none", "target", "error", "layerwise", "loss")
 
 
 def test_weight_transport(name):
@@ -196,7 +196,8 @@ def test_forward_locking_ignores_the_way_down(name):
 
 
 def test_signal(name):
-    """target: outputs do not matter.  error: no error, no signal.  none: no gradient.  layerwise: see above."""
+    """target: outputs do not matter.  error: no error, no signal.  none: no gradient.  layerwise: see above.  loss:
+    outputs matter, and where there is no error, what the loss does a step away."""
     x, y = batch()
     rule = make(name, net_of(name), x, loss="mse")
     names = below(rule, 2)
@@ -217,8 +218,8 @@ def test_signal(name):
         rule.layers[-1].synapse.weight.mul_(-3.0)
         rule.layers[-1].synapse.bias.add_(1.0)
     independent = same(before, credit(rule, x, y), names)
-    alone = rule.claims.signal in ("target", "none")
-    assert (independent, silent) == ((True, False) if alone else (False, True))
+    alone, heard = rule.claims.signal in ("target", "none"), rule.claims.signal == "loss"
+    assert (independent, silent) == ((True, False) if alone else (False, not heard))
 
 
 def test_labels(name):

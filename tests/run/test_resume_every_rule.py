@@ -23,6 +23,7 @@ ARGUMENTS = {
     "forward_gradient": {"perturb": "weight"}, "forward_gradient_local": {"combine": "projection", "tangents": 2},
     "ep": {"weights": "vector_field", "estimate": "random_sign"}, "ep_lif": {"readout": False},
     "dtp": {"alternate": 1}, "scff": {"readout": False},
+    "es": {"rank": 0, "shaping": "standard"}, "mezo": {"directions": 1}, "fzoo": {"directions": 3},
 }  # fmt: skip
 WAYS = ("plain", "streamed", "arguments")
 
