@@ -20,7 +20,7 @@ from altprop.run.recipe import Recipe, RunError
 from altprop.run.values import make_recipe
 from altprop.searches import SEARCHES
 from altprop.searches.ground import Ground
-from altprop.tasks import TASKS, Supervised, Task
+from altprop.tasks import Supervised, Task, named
 
 HIDDEN = 16  # units of the net that a control task gets where none is given
 PARTS = 8  # of a generation that processes share
@@ -66,7 +66,7 @@ def make_task(recipe: SearchRecipe) -> Task:
     """The task that a recipe names; raises ``RunError`` for one that came from Python."""
     if recipe.task in (None, CUSTOM):
         raise RunError("the run's task was given from Python: give it again, as task=...")
-    return TASKS[str(recipe.task)](**recipe.task_arguments)
+    return named(str(recipe.task), **recipe.task_arguments)
 
 
 def labelled(recipe: SearchRecipe, x: Any, data: Dataset, vector: bool, batch: int | None = None) -> Supervised:

@@ -7,11 +7,8 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from altprop.core import Population, Refused
-from altprop.evolution.evaluation import Evaluator, Workers, answer
+from altprop.evolution.evaluation import Evaluator, Heard, Workers, answer
 from altprop.limits import shorten
 from altprop.run.directory.files import RunError
 from altprop.tasks import Task
@@ -38,7 +35,7 @@ class OnRay(Evaluator):
         self.task_there = ray.put(pickle.dumps(task))
         self.work = ray.remote(answer).options(num_cpus=1, max_retries=self.tries)
 
-    def all_of(self, parts: Sequence[Population], seed: int) -> list[tuple[Tensor, str]]:
+    def all_of(self, parts: Sequence[Population], seed: int) -> list[Heard]:
         asked = [self.work.remote(self.task_there, pickle.dumps(part), seed) for part in parts]
         try:
             told = self.ray.get(asked)
@@ -46,7 +43,7 @@ class OnRay(Evaluator):
             raise error.cause if isinstance(error.cause, Refused) else error from error
         except self.ray.exceptions.WorkerCrashedError as error:
             raise Refused(f"{self.tries} times a worker died that evaluated the same part: mind its memory") from error
-        return [(torch.tensor(f, dtype=torch.float64), why) for f, why in told]
+        return list(told)
 
     def close(self) -> None:
         if self.ours:

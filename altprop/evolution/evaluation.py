@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,34 +39,38 @@ def divided(population: Population, parts: int) -> list[Population]:
     return [part(slice(first, first + size)) for first in range(0, len(population), size)]
 
 
-def asked(task: Task, part: Population, seed: int) -> tuple[Tensor, str]:
-    """The fitness (P,) of a part, in float64 on the CPU, nan for who failed, and why the first of them did.
+class Heard(NamedTuple):
+    """What was found of a part."""
 
-    Raises ``Refused`` as the task does: what no individual can answer ends the run."""
+    fitness: list[float]  # nan for who failed
+    why: str  # the first of them did; empty where none has
+    drew: bool  # whether the task has drawn anything, so that another draw might say otherwise
+
+
+def asked(task: Task, part: Population, seed: int) -> Heard:
+    """The fitness of a part.  Raises ``Refused`` as the task does: what no individual can answer ends the run."""
+    generator = torch.Generator().manual_seed(seed)
+    before = generator.get_state()
     try:
-        f = task.fitness(part, torch.Generator().manual_seed(seed))
-        return f.detach().to("cpu", torch.float64), ""
+        f = task.fitness(part, generator).detach().to("cpu", torch.float64)
+        return Heard(f.tolist(), "", not torch.equal(before, generator.get_state()))
     except Refused:
         raise
     except Exception as error:  # whatever a fitness of others may raise
         why = shorten(f"{type(error).__name__}: {error}", 160)
         if len(part) == 1 or not hasattr(part, "part"):
-            return torch.full((len(part),), torch.nan, dtype=torch.float64), why
+            return Heard([torch.nan] * len(part), why, False)
     each = [asked(task, part.part(slice(row, row + 1)), seed) for row in range(len(part))]
-    return torch.cat([f for f, _ in each]), next((said for _, said in each if said), why)
+    first = next((one.why for one in each if one.why), why)
+    return Heard([f for one in each for f in one.fitness], first, any(one.drew for one in each))
 
 
-def answered(task: Task, part: bytes, seed: int) -> tuple[list[float], str]:
-    """What ``asked`` says, in another process: as bytes and lists, since tensors would go through memory that is shared
-    with a process that may die."""
-    f, why = asked(task, pickle.loads(part), seed)
-    return f.tolist(), why
+def answer(task: bytes, part: bytes, seed: int) -> Heard:
+    """``asked`` on one thread of a process that has nothing of its own yet.
 
-
-def answer(task: bytes, part: bytes, seed: int) -> tuple[list[float], str]:
-    """The same on one thread of a process that has nothing of its own yet."""
+    As bytes and lists: tensors would go through memory that is shared with a process that may die."""
     torch.set_num_threads(1)
-    return answered(pickle.loads(task), part, seed)
+    return asked(pickle.loads(task), pickle.loads(part), seed)
 
 
 class Workers(NamedTuple):
@@ -86,15 +91,17 @@ class Evaluator(ABC):
     def __init__(self, task: Task, seed: int, parts: int) -> None:
         self.task, self.seed, self.parts = task, seed, parts
         self.told: str = ""  # why the first individual failed, once one has
+        self.drew = False  # whether the task drew anything when it was asked last
 
     def __call__(self, population: Population, generation: int) -> Tensor:
         drawn = (self.seed * 1_000_003 + generation + STREAM) % 2**63
         answers = self.all_of(divided(population, self.parts), drawn)
-        self.told = self.told or next((why for _, why in answers if why), "")
-        return torch.cat([f for f, _ in answers])
+        self.told = self.told or next((one.why for one in answers if one.why), "")
+        self.drew = any(one.drew for one in answers)
+        return torch.tensor([f for one in answers for f in one.fitness], dtype=torch.float64)
 
     @abstractmethod
-    def all_of(self, parts: Sequence[Population], seed: int) -> list[tuple[Tensor, str]]:
+    def all_of(self, parts: Sequence[Population], seed: int) -> list[Heard]:
         """What ``asked`` says of every part, in their order."""
 
     def close(self) -> None:  # noqa: B027  what holds nothing has nothing to let go
@@ -110,7 +117,7 @@ class Evaluator(ABC):
 class Here(Evaluator):
     """In this process, one part after another."""
 
-    def all_of(self, parts: Sequence[Population], seed: int) -> list[tuple[Tensor, str]]:
+    def all_of(self, parts: Sequence[Population], seed: int) -> list[Heard]:
         return [asked(self.task, part, seed) for part in parts]
 
 
@@ -122,17 +129,14 @@ class Processes(Evaluator):
         self.jobs = workers.jobs or 1
         self.pool = self._new()
 
-    def all_of(self, parts: Sequence[Population], seed: int) -> list[tuple[Tensor, str]]:
-        answers: dict[int, tuple[Tensor, str]] = {}
+    def all_of(self, parts: Sequence[Population], seed: int) -> list[Heard]:
+        answers: dict[int, Heard] = {}
         for _ in range(self.tries):
             left = [place for place in range(len(parts)) if place not in answers]
             waiting = [(place, self.pool.submit(_work, pickle.dumps(parts[place]), seed)) for place in left]
             for place, future in waiting:
-                try:
-                    f, why = future.result()
-                    answers[place] = torch.tensor(f, dtype=torch.float64), why
-                except BrokenProcessPool:
-                    pass
+                with suppress(BrokenProcessPool):
+                    answers[place] = future.result()
             if len(answers) == len(parts):
                 return [answers[place] for place in range(len(parts))]
             LOG.info("a process died while it evaluated: it is replaced, and what it had is evaluated again")
@@ -161,5 +165,5 @@ def _begin(task: bytes, files: list[Path]) -> None:
     _TASK[:] = [pickle.loads(task)]
 
 
-def _work(part: bytes, seed: int) -> tuple[list[float], str]:
-    return answered(_TASK[0], part, seed)
+def _work(part: bytes, seed: int) -> Heard:
+    return asked(_TASK[0], pickle.loads(part), seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from torch import nn
 from altprop.core import Search
 from altprop.data import Dataset
 from altprop.evolution.build import build_net, genome_of, inner_recipe, prepare
-from altprop.evolution.champion import Answer, net_of, text_of
+from altprop.evolution.champion import Alone, Answer, net_of, text_of
 from altprop.evolution.cluster import OnRay
 from altprop.evolution.directory import SearchDirectory
 from altprop.evolution.evaluation import Evaluator, Here, Processes, Workers
-from altprop.evolution.evolving import Alone, Evolving
+from altprop.evolution.evolving import Evolving
 from altprop.evolution.recipe import CUSTOM, SearchRecipe, make_search_recipe
 from altprop.limits import Interrupted
 from altprop.run.directory.files import RunError, read_text
@@ -31,6 +32,7 @@ from altprop.run.machine import within_memory
 from altprop.run.model import Model
 from altprop.run.stop import interruptible
 from altprop.searches import SEARCHES
+from altprop.searches.ground import Ground
 from altprop.tasks import Task
 
 FRESH = int.from_bytes(b"anew", "big")  # parts what a champion is asked anew from what it was chosen by
@@ -146,14 +148,14 @@ def _run(
                 report(rows[-1])
             if stop.is_set() and not evolving.done:
                 raise Interrupted
-    net, genome = evolving.champion(), text_of(evolving.search.best())
+    net, genome = evolving.champion(), None if evolving.best is None else text_of(evolving.best)
     if run is not None:
         state = {key: tensor.detach().cpu().contiguous() for key, tensor in net.state_dict().items()}
         run.finish(safetensors.torch.save(state), {} if genome is None else {"champion.json": genome})
     path = None if run is None else run.path
     told = _described(evolving.task.inputs) if evolving.data is None else describe(evolving.data)
     model = _model(evolving.recipe, told, net)
-    return Evolved(evolving.recipe, net, model, evolving.search.reached, rows, path, evolving.search, genome)
+    return Evolved(evolving.recipe, net, model, evolving.reached, rows, path, evolving.search, genome)
 
 
 def load_search(path: str | Path, *, net: nn.Module | None = None) -> Evolved:
@@ -167,7 +169,9 @@ def load_search(path: str | Path, *, net: nn.Module | None = None) -> Evolved:
     tensors, rows = read_tensors(run.path / "model.safetensors"), run.metrics()
     if genome_of(recipe.search) != "vector":
         genome = read_text(run.path / "champion.json", "the champion's genome")
-        net = net_of(SEARCHES[recipe.search].read(genome))  # type: ignore[attr-defined]
+        ground = Ground(prod(asked["inputs"]), asked["outputs"], recipe.seed)
+        search = SEARCHES[recipe.search].on(ground, **recipe.arguments)  # type: ignore[attr-defined]
+        net = net_of(search.individual(search.read(genome)))
     elif recipe.net is None:
         net = Answer(torch.zeros(tensors["vector"].shape if "vector" in tensors else 0))
     elif net is None:

@@ -17,7 +17,7 @@ from altprop.run.readout import Count, Text
 from altprop.run.recipe import toml_key, toml_value
 from altprop.run.values import FITS, plain
 from altprop.searches import SEARCHES
-from altprop.tasks import TASKS
+from altprop.tasks import kind_of
 
 GIVEN = {"self", "inputs", "outputs", "seed", "example", "dtype", "device"}  # by task and recipe
 Arguments = dict[str, bool | int | float | Text | list[float]]
@@ -86,8 +86,7 @@ def make_search_recipe(**values: Any) -> SearchRecipe:
     _known("search", recipe.search, SEARCHES)
     check_arguments(f"search '{recipe.search}'", SEARCHES[recipe.search], recipe.arguments)
     if recipe.task not in (None, CUSTOM):
-        _known("task", str(recipe.task), TASKS)
-        check_arguments(f"task '{recipe.task}'", TASKS[str(recipe.task)], recipe.task_arguments)
+        check_arguments(f"task '{recipe.task}'", kind_of(str(recipe.task))[0], recipe.task_arguments)
     if (recipe.task is None) == (recipe.data is None):
         came = "task and data came together" if recipe.task else "neither task nor data came"
         raise RunError(f"{came}: give search '{recipe.search}' one of them, such as --task xor or --data digits")

@@ -94,7 +94,16 @@ class VectorSearch(Search[Any]):
 
     def best(self) -> Any:
         """The fittest individual so far: a vector (n,), or a net of its own in eval mode; before any, the start."""
-        return self.genome.individual(self.champion)
+        return self.individual(self.champion)
+
+    def candidate(self, row: int) -> Tensor:
+        """The vector of one of those that were asked for last and not told of yet."""
+        assert self.asked is not None
+        return self.asked[row].to(self.start, copy=True)
+
+    def individual(self, candidate: Tensor) -> Any:
+        """A vector as the user gets it: itself, or a net of its own."""
+        return self.genome.individual(candidate)
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that the next ``ask`` depends on, and who was the best; tensors, none of which changes later."""

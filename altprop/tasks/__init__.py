@@ -46,7 +46,7 @@ def kind_of(name: str) -> tuple[type[Task], tuple[str, ...]]:
         return TASKS[name], ()
     if re.search(r"-v\d+$", name):
         return Gym, (name,)
-    raise Refused(f"task {shown(name)} came{nearest(name, [*TASKS, *CONTROL])}")
+    raise Refused(f"unknown task {shown(name)}{nearest(name, [*TASKS, *CONTROL])}")
 
 
 __all__ = [

@@ -178,7 +178,7 @@ def test_what_cannot_be_is_told(monkeypatch):
     told = {
         r"environment='CartPol-v1' came; did you mean 'CartPole-v1'": lambda: Gym("CartPol-v1"),
         r"environment='CartPole-v7' came": lambda: named("CartPole-v7"),
-        r"task 'cartpole' came; did you mean 'CartPole-v1'\?": lambda: named("cartpole"),
+        r"unknown task 'cartpole'; did you mean 'CartPole-v1'\?": lambda: named("cartpole"),
         r"squash='tan' came; did you mean 'tanh'": lambda: Gym("Pendulum-v1", squash="tan"),
         "episodes=0, steps=None came: give 1 or more": lambda: Gym(episodes=0),
         r"cannot be made \(.*unexpected keyword argument 'wind'.*look at its settings": lambda: Gym(

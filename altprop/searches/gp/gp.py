@@ -26,6 +26,7 @@ Easily confused with: ``ga``, whose vectors have one length; ``neat``, whose gra
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from math import inf
 from typing import Any, ClassVar
@@ -45,6 +46,7 @@ from altprop.searches.gp.primitives import NUMBER, USUAL, Primitive
 from altprop.searches.gp.program import Program
 from altprop.searches.gp.state import TREES, as_bytes, pack, unpack
 from altprop.searches.gp.variation import crossover, mutation
+from altprop.searches.ground import Ground
 from altprop.searches.selection import elite, tournament
 
 HIGHEST = 60  # of a limit: Python reads no more brackets in brackets than a hundred or so
@@ -136,9 +138,22 @@ class GP(Search[Program]):
             raise Refused("best() came before any fitness: tell one generation first")
         return self.champion
 
+    def candidate(self, row: int) -> Program:
+        """One of those that were asked for last and not told of yet."""
+        return Program(self.forest, self.roots[row])
+
+    def individual(self, candidate: Program) -> Program:
+        """It as the user gets it."""
+        return candidate
+
     def read(self, text: str) -> Program:
-        """A program in the language of this search, from what ``str`` or ``to_python`` wrote."""
-        return Program.read(text, self.language)
+        """A program in the language of this search, from what ``str``, ``to_python`` or ``to_json`` wrote."""
+        return Program.read(json.loads(text)["code"] if text.startswith("{") else text, self.language)
+
+    @classmethod
+    def on(cls, ground: Ground, **arguments: Any) -> GP:
+        """One for a task, of its inputs and outputs."""
+        return cls(ground.inputs, ground.outputs, seed=ground.seed, **arguments)
 
     def watch(self) -> dict[str, float]:
         """Of this generation: its number, nodes and height of a program, the share of subtrees that are computed; so

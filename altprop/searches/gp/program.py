@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +59,10 @@ class Program:
             name = repr(value) if symbol == CONSTANT else self.language.names[symbol]
             said.append(f"{name}({below})" if arity else name)
         return ", ".join(reversed(said))
+
+    def to_json(self) -> str:
+        """Its code, as text that says what it is; ``search.read`` gives it back."""
+        return json.dumps({"kind": "gp", "code": self.to_python()}, indent=1)
 
     def to_python(self) -> str:
         """A file of plain Python that needs nothing else: ``f(x0, x1, ...)`` for one sample, a number or C of them."""

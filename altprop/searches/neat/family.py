@@ -84,6 +84,10 @@ class GraphSearch(Search[Any]):
         counts = {"best": self.reached, "generation": self.generation, "failed": self.failed}
         return {"species": len(self.species), "genes": genes, "hidden": hidden, **counts}
 
+    def candidate(self, row: int) -> Genome:
+        """The genome of one of those that were asked for last and not told of yet."""
+        return self.genes.genome(row)
+
     def state_dict(self) -> dict[str, Any]:
         counts = {key: getattr(self, key) for key in COUNTS}
         return pack(self.genes, self.species, self.champion, self.history, self.generator, counts, self.given)
