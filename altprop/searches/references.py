@@ -21,4 +21,12 @@ REFERENCES: dict[str, str] = {
   author = {Stanley, Kenneth O. and Miikkulainen, Risto},
   title = {Evolving neural networks through augmenting topologies},
   journal = {Evolutionary Computation}, volume = {10}, number = {2}, pages = {99--127}, year = {2002}}""",
+    "sims1994": """@inproceedings{sims1994,
+  author = {Sims, Karl},
+  title = {Evolving virtual creatures},
+  booktitle = {SIGGRAPH}, pages = {15--22}, year = {1994}}""",
+    "lehman2018": """@article{lehman2018,
+  author = {Lehman, Joel and Clune, Jeff and Misevic, Dusan and others},
+  title = {The surprising creativity of digital evolution},
+  journal = {arXiv preprint arXiv:1803.03453}, year = {2018}}""",
 }

@@ -10,15 +10,14 @@ import torch
 from PIL import Image
 
 from altprop import Refused, evolve
-from altprop.evolution.evolving import Alone
 from altprop.searches.genome import Points
 from altprop.tasks import Creature
-from altprop.tasks.creatures import GENES, SHAPINGS, creature, simulation
-from altprop.tasks.creatures.body import Segment, decode
+from altprop.tasks.creatures import GENES, SHAPINGS, creature
+from altprop.tasks.creatures.body import decode
 from altprop.tasks.creatures.film import COLOURS, FLOOR, SIZE, film
 from altprop.tasks.creatures.mjcf import DENSITY, GAP, world
-from altprop.tasks.creatures.shaping import distance, highest, lengths
-from altprop.tasks.creatures.simulation import Course, longest, simulate
+from altprop.tasks.creatures.shaping import distance, lengths
+from altprop.tasks.creatures.simulation import longest, simulate
 
 mujoco = pytest.importorskip("mujoco")
 RANDOM = np.random.default_rng(0).normal(size=(200, len(GENES)))
@@ -35,8 +34,16 @@ def limb(index=0, **genes):
 
 
 LYING = genome(torso_pitch=-9)
-TOWER = genome(torso_length=3, torso_radius=-3, torso_pitch=1.5,
-               **limb(pair=-1, place=3, elevation=0.55, part0_length=3, part0_axis_y=1, part0_amplitude=-9))  # fmt: skip
+TOWER = genome(
+    torso_length=3, torso_radius=-3, torso_pitch=1.5,
+    **limb(pair=-1, place=3, elevation=0.55, part0_length=3, part0_axis_y=1, part0_amplitude=-9),
+)  # fmt: skip
+
+RATTLE = genome(
+    torso_length=-1, torso_radius=1, torso_pitch=2, torso_frequency=9,
+    **limb(pair=1, place=-1, elevation=2, part0_length=-2, part0_radius=1, part0_axis_x=-1, part0_axis_y=-1,
+           part0_axis_z=-1, part0_amplitude=1, part0_phase=0.5),
+)  # fmt: skip
 
 
 def population(*genomes):
@@ -65,7 +72,7 @@ def test_every_vector_is_a_body_that_compiles():
 
 
 def test_a_body_stands_where_it_is_said_to():
-    """The ends of all segments before the first step, from MuJoCo and from the genotype; its lowest point at the gap."""
+    """The ends of all segments before the first step, by MuJoCo and by the genotype; the lowest point at the gap."""
     for vector in RANDOM[:10]:
         body = decode(vector, 3.0)
         ends, radii = simulate(body, 0.01, 0.0, 0.02).at(0)
@@ -237,12 +244,26 @@ def test_a_tower_that_falls_is_far_only_by_the_wrong_measure():
     assert falling.value(TOWER) > 3 * falling.value(LYING)
 
 
+def test_a_rattle_is_far_only_at_the_simulator_s_step():
+    """A pair of arms whose muscles turn round at every step: the body slides on its errors.  Half the step at the same
+    frequency, and muscles no faster than 3 Hz, are each enough by themselves."""
+    task, honest = Creature("vibrating", seconds=4.0), Creature(seconds=4.0)
+    far = task.value(RATTLE)
+    assert task.body(RATTLE).frequency == pytest.approx(50, rel=1e-3) and far > 1.2
+    assert honest.value(RATTLE) < 0.2 and honest.body(RATTLE).frequency <= 3
+    for against in ({"halved": True}, {"fastest": 3.0}):
+        task.shaping = SHAPINGS["vibrating"]._replace(**against)
+        assert task.value(RATTLE) < 0.6 * far, against
+
+
 def test_told_is_what_it_did():
     """A torso that lies: every number from its shape."""
     told = Creature(seconds=1.0).told(population(LYING))
     body = decode(LYING, 3.0)
     assert told["body_length"] == pytest.approx(0.55 + 2 * 0.075, rel=1e-6) and told["segments"] == 1
-    assert told["height_at_start"] == pytest.approx(0.15, rel=1e-6) and told["mean_height"] == pytest.approx(0.075, abs=3e-3)
+    assert told["height_at_start"] == pytest.approx(0.15, rel=1e-6) and told["mean_height"] == pytest.approx(
+        0.075, abs=3e-3
+    )
     assert told["work"] == 0 and told["contact"] > 0.9 and told["frequency"] == pytest.approx(body.frequency)
     assert max(told["distance"], told["body_lengths"], told["top_speed"]) < 0.01
     json.dumps(told)
@@ -288,7 +309,9 @@ def test_a_run_leaves_a_film_and_what_its_winner_did(tmp_path):
 
 def test_what_cannot_be_is_told(monkeypatch):
     """Before anything is simulated."""
-    with pytest.raises(Refused, match=r"shaping='honst' came; did you mean 'honest'\? there is honest, falling, vibrating"):
+    with pytest.raises(
+        Refused, match=r"shaping='honst' came; did you mean 'honest'\? there is honest, falling, vibrating"
+    ):
         Creature("honst")
     for wrong in ({"seconds": 0.0}, {"seconds": float("nan")}, {"step": 0.1}, {"step": 0.0}, {"threads": 0}):
         with pytest.raises(Refused, match=r"came: give a step of at most \.05 s, more seconds than that, and 1 thread"):

@@ -56,11 +56,6 @@ class Segment(NamedTuple):
         """Of the axis, without the round ends."""
         return float(np.linalg.norm(self.end - self.start))
 
-    @property
-    def volume(self) -> float:
-        """In cubic metres."""
-        return pi * self.radius**2 * (self.length + 4 / 3 * self.radius)
-
 
 class Body(NamedTuple):
     """Segments, the torso first and parents before what hangs on them, and the clock of the muscles in Hz."""

@@ -45,6 +45,7 @@ class Creature(Task):
     Raises ``Refused`` for another shaping, for no time, and where MuJoCo is missing."""
 
     inputs, outputs = (1,), len(GENES)
+    reference = "sims1994"
 
     def __init__(
         self, shaping: str = "honest", seconds: float = 10.0, step: float = 0.01, threads: int = 1,
