@@ -1281,8 +1281,6 @@ TABLE = [
     Mutant("tasks/creatures/body.py", "pi * opposite", "0 * opposite", f"{CREATURES} genes_by_hand"),
     Mutant("tasks/creatures/body.py", "one.parent + count if", "one.parent if", f"{CREATURES} genes_by_hand"),
     Mutant("tasks/creatures/body.py", "* t[:, None] + p)", "* t[:, None])", f"{CREATURES} genes_by_hand"),
-    Mutant("tasks/creatures/body.py", "start, parent = end, first + part", "start, parent = end, first",
-           f"{CREATURES} stands"),
     Mutant("tasks/creatures/mjcf.py", "other.start - origin) for", "other.start) for", f"{CREATURES} stands"),
     Mutant("tasks/creatures/mjcf.py", 'friction="1 0.02', 'friction="0.8 0.02', f"{CREATURES} slides"),
     Mutant("tasks/creatures/mjcf.py", "GAP - body.lowest()", "GAP", f"{CREATURES} stands"),
