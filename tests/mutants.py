@@ -1297,6 +1297,6 @@ TABLE = [
     Mutant("tasks/creatures/creature.py", "key=lambda f: (f == f, f)", "key=lambda f: (f != f, f)",
            f"{CREATURES} breaks"),
     Mutant("tasks/creatures/creature.py", "* GRAVITY * longest", "* longest", f"{CREATURES} equation"),
-    Mutant("evolution/experiment.py", 'run.path / "champion.gif"', 'run.path / "film.gif"', f"{CREATURES} leaves_a_film"),
+    Mutant("evolution/experiment.py", '/ "champion.gif"', '/ "film.gif"', f"{CREATURES} leaves_a_film"),
     Mutant("tasks/creatures/film.py", "- place[2] * scale", "", f"{CREATURES} film_shows"),
 ]  # fmt: skip
