@@ -34,6 +34,7 @@ OPERATORS, CMA, SEARCHED, FITNESS = "test_operators.py", "test_cma_es.py", "test
 GROWING, GROWN = "test_neat.py", "test_neat_nets.py"
 TREES, RUNS = "test_gp.py", "test_gp_runs.py"
 GYM, PAINTED = "test_gym.py", "test_hyperneat.py"
+CREATURES = "test_creatures.py"
 
 
 class Mutant(NamedTuple):
@@ -1453,4 +1454,29 @@ TABLE = [
            f"{PAINTED} in_a_module"),
     Mutant("tasks/boxes.py", "top % self.n], 2)", "top // self.n], 2)", "test_boxes.py squared"),
     Mutant("tasks/boxes.py", "min(max(place, 1), n - 2)", "place", "test_boxes.py trials"),
+    # creatures
+    Mutant("tasks/creatures/body.py", "float(1 + np.tanh(gene)) / 2", "float(np.tanh(gene))",
+           f"{CREATURES} genes_by_hand"),
+    Mutant("tasks/creatures/body.py", "axis=-one.axis * flip", "axis=one.axis * flip", f"{CREATURES} mirror"),
+    Mutant("tasks/creatures/body.py", "pi * opposite", "0 * opposite", f"{CREATURES} genes_by_hand"),
+    Mutant("tasks/creatures/body.py", "one.parent + count if", "one.parent if", f"{CREATURES} genes_by_hand"),
+    Mutant("tasks/creatures/body.py", "* t[:, None] + p)", "* t[:, None])", f"{CREATURES} genes_by_hand"),
+    Mutant("tasks/creatures/mjcf.py", "other.start - origin) for", "other.start) for", f"{CREATURES} stands"),
+    Mutant("tasks/creatures/mjcf.py", 'friction="1 0.02', 'friction="0.8 0.02', f"{CREATURES} slides"),
+    Mutant("tasks/creatures/mjcf.py", "GAP - body.lowest()", "GAP", f"{CREATURES} stands"),
+    Mutant("tasks/creatures/simulation.py", "r[:, None] + r)", "r)", f"{CREATURES} longest"),
+    Mutant("tasks/creatures/simulation.py", "[went[0, -1, : 1 + model.nq], np.zeros(model.nv)]", "[went[0, -1]]",
+           f"{CREATURES} held_still"),
+    Mutant("tasks/creatures/simulation.py", " and self.states[-1, 0] > ended", "", f"{CREATURES} breaks"),
+    Mutant("tasks/creatures/simulation.py", " and fast[1] < TOO_FAST[1]", "", f"{CREATURES} breaks"),
+    Mutant("tasks/creatures/shaping.py", "halved: bool = True", "halved: bool = False", f"{CREATURES} equation"),
+    Mutant("tasks/creatures/shaping.py", "price: float = 0.01", "price: float = 0.0", f"{CREATURES} equation"),
+    Mutant("tasks/creatures/shaping.py", "max(course.settled, 1) - 1", "0", f"{CREATURES} equation"),
+    Mutant("tasks/creatures/shaping.py", "(before[:, :, 2] + radii).argmax()", "(before[:, :, 2] + radii).argmin()",
+           f"{CREATURES} tower"),
+    Mutant("tasks/creatures/creature.py", "key=lambda f: (f == f, f)", "key=lambda f: (f != f, f)",
+           f"{CREATURES} breaks"),
+    Mutant("tasks/creatures/creature.py", "* GRAVITY * longest", "* longest", f"{CREATURES} equation"),
+    Mutant("evolution/experiment.py", '/ "champion.gif"', '/ "film.gif"', f"{CREATURES} leaves_a_film"),
+    Mutant("tasks/creatures/film.py", "- place[2] * scale", "", f"{CREATURES} film_shows"),
 ]  # fmt: skip

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 QUICK = {"train": ["--epochs", "1"], "compare": ["--epochs", "1", "--seeds", "2"]}
+SEARCHED = ["--generations", "1", "--set", "size=2"]  # of the same option the last one counts
 
 
 def blocks(page, language):
@@ -53,6 +54,8 @@ def test_python_blocks_run_in_order(page, desk, capsys, monkeypatch):
     """A snippet that no longer runs is the first thing that a newcomer meets."""
     for name in ("wandb", "mlflow"):
         monkeypatch.setitem(sys.modules, name, MagicMock())
+    if page == "docs/creatures.md":
+        pytest.importorskip("mujoco")
     namespace = {}
     for text in blocks(page, "python"):
         exec(compile(text, page, "exec"), namespace)
@@ -91,7 +94,9 @@ def test_commands_run(page, desk, capsys):
         assert command == "altprop", f"{page}: no test knows how to run {line!r}"
         if "mnist" in words and not _has_mnist():
             pytest.skip("ALTPROP_DATA names no folder with MNIST")
-        epochs = [] if "--resume" in words else QUICK.get(words[0], [])
+        if "creature" in words:
+            pytest.importorskip("mujoco")
+        epochs = [] if "--resume" in words else SEARCHED if "--task" in words else QUICK.get(words[0], [])
         with pytest.raises(SystemExit) as ended:
             main([*words, *epochs])
         assert ended.value.code == 0, f"{page}: {line}: {capsys.readouterr().err}"

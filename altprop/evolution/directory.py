@@ -4,6 +4,7 @@ recipe.toml  environment.json  task.json  metrics.jsonl     and data.json, where
 checkpoint/state.json + checkpoint/<generation>.safetensors the search after its last generation, to the bit
 model.safetensors                                           the champion, a plain state dict
 champion.json  champion.py                                  its genome, where it is written as a graph or as a tree
+champion.gif                                                what it does, where its task has a film of it
 """
 
 from __future__ import annotations

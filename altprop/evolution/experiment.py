@@ -150,6 +150,7 @@ def _run(
                 raise Interrupted
     net, genome = evolving.champion(), None if evolving.best is None else text_of(evolving.best)
     if run is not None:
+        evolving.task.film(Alone(net, len(evolving.task.inputs)), run.path / "champion.gif")
         state = {key: tensor.detach().cpu().contiguous() for key, tensor in net.state_dict().items()}
         run.finish(safetensors.torch.save(state), {} if genome is None else {"champion.json": genome})
     path = None if run is None else run.path

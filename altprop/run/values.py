@@ -110,8 +110,12 @@ def read_recipe(path: Path, **changes: Any) -> Recipe:
 
 
 def check_rule(rule: str) -> None:
-    if not is_known(rule) and rule in SEARCHES:
+    if is_known(rule):
+        return
+    if rule in SEARCHES:
         raise RunError(f"'{rule}' is a search, no rule: give it to altprop.evolve, or to altprop train")
+    own = "one of your own comes by --import FILE.py or altprop.register"
+    raise RunError(f"unknown rule '{shorten(rule, 60)}'{nearest(rule, [*RULES, *SEARCHES], 150)}; {own}")
 
 
 def rule_arguments(rule: str) -> dict[str, Any]:

@@ -41,4 +41,12 @@ REFERENCES: dict[str, str] = {
   author = {Towers, Mark and others},
   title = {Gymnasium: A standard interface for reinforcement learning environments},
   journal = {arXiv preprint arXiv:2407.17032}, year = {2024}}""",
+    "sims1994": """@inproceedings{sims1994,
+  author = {Sims, Karl},
+  title = {Evolving virtual creatures},
+  booktitle = {SIGGRAPH}, pages = {15--22}, year = {1994}}""",
+    "lehman2018": """@article{lehman2018,
+  author = {Lehman, Joel and Clune, Jeff and Misevic, Dusan and others},
+  title = {The surprising creativity of digital evolution},
+  journal = {arXiv preprint arXiv:1803.03453}, year = {2018}}""",
 }

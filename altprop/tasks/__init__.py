@@ -6,6 +6,7 @@ from typing import Any
 from altprop.core import Refused
 from altprop.limits import nearest, shown
 from altprop.tasks.boxes import Boxes
+from altprop.tasks.creatures import Creature
 from altprop.tasks.double_pole import DoublePole
 from altprop.tasks.functions import OneMax, Rastrigin, Rosenbrock, Sphere
 from altprop.tasks.gym import Gym
@@ -24,6 +25,7 @@ TASKS: dict[str, type[Task]] = {
     "symbolic_regression": SymbolicRegression,
     "boxes": Boxes,
     "gym": Gym,
+    "creature": Creature,
 }
 CONTROL = (
     "CartPole-v1",
@@ -50,6 +52,6 @@ def kind_of(name: str) -> tuple[type[Task], tuple[str, ...]]:
 
 
 __all__ = [
-    "CONTROL", "TASKS", "XOR", "Boxes", "DoublePole", "Gym", "OneMax", "Rastrigin", "Rosenbrock", "Sphere",
+    "CONTROL", "TASKS", "XOR", "Boxes", "Creature", "DoublePole", "Gym", "OneMax", "Rastrigin", "Rosenbrock", "Sphere",
     "Supervised", "SymbolicRegression", "Task", "kind_of", "named",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import inf
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -30,3 +31,6 @@ class Task(ABC):
     def told(self, individual: Population) -> dict[str, float]:
         """What one individual does, beside how well: numbers by their names.  A population of one is asked."""
         return {}
+
+    def film(self, individual: Population, path: Path) -> None:  # noqa: B027  few tasks have anything to see
+        """Write what one individual does as a GIF, where there is something to see."""

@@ -66,13 +66,14 @@ SHAPES = {
     "double_pole": ((6,), 1),
     "gym": ((4,), 2),
     "boxes": ((121,), 121),
+    "creature": ((1,), 82),
 }
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_says_what_it_asks(name):
     """Shapes of inputs and outputs, and a docstring."""
-    pytest.importorskip("gymnasium") if name == "gym" else None
+    pytest.importorskip({"gym": "gymnasium", "creature": "mujoco"}.get(name, "torch"))
     inputs, outputs = SHAPES.get(name, ((1,), 5))
     task = TASKS[name](5) if outputs == 5 else TASKS[name]()
     assert isinstance(task, Task) and task.__doc__ and (task.inputs, task.outputs) == (inputs, outputs)
