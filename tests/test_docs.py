@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from altprop import RULES
+from altprop import RULES, SEARCHES
 from altprop.cli import main
 from altprop.data import load
 
@@ -96,7 +96,8 @@ def test_commands_run(page, desk, capsys):
             pytest.skip("ALTPROP_DATA names no folder with MNIST")
         if "creature" in words:
             pytest.importorskip("mujoco")
-        epochs = [] if "--resume" in words else SEARCHED if "--task" in words else QUICK.get(words[0], [])
+        searched = words[0] == "train" and words[1] in SEARCHES
+        epochs = [] if "--resume" in words else SEARCHED if searched else QUICK.get(words[0], [])
         with pytest.raises(SystemExit) as ended:
             main([*words, *epochs])
         assert ended.value.code == 0, f"{page}: {line}: {capsys.readouterr().err}"
