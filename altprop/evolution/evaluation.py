@@ -96,7 +96,10 @@ class Evaluator(ABC):
     def __call__(self, population: Population, generation: int) -> Tensor:
         drawn = (self.seed * 1_000_003 + generation + STREAM) % 2**63
         answers = self.all_of(divided(population, self.parts), drawn)
-        self.told = self.told or next((one.why for one in answers if one.why), "")
+        why = next((one.why for one in answers if one.why), "")
+        if why and not self.told:
+            LOG.info("an individual could not be evaluated (%s): it counts as the worst of its generation", why)
+        self.told = self.told or why
         self.drew = any(one.drew for one in answers)
         return torch.tensor([f for one in answers for f in one.fitness], dtype=torch.float64)
 

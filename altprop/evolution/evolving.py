@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from altprop.data import Dataset
 from altprop.evolution.champion import Alone, net_of, packed, unpacked
-from altprop.evolution.evaluation import Evaluator
+from altprop.evolution.evaluation import Evaluator, asked
 from altprop.evolution.recipe import SearchRecipe
 from altprop.tasks import Task
 
@@ -63,9 +63,8 @@ class Evolving:
 
     def _asked_again(self, candidate: Any) -> float:
         alone = self._alone(candidate)
-        draws = (torch.Generator().manual_seed(AGAIN + draw) for draw in range(DRAWS))
-        told = torch.cat([self.task.fitness(alone, draw).double().cpu() for draw in draws])
-        return float(told.mean().nan_to_num(nan=-math.inf))
+        told = [f for draw in range(DRAWS) for f in asked(self.task, alone, AGAIN + draw).fitness]
+        return sum(told) / DRAWS if all(map(math.isfinite, told)) else -math.inf
 
     def _alone(self, candidate: Any) -> Alone:
         return Alone(net_of(self.search.individual(candidate)), len(self.task.inputs))

@@ -109,6 +109,11 @@ def test_champion_leaves_as_a_file(search, tmp_path):
     assert torch.allclose(program(x), altprop.load(tmp_path / "run").net(x), atol=1e-6)
 
 
+def test_graphs_on_data_see_flat_samples():
+    run = altprop.evolve("neat", data="digits", arguments={"size": 4}, generations=1)
+    assert run.model(torch.rand(3, 1, 8, 8)).shape == (3, 10) and run.net(torch.rand(3, 64)).shape == (3, 10)
+
+
 def test_task_that_is_solved_ends_the_run():
     run = altprop.evolve("ga", "onemax", task_arguments={"n": 10}, generations=100)
     assert run.fitness == 10 and len(run.metrics) < 100
