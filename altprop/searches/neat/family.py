@@ -9,6 +9,7 @@ from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from altprop.core import Population, Refused, Search, SearchClaims
@@ -61,6 +62,7 @@ class GraphSearch(Search[Any]):
     def ask(self) -> Any:
         return self.express(self.genes)
 
+    @torch.no_grad()
     def tell(self, fitness: Tensor | Sequence[float]) -> None:
         heights = fitness_told(fitness, self.size)
         self.failed += failures(heights, self.failed, self.generation + 1)
