@@ -51,23 +51,43 @@ def test_data_against_a_plain_loop():
     x, y = toy_tensors()
     net = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, CLASSES))
     search, best = GA(net, example=x[:1], size=10, seed=2), (-torch.inf, None)
-    task = Supervised(x, y, CLASSES, batch=20)
+    task = Supervised(x, y, CLASSES, batch=4)
     for generation in range(4):
         f = task.fitness(population := search.ask(), torch.Generator().manual_seed(2 * 1_000_003 + generation + STREAM))
         fittest = search.genome.individual(population.genomes[f.argmax()])
         again = [
             -float(nn.functional.cross_entropy(fittest(x[rows]), y[rows]).detach())
-            for rows in (torch.randperm(60, generator=torch.Generator().manual_seed(AGAIN + k))[:20] for k in range(10))
+            for rows in (torch.randperm(60, generator=torch.Generator().manual_seed(AGAIN + k))[:4] for k in range(10))
         ]
         best = max(best, (sum(again) / 10, fittest), key=lambda one: one[0])
         search.tell(f)
     data = {"train": (x, y), "test": (x, y)}
-    run = altprop.evolve("ga", data=data, net=net, arguments={"size": 10}, batch=20, scale="none", **SMALL)
+    run = altprop.evolve("ga", data=data, net=net, arguments={"size": 10}, batch=4, scale="none", **SMALL)
     assert run.fitness == pytest.approx(best[0], rel=1e-5)
     assert same_bits(run.net.state_dict(), best[1].state_dict())
     right = (best[1](x).argmax(1) == y).double().mean()
     assert run.metrics[-1]["test_accuracy"] == pytest.approx(float(right))
     assert [*run.model.predict(x[:3])] == [str(int(label)) for label in best[1](x[:3]).argmax(1)]
+
+
+class Shifted(Sphere):
+    """The luck of a generation is far larger than what sets its individuals apart."""
+
+    solved = torch.inf
+
+    def fitness(self, population, generator):
+        return super().fitness(population) + 1000 * torch.randn((), generator=generator)
+
+
+def test_luck_of_a_generation_chooses_no_champion():
+    task = Shifted(3)
+    search, fittest = GA(task.origin(torch.Generator().manual_seed(0)), size=6, seed=0), []
+    for generation in range(12):
+        f = task.fitness(population := search.ask(), torch.Generator().manual_seed(generation + STREAM))
+        fittest.append(population.genomes[f.argmax()])
+        search.tell(f)
+    run = altprop.evolve("ga", task, arguments={"size": 6}, generations=12)
+    assert torch.equal(run.net.vector, min(fittest, key=lambda x: float(x.square().sum())))
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,15 @@ def test_main_process_that_is_killed_goes_on_to_the_bit(search, untroubled, befo
     assert timeless(resume_search(tmp_path / "run", task=Noisy())) == timeless(run)  # which is only read
 
 
+def test_champion_of_old_is_in_the_checkpoint(search, tmp_path):
+    """Killed between the last checkpoint and the champion's file, where no later generation could bring a better one."""
+    run = altprop.evolve(search, Noisy(), arguments={"size": 22}, out=tmp_path / "run", **NOISY)
+    (tmp_path / "run" / "model.safetensors").unlink()
+    again = resume_search(tmp_path / "run", task=Noisy())
+    assert again.fitness == run.fitness == run.metrics[-1]["best"]
+    assert same_bits(again.net.state_dict(), run.net.state_dict()) and again.metrics == run.metrics
+
+
 @pytest.mark.parametrize("size", [1, 7, 8, 9])
 def test_parts_are_the_whole(size):
     x = torch.rand(5, 2)
