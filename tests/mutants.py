@@ -1491,7 +1491,6 @@ TABLE = [
     Mutant("evolution/evaluation.py", "slice(row, row + 1)", "slice(0, 1)", "test_evolve.py fails"),
     Mutant("evolution/evaluation.py", "return Heard([torch.nan] * len(part)", "return Heard([0.0] * len(part)",
            "test_evolve.py fails"),
-    Mutant("evolution/evaluation.py", "if place not in answers", "", "test_workers.py parts"),
     Mutant("evolution/build.py", "flat=not vector", "flat=False", "test_evolve.py graphs_on_data"),
     Mutant("evolution/build.py", "batch=recipe.batch)", "batch=None)", "test_evolve.py data"),
     Mutant("evolution/build.py", "given is not None and not vector", "False", "test_evolve.py refused"),
