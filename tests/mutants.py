@@ -1475,7 +1475,7 @@ TABLE = [
     Mutant("evolution/experiment.py", '/ "champion.gif"', '/ "film.gif"', f"{CREATURES} leaves_a_film"),
     Mutant("tasks/creatures/film.py", "- place[2] * scale", "", f"{CREATURES} film_shows"),
     # runs of searches
-    Mutant("evolution/evolving.py", "self._keep(evaluator.drew)", "self._keep(False)", "test_evolve.py"),
+    Mutant("evolution/evolving.py", "self._keep(self.evaluator.drew)", "self._keep(False)", "test_evolve.py"),
     Mutant("evolution/evolving.py", "height <= self.reached and not drew", "height <= self.reached", "test_evolve.py"),
     Mutant("evolution/evolving.py", "        if height > self.reached:", "        if True:", "test_evolve.py"),
     Mutant("evolution/evolving.py", "AGAIN + draw)", "AGAIN)", "test_evolve.py"),

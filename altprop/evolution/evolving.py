@@ -33,6 +33,7 @@ class Evolving:
     recipe: SearchRecipe
     search: Any  # a Search that counts its generations, evaluations and failures, and gives its candidates
     task: Task
+    evaluator: Evaluator
     unseen: Task | None = None  # like the task, but of samples that none is chosen by
     data: Dataset | None = None
     seconds: float = 0.0  # of evaluation and search
@@ -40,12 +41,12 @@ class Evolving:
     best: Any = None  # the candidate
     reached: float = -math.inf  # its fitness
 
-    def step(self, evaluator: Evaluator) -> float:
+    def step(self) -> float:
         """One generation: ask, evaluate, tell.  Returns less the best fitness so far."""
         start = time.perf_counter()
         population = self.search.ask()
-        self.fitness = evaluator(population, self.search.generation)
-        self._keep(evaluator.drew)
+        self.fitness = self.evaluator(population, self.search.generation)
+        self._keep(self.evaluator.drew)
         self.search.tell(self.fitness)
         self.seconds += time.perf_counter() - start
         return -self.reached

@@ -137,9 +137,9 @@ def _run(
     evolving: Evolving, run: SearchDirectory | None, rows: list[dict[str, Any]], workers: Workers, report: Report | None
 ) -> Evolved:
     torch.set_num_threads(evolving.recipe.threads or 1)
-    with interruptible() as stop, _evaluator(evolving, workers) as evaluator:
+    with interruptible() as stop, _evaluator(evolving, workers) as evolving.evaluator:
         while not evolving.done:
-            evolving.step(evaluator)
+            evolving.step()
             rows.append(evolving.row())
             if run is not None:
                 run.log(rows[-1])

@@ -171,6 +171,22 @@ def test_row_tells_the_spread_and_what_the_champion_does():
     assert {"species", "genes", "hidden"} == last["watch"].keys() and last["evaluations"] == 4 * 9
 
 
+def test_a_search_at_work_is_a_trainee():
+    """All that the loop of a run may ask of whatever learns, by hand."""
+    from altprop.evolution.build import prepare
+    from altprop.evolution.recipe import make_search_recipe
+    from altprop.run.trainee import Trainee
+
+    recipe = make_search_recipe(search="ga", task="sphere", generations=3)
+    one, other = prepare(recipe), prepare(recipe)
+    trainees: list[Trainee] = [one, other]
+    costs = [trainees[0].step() for _ in range(2)]
+    assert costs[1] <= costs[0] and costs[1] == -trainees[0].row()["best"]
+    trainees[1].load(trainees[0].state())
+    assert trainees[0].step() == trainees[1].step()
+    assert torch.equal(one(torch.ones(2, 1)), other(torch.ones(2, 1)))
+
+
 def test_alone_takes_both_shapes():
     net = nn.Linear(3, 2)
     x = torch.rand(4, 3)
