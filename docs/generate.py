@@ -34,15 +34,15 @@ MARKS = re.compile(r"(<!-- table: results/demo -->\n).*?(<!-- end -->)", re.DOTA
 HEAD = """# Published numbers and ours
 
 Written by `python docs/generate.py` from the finished runs in `results/` and from nothing else; the published numbers
-stand in the recipes. Accuracies are in percent, a slowness is in epochs. Of searches there are evaluations until a task is
-solved (of a seed that does not solve it all that it was given), the percentage of seeds that solve it, and the fitness of
-the champion when it is asked anew. *ours* is mean ± standard deviation (number of
-seeds), the difference is ours - published with its 95 % interval: Student's t over our seeds, and the published mean's
-own error. A single seed has no interval: it can show that the published number is near, or that this one run is far
-from it, but neither that the means agree nor that they differ, since the scatter of our runs is not known then.
+stand in the recipes. Accuracies are in percent, a slowness is in epochs. Of searches there are evaluations until a task
+is solved (of a seed that does not solve it all that it was given), the percentage of seeds that solve it, and the
+fitness of the champion when it is asked anew. *Ours* is mean ± standard deviation (number of seeds), the difference is
+ours - published with its 95 % interval: Student's t over our seeds, and the published mean's own error. A single seed
+has no interval: it can show that the published number is near, or that this one run is far from it, but neither that
+the means agree nor that they differ, since the scatter of our runs is not known then.
 
-The tolerance is two published standard deviations, or 0.25 points (of a slowness and of evaluations: a quarter; of a share of seeds: 5
-points; of a fitness: a twentieth) where that is more.
+The tolerance is two published standard deviations, or 0.25 points where that is more (of a slowness and of evaluations:
+a quarter; of a share of seeds: 5 points; of a fitness: a twentieth).
 
 - **reproduced**: the whole interval lies within the tolerance. Only several seeds can show this.
 - **consistent**: a part of the interval does, so that more seeds would tell; or a single seed does.

@@ -36,7 +36,7 @@ def refuse(capsys, *arguments, words=()):
 
 OPTIONS = {
     "unknown rule": (["pepitta"], ["unknown rule 'pepitta'", "'pepita'"]),
-    "unknown rule far from all": (["zzz"], ["unknown rule 'zzz'", "softhebb"]),
+    "unknown rule far from all": (["zzz"], ["unknown rule 'zzz'", "there is bp, shallow"]),
     "no rule": ([], ["no rule", "--config", "--resume"]),
     "unknown data": (["bp", "--data", "digitss"], ["'digitss'", "'digits'"]),
     "unknown data far from all": (["bp", "--data", "zzz"], ["'zzz'", "mnist"]),

@@ -125,7 +125,7 @@ def test_main_process_that_is_killed_goes_on_to_the_bit(search, untroubled, befo
 
 
 def test_champion_of_old_is_in_the_checkpoint(search, tmp_path):
-    """Killed between the last checkpoint and the champion's file, where no later generation could bring a better one."""
+    """Killed between the last checkpoint and the champion's file: no later generation could bring a better one."""
     run = altprop.evolve(search, Noisy(), arguments={"size": 22}, out=tmp_path / "run", **NOISY)
     (tmp_path / "run" / "model.safetensors").unlink()
     again = resume_search(tmp_path / "run", task=Noisy())

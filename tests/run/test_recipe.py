@@ -108,7 +108,7 @@ BAD = {
     "unknown key": ({"epoch": 3}, ["unknown recipe key 'epoch'", "'epochs'"]),
     "unknown key far from all": ({"zzz": 3}, ["unknown recipe key 'zzz'", "there is rule, arguments"]),
     "unknown rule": ({"rule": "pepitta"}, ["unknown rule 'pepitta'", "'pepita'"]),
-    "unknown rule far from all": ({"rule": "zzz"}, ["unknown rule 'zzz'", "softhebb"]),
+    "unknown rule far from all": ({"rule": "zzz"}, ["unknown rule 'zzz'", "there is bp, shallow"]),
     "rule of another type": ({"rule": 3}, ["rule = 3"]),
     "argument of another rule": ({"rule": "drtp", "arguments": {"presynaptic": "x"}}, ["'presynaptic'", "sign"]),
     "argument misspelt": ({"rule": "pepita", "arguments": {"sgin": 1}}, ["'sgin'", "did you mean 'sign'"]),

@@ -152,7 +152,7 @@ def test_resume_by_the_command_line(data, monkeypatch, capsys):
     monkeypatch.chdir(data)
     options = ["--data", "toy.npz", "--net", "6-5-3", "--epochs", "4", "--batch", "16", "--dropout", "0.2", "--json"]
     whole = run_cli(capsys, "train", "pepita", *options, "--out", "whole").json
-    monkeypatch.setattr("altprop.cli.commands.UPDATE_EVERY", 1)
+    monkeypatch.setattr("altprop.cli.watching.UPDATE_EVERY", 1)
     epoch = training._epoch
 
     def stopping(learner, position, stop, progress):

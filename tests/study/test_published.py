@@ -12,6 +12,8 @@ from run_helpers import run_cli
 from scipy import stats
 
 from altprop.data import DATASETS, Dataset
+from altprop.evolution.build import prepare
+from altprop.evolution.recipe import SearchRecipe
 from altprop.run import build, inputs
 from altprop.run.directory.files import read_toml
 from altprop.run.head import take
@@ -43,6 +45,8 @@ def sample():
     kinds = {}
     for each in WITH_RECIPE:
         recipe = each.recipe
+        if isinstance(recipe, SearchRecipe):
+            continue
         shape = (recipe.net[:5], recipe.freeze, recipe.whiten, recipe.augment, recipe.optimizer)
         if not any(word in each.id + recipe.net for word in HEAVY):
             kinds.setdefault((each.table, recipe.rule, str(recipe.arguments), shape), each)
@@ -54,6 +58,22 @@ def stand_in(name, **options):
     entry, generator = DATASETS[name], torch.Generator().manual_seed(0)
     x, y = torch.rand(4, *entry.shape, generator=generator), torch.arange(4)
     return Dataset(name, x, y, x, y, tuple(map(str, range(entry.outputs))))
+
+
+def searched():
+    """One row of each search and its settings."""
+    found = {(row.table, str(row.recipe.arguments)): row for row in WITH_RECIPE if isinstance(row.recipe, SearchRecipe)}
+    return list(found.values())
+
+
+@pytest.mark.parametrize("each", searched(), ids=lambda each: each.id)
+def test_a_recipe_of_a_search_builds(each):
+    """And its individuals answer what the task asks."""
+    if "-v" in str(each.recipe.task):
+        pytest.importorskip("gymnasium")
+    evolving = prepare(each.recipe)
+    x = torch.zeros(2, *evolving.task.inputs)
+    assert evolving.search.ask()(x).shape[1:] == (2, evolving.task.outputs)
 
 
 @pytest.mark.parametrize("each", sample(), ids=lambda each: each.id)
@@ -80,7 +100,8 @@ def test_every_row_names_what_a_reader_needs():
     """Two rows of one id, a row without net, a deviation without a mean, a folder without its README."""
     assert len({each.id for each in ROWS}) == len(ROWS)
     for each in ROWS:
-        assert each.recipe.net if each.recipe else each.method and each.published, each.id
+        searched = isinstance(each.recipe, SearchRecipe) and (each.recipe.task or each.recipe.data)
+        assert searched or (each.recipe.net if each.recipe else each.method and each.published), each.id
         assert each.minutes >= 0 and each.needs in (("cpu", "gpu") if each.recipe else ("recipe",)), each.id
         assert each.published_std is None or each.published is not None, each.id
     for paper in {each.paper for each in ROWS}:
@@ -218,7 +239,8 @@ def test_a_result_in_the_repository_is_small_and_whole():
     for path in sorted(Path(__file__).parents[2].glob("results/*/*/*/seed*.json")):
         run = json.loads(path.read_text())
         assert path.stat().st_size < 50_000 and f"seed{run['seed']}" == path.stem
-        assert {"recipe", "recipe_hash", "seconds", "environment", "test_accuracy", "loss"} <= run.keys(), path
+        curve = "best" if "search" in run["recipe"] else "loss"
+        assert {"recipe", "recipe_hash", "seconds", "environment", "test_accuracy", curve} <= run.keys(), path
         assert {"torch", "altprop", "cpu", "threads", "device"} <= run["environment"].keys(), path
 
 
