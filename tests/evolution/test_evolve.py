@@ -83,14 +83,14 @@ def test_luck_of_a_generation_chooses_no_champion():
     task, unlucky = Shifted(3), 0
     for seed in range(8):
         start = task.origin(torch.Generator().manual_seed(seed))
-        search, fittest, told = GA(start, size=6, elite=0, seed=seed), [], []
+        search, fittest, told = GA(start, size=6, elite=0, power=2.0, seed=seed), [], []
         for generation in range(4):
             drawn = torch.Generator().manual_seed(seed * 1_000_003 + generation + STREAM)
             f = task.fitness(population := search.ask(), drawn)
             fittest.append(population.genomes[f.argmax()])
             told.append(float(f.max()))
             search.tell(f)
-        run = altprop.evolve("ga", task, arguments={"size": 6, "elite": 0}, generations=4, seed=seed)
+        run = altprop.evolve("ga", task, arguments={"size": 6, "elite": 0, "power": 2.0}, generations=4, seed=seed)
         best = min(range(4), key=lambda at: float(fittest[at].square().sum()))
         assert torch.equal(run.net.vector, fittest[best])
         unlucky += best > 0 and told[best] < min(told[:best])
