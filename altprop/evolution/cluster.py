@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from altprop.core import Population, Refused
-from altprop.evolution.evaluation import Evaluator, Heard, Workers, answer
+from altprop.evolution.evaluation import Evaluator, Heard, Workers, answer, sent
 from altprop.limits import shorten
 from altprop.run.directory.files import RunError
 from altprop.tasks import Task
@@ -32,7 +32,7 @@ class OnRay(Evaluator):
             except (ConnectionError, ValueError, RuntimeError) as error:
                 what = f"no Ray cluster could be had at '{shorten(address, 60)}' ({shorten(error, 100)})"
                 raise RunError(f"{what}: give its address, or 'local' for one of this machine") from error
-        self.task_there = ray.put(pickle.dumps(task))
+        self.task_there = ray.put(sent(task))
         self.work = ray.remote(answer).options(num_cpus=1, max_retries=self.tries)
 
     def all_of(self, parts: Sequence[Population], seed: int) -> list[Heard]:

@@ -52,7 +52,10 @@ def asked(task: Task, part: Population, seed: int) -> Heard:
     generator = torch.Generator().manual_seed(seed)
     before = generator.get_state()
     try:
-        f = task.fitness(part, generator).detach().to("cpu", torch.float64)
+        f = torch.as_tensor(task.fitness(part, generator)).detach().to("cpu", torch.float64)
+        if f.shape != (len(part),):
+            what = f"the task gave a fitness of shape {tuple(f.shape)} for {len(part)} individuals"
+            raise Refused(f"{what}: give one number each, ({len(part)},)")
         return Heard(f.tolist(), "", not torch.equal(before, generator.get_state()))
     except Refused:
         raise
@@ -71,6 +74,15 @@ def answer(task: bytes, part: bytes, seed: int) -> Heard:
     As bytes and lists: tensors would go through memory that is shared with a process that may die."""
     torch.set_num_threads(1)
     return asked(pickle.loads(task), pickle.loads(part), seed)
+
+
+def sent(task: Task) -> bytes:
+    """A task as other processes get it; raises ``Refused`` for one that cannot be sent."""
+    try:
+        return pickle.dumps(task)
+    except Exception as error:  # whatever a class of others may raise
+        what = f"{type(task).__name__} cannot be sent to other processes ({shorten(error, 120)})"
+        raise Refused(f"{what}: define it, and what it holds, at the top of a module, or evaluate here") from error
 
 
 class Workers(NamedTuple):
@@ -136,8 +148,11 @@ class Processes(Evaluator):
         answers: dict[int, Heard] = {}
         for _ in range(self.tries):
             left = [place for place in range(len(parts)) if place not in answers]
-            waiting = [(place, self.pool.submit(_work, pickle.dumps(parts[place]), seed)) for place in left]
-            for place, future in waiting:
+            waiting = {}
+            with suppress(BrokenProcessPool):
+                for place in left:
+                    waiting[place] = self.pool.submit(_work, pickle.dumps(parts[place]), seed)
+            for place, future in waiting.items():
                 with suppress(BrokenProcessPool):
                     answers[place] = future.result()
             if len(answers) == len(parts):
@@ -151,7 +166,7 @@ class Processes(Evaluator):
         self.pool.shutdown(wait=True, cancel_futures=True)
 
     def _new(self) -> ProcessPoolExecutor:
-        given = (pickle.dumps(self.task), imported())
+        given = (sent(self.task), imported())
         return ProcessPoolExecutor(self.jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=given)
 
 

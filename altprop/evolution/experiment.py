@@ -21,12 +21,12 @@ from altprop.evolution.directory import SearchDirectory
 from altprop.evolution.evaluation import Evaluator, Here, Processes, Workers
 from altprop.evolution.evolving import Evolving
 from altprop.evolution.recipe import CUSTOM, SearchRecipe, make_search_recipe
-from altprop.limits import Interrupted
+from altprop.limits import Interrupted, shorten
 from altprop.run.directory.files import RunError, read_text
 from altprop.run.directory.folder import check_free
 from altprop.run.directory.store import describe
 from altprop.run.directory.tensors import fill, read_tensors
-from altprop.run.experiment import dataset_of
+from altprop.run.experiment import check_same_data, dataset_of
 from altprop.run.isolated import isolated
 from altprop.run.machine import within_memory
 from altprop.run.model import Model
@@ -128,7 +128,13 @@ def resume_search(
     recipe = run.recipe()
     given = None if data is None else dataset_of(data, inner_recipe(recipe))
     evolving = prepare(recipe, task, net, given)
-    evolving.load(tensors)
+    if evolving.data is not None:
+        check_same_data(run.data() or {}, evolving.data)
+    try:
+        evolving.load(tensors)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        what = f"the checkpoint in {shorten(run.path, 80)} does not fit its recipe ({shorten(error, 120)})"
+        raise RunError(f"{what}: start the run anew") from error
     evolving.seconds = state["seconds"]
     return _run(evolving, run, run.metrics(state["step"]), workers, report)
 

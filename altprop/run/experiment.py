@@ -128,7 +128,7 @@ def resume_recipe(
     run = RunDirectory.open(path)
     with borrowed(net):
         learner = prepare(run.recipe(), data, net, cuts=cuts)
-        check_same_data(run, learner.data)
+        check_same_data(run.data(), learner.data)
         weighted = learner.data.weights is not None
         if run.data().get("weighted", False) != weighted:
             what = f"{path} was trained {'without' if weighted else 'with'} weights of its samples"
@@ -211,7 +211,7 @@ def evaluate_run(
     recipe = directory.recipe()
     rule = load(path, net).rule.to(find_device(device))
     dataset = _given(recipe, data, directory.data()) or load_data(recipe, directory.table())
-    check_same_data(directory, dataset)
+    check_same_data(directory.data(), dataset)
     dataset = suited_data(dataset, rule.net).to(device)
     reached = judge(rule, dataset.x_test, dataset.y_test, units_of(dataset))
     return {
@@ -235,9 +235,9 @@ def predict(path: str | Path, x: Any, net: nn.Module | None = None) -> tuple[Ten
     return model.predict_proba(x) if model.has_labels else model.outputs(x), list(model.classes)
 
 
-def check_same_data(run: RunDirectory, data: Dataset) -> None:
-    """Raises ``RunError`` where the data are no longer those of the run."""
-    then, now = run.data(), describe(data)
+def check_same_data(then: dict[str, Any], data: Dataset) -> None:
+    """Raises ``RunError`` where the data are no longer those that a run described."""
+    now = describe(data)
     named = ("features",) if then.get("features") and now["features"] else ()
     for key in ("shape", "classes", "samples", *named):
         if then[key] != now[key]:
