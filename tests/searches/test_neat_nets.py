@@ -116,8 +116,8 @@ def test_gene_into_an_input_is_refused():
 def test_cycle_without_memory_is_refused():
     """Its depth has no end."""
     one = drawn(generations=1).best()
-    one.append(99, 4, 5, 1.0)
-    one.append(100, 5, 4, 1.0)
+    for column, values in zip(one.columns(), ([99, 100], [4, 5], [5, 4], [1.0, 1.0], [True, True]), strict=True):
+        column += values
     with pytest.raises(Refused, match=r"a genome with a cycle came.*give memory=True"):
         one.net()
 

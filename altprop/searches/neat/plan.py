@@ -68,7 +68,7 @@ def find(genes: Genes) -> Nodes:
     first = np.searchsorted(row, np.arange(len(genes) + 1))  # where the nodes of a genome begin
     counts = np.diff(first)
     local = np.where(ends < fixed, ends, fixed + np.searchsorted(hidden, keys) - first[:-1, None])
-    there = np.arange(fixed + counts.max()) < fixed + counts[:, None]
+    there = np.arange(fixed + counts.max(initial=0)) < fixed + counts[:, None]
     number = np.tile(np.arange(there.shape[1]), (len(genes), 1))
     number[row, fixed + np.arange(len(hidden)) - first[row]] = hidden % SPAN
     return Nodes(local[0], local[1], there, number)
