@@ -8,7 +8,7 @@ import torch
 from neat_helpers import WILD, drawn, say, say_in_time
 
 from altprop.core import Refused
-from altprop.searches.neat import NEAT_PYTHON, Genome
+from altprop.searches.neat import NEAT_PYTHON, Genome, population
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 precise = pytest.mark.parametrize("dtype", TOLERANCE)
@@ -24,8 +24,11 @@ def samples(*shape, dtype=torch.float64):
 
 @precise
 @pytest.mark.parametrize("settings", GROWN)
-def test_padded_batch_is_the_loop_over_nodes(settings, dtype):
-    """Columns, depths and padding of forty unlike nets; a node out of its order would read what is not there yet."""
+@pytest.mark.parametrize("small", [0, 10**9])
+def test_padded_batch_is_the_loop_over_nodes(settings, dtype, small, monkeypatch):
+    """Columns, depths and padding of forty unlike nets, by sums and by matrices; a node out of its order would read
+    what is not there yet."""
+    monkeypatch.setattr(population, "SMALL", small)
     search = drawn(GROWN[settings], dtype=dtype)
     x, genomes = samples(5, 3, dtype=dtype), search.genes.genomes()
     y = search.ask()(x)
