@@ -1329,7 +1329,7 @@ TABLE = [
            "equal & lot", f"{GROWING} fitter_parent"),
     Mutant("searches/neat/reproduction.py", "generator.random(number) < s.interspecies",
            "generator.random(number) < 0", f"{GROWING} champion_of"),
-    Mutant("searches/neat/plan.py", "depth[rows, source] + 1)", "2)", f"{GROWN} padded"),
+    Mutant("searches/neat/plan.py", "flat[source] + 1)", "2)", f"{GROWN} padded"),
     Mutant("searches/neat/plan.py", "rank = at.cumsum(1) - 1", "rank = at.cumsum(1) * 0", f"{GROWN} padded"),
     Mutant("searches/neat/plan.py", "np.nonzero(genes.enabled)", "np.nonzero(genes.there)", f"{GROWN} padded"),
     Mutant("searches/neat/population.py", "v[inputs] = 1", "v[inputs] = 0", f"{GROWN} padded"),

@@ -37,8 +37,8 @@ class Ruler:
     def __init__(self, genes: Genes, settings: Settings) -> None:
         self.settings = settings
         self.known, place = np.unique(genes.innovation, return_inverse=True)  # (K,), all numbers
-        tables = place.reshape(genes.weight.shape), genes.weight, genes.enabled
-        self.place, self.weight, self.enabled = (np.ascontiguousarray(table.T) for table in tables)
+        tables = place.reshape(genes.weight.shape), genes.innovation, genes.weight, genes.enabled
+        self.place, self.number, self.weight, self.enabled = (np.ascontiguousarray(table.T) for table in tables)
         self.parts = [
             (np.ascontiguousarray(kept.T), np.where(kept, genes.innovation, -1).max(1), kept.sum(1))
             for kept in parts(genes, settings)
@@ -63,13 +63,13 @@ class Ruler:
         both = self.known[at] == number  # (F,), what any of the P has as well
         has, w, on = np.zeros(K, bool), np.zeros(K), np.zeros(K, bool)  # the other's, by number
         has[at[both]], w[at[both]], on[at[both]] = True, weight[both], enabled[both]
-        matching = kept & has[self.place]  # (E, P)
+        matching = kept & has.take(self.place)  # (E, P)
         last_of_other = number[-1] if F else -1
-        beyond = kept & (self.known > last_of_other)[self.place]
+        beyond = kept & (self.number > last_of_other)
         excess = beyond.sum(0) + F - np.searchsorted(number, last, "right")
         M = matching.sum(0)
-        weights = (np.abs(self.weight - w[self.place]) * matching).sum(0)
-        flags = (matching & (self.enabled != on[self.place])).sum(0)
+        weights = (np.abs(self.weight - w.take(self.place)) * matching).sum(0)
+        flags = (matching & (self.enabled != on.take(self.place))).sum(0)
         return Counts(excess, n + F - 2 * M - excess, M, weights, flags, np.maximum(n, F))
 
 
