@@ -49,7 +49,8 @@ def plan(genes: Genes) -> Plan:
     place, blocks = arrange(depth, first)  # (P, M)
     S = blocks[-1][1]
     weight = np.zeros((len(genes), S, S - first))
-    np.add.at(weight, (rows, place[rows, source], place[rows, target] - first), genes.weight[rows, columns])
+    at = (rows * S + place[rows, source]) * (S - first) + place[rows, target] - first
+    np.add.at(weight.reshape(-1), at, genes.weight[rows, columns])
     kinds = np.zeros((len(genes), S - first), np.int64)
     if genes.frame.functions:
         rows, columns = np.nonzero(nodes.there[:, genes.frame.fixed :])
