@@ -20,6 +20,10 @@ def genome(numbers, weights=None, disabled=(), frame=FRAME):
     return Genome(frame, list(numbers), *ends, weights, [number not in disabled for number in numbers])
 
 
+def luck(seed=0):
+    return np.random.default_rng(seed)
+
+
 def drawn(settings=WILD, seed=0, size=40, generations=12, inputs=3, outputs=2, **arguments):
     """A search some generations on, whose fitness is luck."""
     import torch

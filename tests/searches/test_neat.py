@@ -1,6 +1,5 @@
 """NEAT: alignment, distance, numbers and crossover of hand-made genomes, sharing by the formula, and XOR."""
 
-import copy
 import warnings
 from dataclasses import replace
 from itertools import pairwise
@@ -8,19 +7,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from neat_helpers import FRAME, WILD, drawn, genome, slow_distance
+from neat_helpers import FRAME, WILD, drawn, genome, luck, slow_distance
 
 from altprop.core import Refused, RuleWarning, Search
 from altprop.searches import GA, SEARCHES
 from altprop.searches.neat import CANONICAL, NEAT, NEAT_PYTHON, Genes
 from altprop.searches.neat.crossover import align, cross
 from altprop.searches.neat.distance import distance
-from altprop.searches.neat.history import History
 from altprop.searches.neat.mutation import mutate_weights
 from altprop.searches.neat.reproduction import reproduce
 from altprop.searches.neat.sharing import share, spawn
 from altprop.searches.neat.species import Species, speciate
-from altprop.searches.neat.structure import Mutator, closes
 
 ONE, OTHER = (1, 2, 3, 4, 5, 8), (1, 2, 3, 4, 5, 6, 7, 9, 10)  # of the paper's figure 4
 XOR = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([0.0, 1, 1, 0])
@@ -29,10 +26,6 @@ BUDGET = 150  # generations of 150 genomes, in which 9 of 10 seeds must solve XO
 
 def numbers(genes, mask):
     return [row[there].tolist() for row, there in zip(genes.innovation, mask, strict=True)]
-
-
-def luck(seed=0):
-    return np.random.default_rng(seed)
 
 
 def species_of(sizes, **fields):
@@ -73,37 +66,6 @@ def test_distance_is_that_of_the_formula_symmetric_and_zero_to_itself(s):
     np.testing.assert_allclose(D, D.T, rtol=0, atol=1e-12)
     slow = [[slow_distance(one, other, s) for other in genomes[:8]] for one in genomes]
     np.testing.assert_allclose(D[:, :8], slow, rtol=0, atol=1e-12)
-
-
-def test_same_mutation_of_one_generation_is_the_same_innovation():
-    """Two genomes that split the same gene get the same node and genes; a later generation others, unless told."""
-    history = History(FRAME.fixed)
-    first = [history.gene(0, 4), history.gene(1, 4)]
-    assert first == [0, 1] and history.gene(0, 4) == 0
-    split = replace(CANONICAL, tries=1)
-    one, other = (genome([history.gene(0, 4)], [0.7]) for _ in range(2))
-    Mutator(split, history, luck()).add_node(one)
-    Mutator(split, history, luck(1)).add_node(other)
-    assert one == other and one.innovation == [0, 2, 3] and one.nodes() == [5]
-    assert (one.source, one.target) == ([0, 0, 5], [4, 5, 4])
-    assert one.weight == [0.7, 1.0, 0.7] and one.enabled == [False, True, True]
-    history.forget()
-    late = genome([0], [0.7])
-    Mutator(split, history, luck()).add_node(late)
-    assert late.innovation == [0, 4, 5] and late.nodes() == [6]
-
-
-def test_gene_split_twice_has_two_nodes():
-    """Enabled again and split again, where numbers live for the whole run: one node twice would join itself."""
-    history, one = History(FRAME.fixed), genome([0])
-    history.gene(0, 4)
-    for _ in range(2):
-        one.enabled = [True, *[False] * (len(one.weight) - 1)]
-        Mutator(CANONICAL, history, luck()).add_node(one)
-    assert one.nodes() == [5, 6] and len(set(one.innovation)) == 5
-    again = genome([0])
-    Mutator(CANONICAL, history, luck()).add_node(again)
-    assert again.nodes() == [5] and again.innovation == one.innovation[:3]
 
 
 @pytest.mark.parametrize("remember", ["generation", "run"])
@@ -287,40 +249,6 @@ def test_flags_flip_at_their_rates_but_never_a_node_s_bias():
     one.source[2] = FRAME.inputs
     flags = mutate_weights(Genes.of([one] * 10_000), replace(NEAT_PYTHON, enable=0.3, disable=0.1), luck()).enabled
     np.testing.assert_allclose(flags.mean(0), [0.9, 0.3, 1.0], atol=0.02)
-
-
-def test_new_connections_join_what_was_apart_and_close_no_cycle():
-    """Until there are no more: all of the triangle.  With memory every pair, a node and itself too."""
-    for memory in (False, True):
-        frame = FRAME._replace(memory=memory)
-        one, history = genome([0, 1, 2], frame=frame), History(7)
-        one.source, one.target = [0, 5, 6], [5, 6, 4]
-        mutator = Mutator(replace(CANONICAL, tries=500), history, luck())
-        history.next_gene = 3
-        for _ in range(60):
-            mutator.add_connection(one)
-        pairs = set(zip(one.source, one.target, strict=True))
-        assert len(pairs) == len(one.source) == (21 if memory else 15)  # 7 sources of 3 nodes, or 4 of 3 and 3 pairs
-        assert all(target > FRAME.inputs for target in one.target)
-    assert closes(one, 4, 4)
-
-
-def test_lost_nodes_take_their_genes_along():
-    """neat-python's deletions leave inputs, outputs and the biases of nodes that stay."""
-    search = drawn(replace(NEAT_PYTHON, delete_node=0.0, delete_connection=0.0, tries=9), generations=8)
-    one = max(search.genes.genomes(), key=lambda g: len(g.nodes()))
-    mutator, before = Mutator(NEAT_PYTHON, search.history, luck()), copy.deepcopy(one)
-    mutator.delete_node(one)
-    (gone,) = set(before.nodes()) - set(one.nodes())
-    kept = [at for at in range(len(before.weight)) if gone not in (before.source[at], before.target[at])]
-    assert one.innovation == [before.innovation[at] for at in kept] and one.weight == [before.weight[at] for at in kept]
-    for _ in range(100):
-        mutator.delete_connection(one)
-    assert set(one.source) == {3} and set(one.target) >= {4, 5}
-    for way in (mutator.delete_connection, mutator.add_node):
-        left = copy.deepcopy(one)
-        way(one)
-        assert one == left
 
 
 def test_start_is_minimal():

@@ -8,7 +8,7 @@ import torch
 from neat_helpers import WILD, drawn, say, say_in_time
 
 from altprop.core import Refused
-from altprop.searches.neat import NEAT_PYTHON, Genome
+from altprop.searches.neat import NEAT_PYTHON, Genome, population
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 precise = pytest.mark.parametrize("dtype", TOLERANCE)
@@ -24,8 +24,11 @@ def samples(*shape, dtype=torch.float64):
 
 @precise
 @pytest.mark.parametrize("settings", GROWN)
-def test_padded_batch_is_the_loop_over_nodes(settings, dtype):
-    """Columns, depths and padding of forty unlike nets; a node out of its order would read what is not there yet."""
+@pytest.mark.parametrize("small", [0, 10**9])
+def test_padded_batch_is_the_loop_over_nodes(settings, dtype, small, monkeypatch):
+    """Columns, depths and padding of forty unlike nets, by sums and by matrices; a node out of its order would read
+    what is not there yet."""
+    monkeypatch.setattr(population, "SMALL", small)
     search = drawn(GROWN[settings], dtype=dtype)
     x, genomes = samples(5, 3, dtype=dtype), search.genes.genomes()
     y = search.ask()(x)
@@ -116,8 +119,8 @@ def test_gene_into_an_input_is_refused():
 def test_cycle_without_memory_is_refused():
     """Its depth has no end."""
     one = drawn(generations=1).best()
-    one.append(99, 4, 5, 1.0)
-    one.append(100, 5, 4, 1.0)
+    for column, values in zip(one.columns(), ([99, 100], [4, 5], [5, 4], [1.0, 1.0], [True, True]), strict=True):
+        column += values
     with pytest.raises(Refused, match=r"a genome with a cycle came.*give memory=True"):
         one.net()
 

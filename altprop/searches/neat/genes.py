@@ -57,19 +57,6 @@ class Genome:
         seen = dict.fromkeys([*self.source, *self.target])
         return [node for node in seen if node >= self.frame.fixed]
 
-    def append(self, innovation: int, source: int, target: int, weight: float) -> None:
-        """One more gene, enabled, in its place."""
-        at = sum(number < innovation for number in self.innovation)
-        for column, value in zip(COLUMNS, (innovation, source, target, weight, True), strict=True):
-            getattr(self, column).insert(at, value)
-
-    def remove(self, gone: set[int]) -> None:
-        """Take out the genes at these places."""
-        for column in COLUMNS:
-            values = getattr(self, column)
-            for at in sorted(gone, reverse=True):
-                del values[at]
-
     def net(self) -> nn.Module:
         """An ordinary module, (N, inputs) -> (N, outputs), in float32."""
         from altprop.searches.neat.module import GenomeNet  # which reads this file
@@ -145,25 +132,28 @@ class Genes:
         counts = self.there.sum(1).tolist()
         return [Genome(self.frame, *(row[:E] for row in rows)) for E, *rows in zip(counts, *tables, strict=True)]
 
-    def put(self, genomes: dict[int, Genome]) -> Genes:
-        """With these rows in place of those there were, as narrow as can be."""
-        rows, counts = list(genomes), self.there.sum(1)
-        lengths = counts[rows] = np.array([len(genome.weight) for genome in genomes.values()], np.int64)
-        E, had = max(int(counts.max()), 1), self.weight.shape[1]
-        filled = np.arange(E) < lengths[:, None]  # (rows, E)
+    def put(self, rows: np.ndarray, changed: Genes) -> Genes:
+        """With these rows in place of those there were, each sorted, as narrow as can be.  changed: no narrower."""
+        counts = self.there.sum(1)
+        counts[rows] = changed.there.sum(1)
+        E, order = max(int(counts.max()), 1), changed.innovation.argsort(1)
         columns = []
         for column in COLUMNS:
             table: np.ndarray = np.full((len(self), E), FILL[column], KINDS[column])
-            table[:, : min(E, had)] = getattr(self, column)[:, :E]
-            new: np.ndarray = np.full(filled.shape, FILL[column], KINDS[column])
-            new[filled] = [value for genome in genomes.values() for value in getattr(genome, column)]
-            table[rows] = new
+            kept = getattr(self, column)[:, :E]
+            table[:, : kept.shape[1]] = kept
+            table[rows] = np.take_along_axis(getattr(changed, column), order, 1)[:, :E]
             columns.append(table)
         return Genes(self.frame, *columns)
 
     @classmethod
     def of(cls, genomes: list[Genome]) -> Genes:
         """A table of genomes of one frame."""
-        P = len(genomes)
-        empty = cls(genomes[0].frame, *(np.full((P, 1), FILL[column], KINDS[column]) for column in COLUMNS))
-        return empty.put(dict(enumerate(genomes)))
+        lengths = np.array([len(genome.weight) for genome in genomes])
+        filled = np.arange(max(lengths.max(), 1)) < lengths[:, None]  # (P, E)
+        columns = []
+        for column in COLUMNS:
+            table: np.ndarray = np.full(filled.shape, FILL[column], KINDS[column])
+            table[filled] = [value for genome in genomes for value in getattr(genome, column)]
+            columns.append(table)
+        return cls(genomes[0].frame, *columns)

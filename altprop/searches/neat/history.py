@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 
@@ -23,8 +24,8 @@ class History:
             self.next_gene += 1
         return self.joined[source, target]
 
-    def node(self, gene: int, taken: set[int]) -> int:
-        """The number of the node in the middle of a gene, none of those that the genome has already."""
+    def node(self, gene: int, taken: Container[int]) -> int:
+        """The number of the node in the middle of a gene, none of those, ``taken``, that the genome has already."""
         times = 0
         while self.split.get((gene, times), -1) in taken:
             times += 1

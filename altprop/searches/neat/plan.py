@@ -49,7 +49,8 @@ def plan(genes: Genes) -> Plan:
     place, blocks = arrange(depth, first)  # (P, M)
     S = blocks[-1][1]
     weight = np.zeros((len(genes), S, S - first))
-    np.add.at(weight, (rows, place[rows, source], place[rows, target] - first), genes.weight[rows, columns])
+    at = (rows * S + place[rows, source]) * (S - first) + place[rows, target] - first
+    np.add.at(weight.reshape(-1), at, genes.weight[rows, columns])
     kinds = np.zeros((len(genes), S - first), np.int64)
     if genes.frame.functions:
         rows, columns = np.nonzero(nodes.there[:, genes.frame.fixed :])
@@ -62,24 +63,27 @@ def find(genes: Genes) -> Nodes:
     """Hidden nodes bear any numbers; give those of each genome the columns from ``fixed`` on."""
     fixed, rows = genes.frame.fixed, np.arange(len(genes))[:, None] * SPAN
     ends = np.stack([genes.source, genes.target])  # (2, P, E)
-    keys = ends + rows
-    hidden = np.unique(keys[ends >= fixed])
+    at = ends >= fixed
+    keys = (ends + rows)[at]
+    hidden = np.unique(keys)
     row = hidden // SPAN
     first = np.searchsorted(row, np.arange(len(genes) + 1))  # where the nodes of a genome begin
     counts = np.diff(first)
-    local = np.where(ends < fixed, ends, fixed + np.searchsorted(hidden, keys) - first[:-1, None])
-    there = np.arange(fixed + counts.max()) < fixed + counts[:, None]
+    ends[at] = fixed + np.searchsorted(hidden, keys) - first[keys // SPAN]
+    there = np.arange(fixed + counts.max(initial=0)) < fixed + counts[:, None]
     number = np.tile(np.arange(there.shape[1]), (len(genes), 1))
     number[row, fixed + np.arange(len(hidden)) - first[row]] = hidden % SPAN
-    return Nodes(local[0], local[1], there, number)
+    return Nodes(ends[0], ends[1], there, number)
 
 
 def deepen(depth: np.ndarray, rows: np.ndarray, source: np.ndarray, target: np.ndarray) -> None:
     """The longest way, by as many rounds as it is long.  Raises ``Refused`` for a cycle, whose way has no end."""
+    flat, start = depth.reshape(-1), rows * depth.shape[1]
+    source, target = start + source, start + target
     for _ in range(depth.shape[1] + 1):
-        before = depth.copy()
-        np.maximum.at(depth, (rows, target), depth[rows, source] + 1)
-        if np.array_equal(before, depth):
+        before = flat.copy()
+        np.maximum.at(flat, target, flat[source] + 1)
+        if np.array_equal(before, flat):
             return
     raise Refused("a genome with a cycle came, and its frame says memory=False: give memory=True, or take a gene out")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from altprop.searches.neat.distance import distance
+from altprop.searches.neat.distance import Ruler
 from altprop.searches.neat.genes import Frame, Genes, Genome
 from altprop.searches.neat.settings import Settings
 
@@ -46,11 +46,11 @@ class Species:
 
 def speciate(genes: Genes, species: list[Species], s: Settings, number: int) -> list[Species]:
     """The species of a new generation, those of the last first; ``number`` is the first one that no species bears."""
-    away = np.empty((len(genes), 0))  # (P, species)
+    ruler, away = Ruler(genes, s), np.empty((len(genes), 0))  # (P, species)
     if species:
-        away = np.stack([distance(genes, one.representative, s) for one in species], 1)
+        away = np.stack([ruler.to(one.representative) for one in species], 1)
     if s.way == "neat_python":
-        species, away = follow(genes, species, away, s)
+        species, away = follow(genes, species, away, ruler)
     near = away < s.threshold
     choice = np.where(near, away, inf) if s.way == "neat_python" else ~near
     home = np.where(near.any(1), choice.argmin(1) if len(species) else -1, -1)  # (P,), the place of its species
@@ -58,7 +58,7 @@ def speciate(genes: Genes, species: list[Species], s: Settings, number: int) -> 
     while (home < 0).any():
         left = np.flatnonzero(home < 0)
         founder = genes.genome(int(left[0]))
-        takes = distance(genes.rows(left), founder, s) < s.threshold
+        takes = ruler.to(founder)[left] < s.threshold
         takes[0] = True  # of itself, whatever the threshold
         home[left[takes]] = len(species)
         species.append(Species(number, founder))
@@ -68,7 +68,7 @@ def speciate(genes: Genes, species: list[Species], s: Settings, number: int) -> 
     return [one for one in species if len(one.members)]
 
 
-def follow(genes: Genes, species: list[Species], away: np.ndarray, s: Settings) -> tuple[list[Species], np.ndarray]:
+def follow(genes: Genes, species: list[Species], away: np.ndarray, ruler: Ruler) -> tuple[list[Species], np.ndarray]:
     """Each species is represented by the genome nearest to its last representative, no genome by two."""
     free = np.zeros(len(genes))
     followed = species[: len(genes)]
@@ -76,5 +76,5 @@ def follow(genes: Genes, species: list[Species], away: np.ndarray, s: Settings) 
         row = int((away[:, place] + free).argmin())
         free[row] = inf
         one.representative = genes.genome(row)
-        away[:, place] = distance(genes, one.representative, s)
+        away[:, place] = ruler.to(one.representative)
     return followed, away[:, : len(followed)]
