@@ -78,7 +78,8 @@ def product(W: Tensor, v: Tensor) -> Tensor:
     """W (B, a, P), v (a, P, N) -> (B, P, N), of every genome by itself."""
     if W.shape[0] * v.shape[0] * v.shape[2] <= SMALL:
         return (W[..., None] * v).sum(1)
-    return torch.bmm(W.permute(2, 0, 1), v.transpose(0, 1)).transpose(0, 1)
+    W, v = W.permute(2, 0, 1).contiguous(), v.transpose(0, 1).contiguous()  # bmm is slow with strides
+    return torch.bmm(W, v).transpose(0, 1)
 
 
 def functions(kinds: np.ndarray, frame: Frame, device: torch.device | str) -> Callable[[Tensor], Tensor]:
