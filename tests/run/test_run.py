@@ -227,7 +227,7 @@ def cosines():
 
 BLIND = ("shallow", "ff", *UNTAUGHT)  # ff learns classes, the others do not show hidden layers what is to be fitted
 REGRESSION = [rule for rule in RULES if rule not in BLIND]
-FEW = [  # directions a step: ten epochs take them to 0.8 of the mean's error, three leave them at it
+FEW = [  # directions a step: three epochs leave them at the mean's error
     rule for rule in REGRESSION if RULES[rule].claims.signal == "loss" and RULES[rule].claims.passes < 100
 ]
 
