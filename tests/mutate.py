@@ -25,6 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 from mutants import FORM, TABLE, Mutant
 
@@ -46,6 +47,9 @@ SHARED = (
     "safetensors.torch", "typer", "rich.progress", "rich.table", "jinja2", "matplotlib.figure",
     "matplotlib.backends.backend_svg", "hypothesis", "PIL.Image",
 )  # fmt: skip
+
+# Plugins that a mutant has no use for; the last two collect garbage at the end of every process.
+IDLE = ("cacheprovider", "xdist", "unraisableexception", "threadexception")
 
 
 class Judges(NamedTuple):
@@ -114,7 +118,8 @@ def _tests(folder: Path, file: str, judges: Judges, options: tuple[str, ...]) ->
     os.dup2(output, 2)
     watch = Watch(folder, judges)
     place = str(next(Path("tests").rglob(file)))
-    status = pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *options, place], [watch])
+    idle = [word for plugin in IDLE for word in ("-p", f"no:{plugin}")]
+    status = pytest.main(["-q", *idle, *options, place], [watch])
     Path("failed.json").write_text(json.dumps(watch.failed))
     sys.stdout.flush()
     os._exit(status)
@@ -161,6 +166,8 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"  # a process that has threads cannot be forked
     for name in SHARED:
         importlib.import_module(name)
+    hypothesis.settings.register_profile("same", derandomize=True)  # the same examples for every mutant, every time
+    hypothesis.settings.load_profile("same")
     gc.collect()
     gc.freeze()  # no fork looks through what all of them share
     with tempfile.TemporaryDirectory() as temporary:
@@ -175,32 +182,39 @@ def main() -> int:
         subprocess.run(collect, cwd=source, env=os.environ | {"PYTHONPATH": str(source)}, capture_output=True)
         with ProcessPoolExecutor(arguments.jobs, get_context("fork")) as pool:
             alive = judge_all(table, source, pool)
-    print(f"{len(table) - alive} passed, {alive} failed")
+    print("\n".join([*alive, f"{len(table) - len(alive)} passed, {len(alive)} failed"]))
     return 1 if alive else 0
 
 
-def judge_all(table: list[Mutant], source: Path, pool: ProcessPoolExecutor) -> int:
-    """How many mutants survive, or cannot be made; a line for each."""
-    alive, unfit = 0, frozenset()  # type: int, frozenset[str]
+def judge_all(table: list[Mutant], source: Path, pool: ProcessPoolExecutor) -> list[str]:
+    """Those that survive, or cannot be made, a line each; prints a line for every mutant.
+
+    One that is not killed is judged once more when all others have been: processes and their deaths meet by chance."""
+    unfit, doubtful, again = frozenset[str](), list[Mutant](), False
+    alive: list[str] = []
     while table:
-        folders = (source.parent / f"{len(unfit)}-{index}" for index in range(len(table)))
         killers: dict[str, list[Mutant]] = {}
-        for mutant, (verdict, by, seconds) in zip(
-            table, pool.map(judge, table, repeat(source), folders, repeat(Judges(None, unfit))), strict=True
-        ):
+        folders = (source.parent / f"{len(unfit)}-{again}-{index}" for index in range(len(table)))
+        told = pool.map(judge, table, repeat(source), folders, repeat(Judges(None, unfit)))
+        for mutant, (verdict, by, seconds) in zip(table, told, strict=True):
             what = f"{mutant.file}: {mutant.new.strip() or 'nothing'!r} for {mutant.old.strip()!r}"
             print(f"{verdict:9} {seconds:4.0f} s  {what}  {by}")
-            alive += verdict != "killed"
             if verdict == "killed":
                 killers.setdefault(by, []).append(mutant)
+            elif again:
+                alive.append(f"{verdict}  {what}  {by}")
+            else:
+                doubtful.append(mutant)
         files: dict[str, list[str]] = {}
         for test in killers:
             files.setdefault(test.partition("::")[0], []).append(test)
-        folders = (source.parent / f"plain-{len(unfit)}-{index}" for index in range(len(files)))
+        folders = (source.parent / f"plain-{len(unfit)}-{again}-{index}" for index in range(len(files)))
         found = [test for failed in pool.map(failing, files.values(), repeat(source), folders) for test in failed]
         for test in found:
             print(f"fails without a mutant, and judges no more: {test}")
         unfit, table = unfit | set(found), [mutant for test in found for mutant in killers[test]]
+        if not (table or again):
+            table, again = doubtful, True
     return alive
 
 
