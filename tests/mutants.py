@@ -35,7 +35,7 @@ GROWING, GROWN, BRANCHED = "test_neat.py", "test_neat_nets.py", "test_neat_struc
 TREES, RUNS = "test_gp.py", "test_gp_runs.py"
 GYM, PAINTED = "test_gym.py", "test_hyperneat.py"
 CREATURES = "test_creatures.py"
-BENCH, BACKEND = "test_bench.py", "test_backend.py"
+BENCH, BACKEND, PROFILE = "test_bench.py", "test_backend.py", "test_profile.py"
 
 
 class Mutant(NamedTuple):
@@ -105,6 +105,13 @@ TABLE = [
            f"{BENCH} leaves_the_rule"),
     Mutant("bench/timing.py", "Spread(median * scale, low * scale, high * scale)", "Spread(median * scale, low, high)",
            f"{BENCH} numpy"),
+    Mutant("bench/ledger.py", "+ 2 * max(widths", "+ max(widths", f"{PROFILE} small_net_by_hand"),
+    Mutant("bench/ledger.py", "held + width + max(width, below)", "held + width + width",
+           f"{PROFILE} small_net_by_hand"),
+    Mutant("bench/traffic.py", "times = [one, one, *", "times = [one, *", f"{PROFILE} compute_and_move"),
+    Mutant("bench/profile.py", 'reduction="sum") / len(x)', 'reduction="sum") / len(part)',
+           f"{PROFILE} backpropagation_is_the_same"),
+    Mutant("measure/memory.py", "live.gradients |= {live", "{live", f"{PROFILE} tenth_of_the_ledger"),
     # cuts and feedback
     Mutant("core/layer.py", "if cuts[-1][1] and (learns or isinstance(module, RESHAPES)):",
            "if cuts[-1][1] and learns:", CUTS),

@@ -258,6 +258,21 @@ def bench(
     print_result(benching.bench(rules, net or [], shape, batch, rounds, choose), as_json, "benchmark")
 
 
+@app.command()
+def profile(
+    rule: str,
+    net: Annotated[str, typer.Option(help="Its spec.")] = "784-1024-1024-1024-10",
+    shape: Annotated[str, typer.Option(help="Of a sample, where a net begins with a convolution.")] = "3x32x32",
+    batch: Annotated[int, typer.Option(min=1)] = 64,
+    depths: Annotated[str | None, typer.Option(help="Memory over depth, such as 2,4,8,16 layers, too.")] = None,
+    imports: Imports = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Memory of a step by its parts beside backpropagation's, and what its layers compute and move."""
+    from altprop.cli import benching
+
+    print_result(benching.profile(rule, net, shape, batch, depths), as_json, "profile")
+
+
 @data_app.command("list")
 def list_data(as_json: Json = False) -> None:
     """The data sets known by name."""

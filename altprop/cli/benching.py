@@ -1,4 +1,4 @@
-"""What ``altprop bench`` does with its options."""
+"""What ``altprop bench`` and ``altprop profile`` do with their options."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from altprop.bench import bench as timing
 from altprop.bench.cases import Case, cases
 from altprop.bench.choose import choose as measure
 from altprop.bench.choose import keep
+from altprop.bench.profile import profile as measure_memory
 from altprop.cli.telling import say
 from altprop.limits import shorten
 from altprop.run.recipe import RunError
 from altprop.run.values import check_rule
 
 SHAPE = re.compile(r"\d{1,9}(x\d{1,9})*")
+
+DEPTHS = re.compile(r"\d{1,4}(,\d{1,4})*")
 
 
 def bench(
@@ -28,6 +31,14 @@ def bench(
         products = measure(asked)
         choice = {"choice": {"products": products, "file": str(keep(products))}}
     return {**timing.bench(asked, rounds, say), **choice}
+
+
+def profile(rule: str, net: str, shape: str, batch: int, depths: str | None) -> dict[str, Any]:
+    """Bytes and multiply-adds, as ``altprop.bench.profile`` returns them."""
+    if depths is not None and not DEPTHS.fullmatch(depths):
+        raise RunError(f"--depths {shorten(depths, 60)} came: give numbers of layers, such as 2,4,8,16")
+    (case,) = _cases(rule, [net], shape, batch)
+    return measure_memory(rule, case, [int(depth) for depth in depths.split(",")] if depths else [])
 
 
 def _cases(rules: str | None, nets: list[str], shape: str, batch: int | None) -> list[Case]:

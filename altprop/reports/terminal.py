@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from io import StringIO
+from operator import itemgetter
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from altprop.reports.numbers import NONE, fixed, measured, percent, signed, significant
+from altprop.reports.numbers import NONE, fixed, measured, percent, signed, significant, size
 from altprop.reports.tables import Column, columns
 
 BORDER, GAP = 3, 2  # characters that a table costs, and each column beside its own
@@ -118,6 +119,37 @@ BENCHMARK: list[Column] = [
     ("x products", lambda r: _quartiles(r, "to_products", fixed)),
     ("products by", lambda r: ", ".join(f"{count} {way}" for way, count in r.get("ways", {}).items())),
 ]
+
+
+MEMORY: list[Column] = [
+    ("memory of", lambda r: r["of"]),
+    ("parameters", lambda r: size(r["parameters"])),
+    ("feedback", lambda r: size(r["feedback"])),
+    ("gradients", lambda r: size(r["gradients"])),
+    ("optimizer", lambda r: size(r["optimizer"])),
+    ("activations", lambda r: size(r["activations"])),
+    ("by hand", lambda r: size(r["activations_ledger"])),
+    ("total", lambda r: size(r["total"])),
+]
+
+LAYERS: list[Column] = [
+    ("layer", lambda r: r["layer"]),
+    ("multiply-adds a sample", lambda r: size(r["multiply_adds"], "")),
+    ("multiply-adds, by hand", lambda r: size(r["multiply_adds_ledger"], "")),
+    ("moved a batch", lambda r: size(r["bytes_moved"])),
+    ("moved, by hand", lambda r: size(r["bytes_moved_ledger"])),
+]
+
+
+def profile(console: Console, result: Mapping[str, Any]) -> None:
+    _table(console, MEMORY, result["memory"], f"{result['rule']}, {result['net']}, batch {result['batch']}")
+    _table(console, LAYERS, result["layers"], None)
+    by_depth = result.get("by_depth", [])
+    if by_depth:
+        names = [row["of"] for row in by_depth[0]["memory"]]
+        rows = [{"layers": str(d["depth"]), **{r["of"]: size(r["activations"]) for r in d["memory"]}} for d in by_depth]
+        table: list[Column] = [(name, itemgetter(name)) for name in ("layers", *names)]
+        _table(console, table, rows, "activations over depth")
 
 
 def benchmark(console: Console, result: Mapping[str, Any]) -> None:
