@@ -22,7 +22,7 @@ mutants: $(STAMP)
 	$(BIN)/python tests/mutate.py --jobs 2
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/steps.py
+	$(BIN)/altprop bench
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/hebbian.py

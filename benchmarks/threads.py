@@ -2,17 +2,19 @@
 
     python benchmarks/threads.py [--rounds 9] [--threads 2]
 
-Round-robin in one process; the best of all rounds each, since on a busy machine threads that wait for each other are
-ten times slower, and nobody wants to know how busy it was.  Above 1 the threads pay.  "work" are the multiply-adds of a
-batch in the weights, forward alone, of which ``altprop.run.machine`` gives every thread at least ``WORTH``.
+Round-robin in one process by a clock; the best of all rounds each, since on a busy machine threads that wait for each
+other are ten times slower, and nobody wants to know how busy it was.  Above 1 the threads pay.  "work" are the
+multiply-adds of a batch in the weights, forward alone, of which ``altprop.run.machine`` gives every thread at least
+``WORTH``.
 """
 
 import argparse
+import time
 
 import torch
-from steps import rule_step, seconds
 
 from altprop import RULES
+from altprop.bench.bench import rule_step
 from altprop.nets import build
 from altprop.run.machine import work
 
@@ -29,6 +31,13 @@ CASES = [  # spec, shape, batch
     ("conv32k3-pool2-conv64k3-pool2-10", (3, 32, 32), 64),
 ]
 SECONDS = 0.03  # at least so long for each in a round
+
+
+def seconds(step, repeats):
+    start = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    return (time.perf_counter() - start) / repeats
 
 
 def seconds_with(threads, step, repeats):

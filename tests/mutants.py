@@ -35,6 +35,7 @@ GROWING, GROWN, BRANCHED = "test_neat.py", "test_neat_nets.py", "test_neat_struc
 TREES, RUNS = "test_gp.py", "test_gp_runs.py"
 GYM, PAINTED = "test_gym.py", "test_hyperneat.py"
 CREATURES = "test_creatures.py"
+BENCH, BACKEND, PROFILE = "test_bench.py", "test_backend.py", "test_profile.py"
 
 
 class Mutant(NamedTuple):
@@ -89,6 +90,28 @@ TABLE = [
            "signal.contiguous().T, x.contiguous().T) / len(x)", FORM),
     Mutant("core/product.py", "_linear_pointwise(x, weight, bias,", "_linear_pointwise(x, weight, None,",
            f"{LOCAL} float32_layer_agrees_with_float64"),
+    Mutant("core/product.py", "if large and onednn_is_faster(x, weight):", "if large:",
+           f"{LOCAL} large_products_take_the_fast_route"),
+    # which library multiplies, and floors
+    Mutant("backend.py", "family <= NARROW[1]", "family < NARROW[1]", f"{BACKEND} the_processor_decides"),
+    Mutant("backend.py", 'chosen == "onednn"', 'chosen == "mkl"', f"{BACKEND} before_the_processor"),
+    Mutant("backend.py", '.get(machine(), {})', '.get("", {})', f"{BACKEND} before_the_processor"),
+    Mutant("bench/choose.py", "content = {**backend.read(file), machine(): chosen}", "content = {machine(): chosen}",
+           f"{BACKEND} before_the_processor"),
+    Mutant("bench/products.py", "content = tuple((leaf.data_ptr(), leaf._version) for leaf in leaves)",
+           "content = ()", f"{BENCH} computed_twice"),
+    Mutant("bench/products.py", "weight.T, None,", "weight, None,", f"{BENCH} both_libraries"),
+    Mutant("bench/floor.py", "copies.append(nn.Parameter(parameter.detach().clone()))", "copies.append(parameter)",
+           f"{BENCH} leaves_the_rule"),
+    Mutant("bench/timing.py", "Spread(median * scale, low * scale, high * scale)", "Spread(median * scale, low, high)",
+           f"{BENCH} numpy"),
+    Mutant("bench/ledger.py", "+ 2 * max(widths", "+ max(widths", f"{PROFILE} small_net_by_hand"),
+    Mutant("bench/ledger.py", "held + width + max(width, below)", "held + width + width",
+           f"{PROFILE} small_net_by_hand"),
+    Mutant("bench/traffic.py", "times = [one, one, *", "times = [one, *", f"{PROFILE} compute_and_move"),
+    Mutant("bench/profile.py", 'reduction="sum") / len(x)', 'reduction="sum") / len(part)',
+           f"{PROFILE} backpropagation_is_the_same"),
+    Mutant("measure/memory.py", "live.gradients |= {live", "{live", f"{PROFILE} tenth_of_the_ledger"),
     # cuts and feedback
     Mutant("core/layer.py", "if cuts[-1][1] and (learns or isinstance(module, RESHAPES)):",
            "if cuts[-1][1] and learns:", CUTS),

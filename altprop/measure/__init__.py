@@ -7,7 +7,7 @@ from altprop.measure.embedding import activity, tsne
 from altprop.measure.fields import has_pictures, receptive_fields
 from altprop.measure.in_time import Agreement, InTime, against_time, agreement, sequences
 from altprop.measure.linear import FITS, fit_ridge, fit_svc
-from altprop.measure.memory import peak_activation_bytes
+from altprop.measure.memory import peak_activation_bytes, peak_bytes
 from altprop.measure.operations import held, multiply_adds, state_bytes
 from altprop.measure.readout import READOUTS, by_depth, nearest, ridge, svc
 from altprop.measure.regression import regression_scores
@@ -21,7 +21,7 @@ __all__ = [
     "ATTACKS", "FITS", "KINDS", "READOUTS", "Agreement", "Distribution", "Fit", "InTime", "Plateau", "Whitening",
     "Winners", "accuracy_under", "activity", "against_time", "agreement", "angle", "angles_to_bp", "by_depth",
     "feedback_angles", "fgsm", "fit_ridge", "fit_svc", "fit_whitening", "gaussian", "has_pictures", "held",
-    "multiply_adds", "nearest", "norms", "peak_activation_bytes", "pgd", "plateau", "receptive_fields",
+    "multiply_adds", "nearest", "norms", "peak_activation_bytes", "peak_bytes", "pgd", "plateau", "receptive_fields",
     "regression_scores", "ridge", "sequences", "shares", "silent", "square_attack", "state_bytes", "svc", "tsne",
     "unit_kinds", "unit_norms", "vanished", "watched", "weight_distribution", "winners",
 ]  # fmt: skip

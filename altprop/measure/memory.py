@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
@@ -31,6 +32,15 @@ def peak_activation_bytes(rule: Rule, x: Tensor, y: Tensor) -> int:
 
     with undone(rule), live:
         rule.credit(x, y, ready=drop)
+    return live.peak()
+
+
+def peak_bytes(step: Callable[[], Any], parameters: Iterable[Tensor]) -> int:
+    """The same of a ``step()`` that leaves its gradients in ``parameters``, as ``loss.backward()`` does; they stay."""
+    live = _Live()
+    with live:
+        step()
+    live.gradients |= {live.serial.get(_key(p.grad), -1) for p in parameters if p.grad is not None}
     return live.peak()
 
 

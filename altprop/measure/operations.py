@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from altprop.backend import HAS_ONEDNN
 from altprop.core import Rule
-from altprop.core.product import HAS_ONEDNN
 from altprop.measure.probe import undone
 
 
@@ -57,7 +57,9 @@ def _onednn(x: Tensor, weight: Tensor, *_: Any, **__: Any) -> int:
     return 2 * x.numel() * len(weight)
 
 
+aten = torch.ops.aten
 FORMULAS: dict[Any, Callable[..., Any]] = dict(flop_registry)
+FORMULAS |= {aten.addmm_: FORMULAS[aten.addmm], aten.baddbmm_: FORMULAS[aten.baddbmm]}  # in place, which torch forgets
 if HAS_ONEDNN:
     FORMULAS[torch.ops.mkldnn._linear_pointwise] = _onednn
 

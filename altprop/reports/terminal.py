@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import StringIO
+from operator import itemgetter
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from altprop.reports.numbers import measured, percent, signed
+from altprop.reports.numbers import NONE, fixed, measured, percent, signed, significant, size
 from altprop.reports.tables import Column, columns
 
 BORDER, GAP = 3, 2  # characters that a table costs, and each column beside its own
@@ -108,6 +109,69 @@ RUNS: list[Column] = [
     ("seed", lambda r: str(r["seed"])),
     ("minutes", lambda r: f"{r['minutes']:.0f}"),
 ]
+
+BENCHMARK: list[Column] = [
+    ("rule", lambda r: r["rule"]),
+    ("ms", lambda r: _quartiles(r, "ms", significant)),
+    ("x autograd", lambda r: _quartiles(r, "to_autograd", fixed)),
+    ("floor, ms", lambda r: significant(r["floor_ms"]["median"]) if "ms" in r else NONE),
+    ("x floor", lambda r: _quartiles(r, "to_floor", fixed)),
+    ("x products", lambda r: _quartiles(r, "to_products", fixed)),
+    ("products by", lambda r: ", ".join(f"{count} {way}" for way, count in r.get("ways", {}).items())),
+]
+
+
+MEMORY: list[Column] = [
+    ("memory of", lambda r: r["of"]),
+    ("parameters", lambda r: size(r["parameters"])),
+    ("feedback", lambda r: size(r["feedback"])),
+    ("gradients", lambda r: size(r["gradients"])),
+    ("optimizer", lambda r: size(r["optimizer"])),
+    ("activations", lambda r: size(r["activations"])),
+    ("by hand", lambda r: size(r["activations_ledger"])),
+    ("total", lambda r: size(r["total"])),
+]
+
+LAYERS: list[Column] = [
+    ("layer", lambda r: r["layer"]),
+    ("multiply-adds a sample", lambda r: size(r["multiply_adds"], "")),
+    ("multiply-adds, by hand", lambda r: size(r["multiply_adds_ledger"], "")),
+    ("moved a batch", lambda r: size(r["bytes_moved"])),
+    ("moved, by hand", lambda r: size(r["bytes_moved_ledger"])),
+]
+
+
+def profile(console: Console, result: Mapping[str, Any]) -> None:
+    _table(console, MEMORY, result["memory"], f"{result['rule']}, {result['net']}, batch {result['batch']}")
+    _table(console, LAYERS, result["layers"], None)
+    by_depth = result.get("by_depth", [])
+    if by_depth:
+        names = [row["of"] for row in by_depth[0]["memory"]]
+        rows = [{"layers": str(d["depth"]), **{r["of"]: size(r["activations"]) for r in d["memory"]}} for d in by_depth]
+        table: list[Column] = [(name, itemgetter(name)) for name in ("layers", *names)]
+        _table(console, table, rows, "activations over depth")
+
+
+def benchmark(console: Console, result: Mapping[str, Any]) -> None:
+    for case in result["cases"]:
+        title = f"{case['net']}, batch {case['batch']}, autograd {_quartiles(case, 'autograd_ms', significant)} ms"
+        _table(console, BENCHMARK, case["rows"], title)
+        for row in case["rows"]:
+            if "refused" in row:
+                console.print(f"{row['rule']}: {row['refused']}", soft_wrap=True)
+    if "choice" in result:
+        for product, way in result["choice"]["products"].items():
+            console.print(f"{product}: {way}", soft_wrap=True)
+        console.print(f"{len(result['choice']['products'])} choices in {result['choice']['file']}", soft_wrap=True)
+    console.print(f"{result['machine']['processor']}, one thread, {result['rounds']} rounds", soft_wrap=True)
+
+
+def _quartiles(row: Mapping[str, Any], key: str, write: Callable[[float], str]) -> str:
+    """The median, and the quartiles in brackets."""
+    if key not in row:
+        return NONE
+    spread = row[key]
+    return f"{write(spread['median'])} [{write(spread['low'])}, {write(spread['high'])}]"
 
 
 def comparison(console: Console, result: Mapping[str, Any]) -> None:

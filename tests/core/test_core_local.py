@@ -329,8 +329,14 @@ def test_products_count_the_positions_that_share_a_weight():
             assert products(forward(layer_of(synapse), x)) == want
 
 
+@pytest.fixture(params=[True, False], ids=["onednn", "mkl"])
+def route(request, monkeypatch):
+    """Large products by either library, whichever this processor prefers."""
+    monkeypatch.setattr(product, "onednn_is_faster", lambda x, weight: request.param)
+
+
 @pytest.mark.parametrize("n,m,k", [(256, 128, 128), (64, 400, 300), (3, 5, 4)])
-def test_float32_products_are_as_exact_as_float32(n, m, k):
+def test_float32_products_are_as_exact_as_float32(n, m, k, route):
     """A faster product that rounds to bfloat16 would be 100 times worse."""
     x, w, b, s = random(n, k).float(), random(m, k, seed=2).float(), random(m).float(), random(n, m, seed=5).float()
     for got, want in (
@@ -348,8 +354,9 @@ def test_large_products_take_the_fast_route(monkeypatch):
     if not product.HAS_ONEDNN:
         pytest.skip("this torch has no oneDNN")
     x, w = random(256, 128).float(), random(128, 128).float()
-    taken = []
+    taken, faster = [], [True]
     monkeypatch.setattr(product.F, "linear", lambda *a: taken.append(a))
+    monkeypatch.setattr(product, "onednn_is_faster", lambda x, weight: faster[0])
     with torch.no_grad():
         product.linear(x, w)
         assert not taken
@@ -358,9 +365,13 @@ def test_large_products_take_the_fast_route(monkeypatch):
     assert len(taken) == 2
     product.linear(x, w)  # where a graph is wanted, which the fast route cannot give
     assert len(taken) == 3
+    faster[0] = False
+    with torch.no_grad():
+        product.linear(x, w)
+    assert len(taken) == 4
 
 
-def test_float32_layer_agrees_with_float64():
+def test_float32_layer_agrees_with_float64(route):
     """The whole layer above the size where products change their route."""
     layer = layer_of(nn.Linear(300, 256), activation=[nn.Tanh()])
     x = random(64, 300)
