@@ -36,6 +36,7 @@ TREES, RUNS = "test_gp.py", "test_gp_runs.py"
 GYM, PAINTED = "test_gym.py", "test_hyperneat.py"
 CREATURES = "test_creatures.py"
 BENCH, BACKEND, PROFILE = "test_bench.py", "test_backend.py", "test_profile.py"
+SHARED, STEPS = "test_shared.py", "test_steps.py"
 
 
 class Mutant(NamedTuple):
@@ -470,7 +471,23 @@ TABLE = [
     Mutant("nets/dropout.py", ".random_(-(2**63), None)", ".random_()", DROPOUT),
     Mutant("nets/activations.py", "(a - a.mean(1, keepdim=True)).relu()", "(a - a.mean()).relu()",
            f"{HEBBIAN_LIMITS} modules"),
-    Mutant("run/learner.py", "labels = y if self.turn.labels else None", "labels = y",
+    # several processes
+    Mutant("parallel/mean.py", ".mul_(self.share)", ".div_(self.peers.size)", f"{STEPS} shares_are and dfa"),
+    Mutant("parallel/mean.py", "for own, flat in begun if whole else ():", "for own, flat in begun:",
+           f"{STEPS} keeps_its_own"),
+    Mutant("parallel/mean.py", "yield from (*thing.parameters(), *thing.buffers())", "yield from thing.parameters()",
+           f"{STEPS} shares_are and masks"),
+    Mutant("parallel/shared.py", "            means.begin(p.grad for p in rest if p.grad is not None)\n", "",
+           f"{STEPS} shares_are and silent"),
+    Mutant("parallel/shared.py", "        changes.put(said[2:])\n", "", f"{STEPS} shares_are and theta"),
+    Mutant("parallel/shared.py", "            torch.set_rng_state(common)\n", "            pass\n",
+           f"{STEPS} in_common"),
+    Mutant("parallel/shared.py", "self.peers.rank * STREAM", "0", f"{STEPS} in_common"),
+    Mutant("parallel/shared.py", "if float(said[1]) > 0 or", "if", f"{STEPS} asked"),
+    Mutant("parallel/shared.py", "samples < 2 * size or not parted", "False", f"{SHARED} shares_are"),
+    Mutant("parallel/shared.py", "self.cut(y.w)) if", "y.w) if", f"{STEPS} shares_are and weighted"),
+    Mutant("parallel/place.py", "place if place.size > 1 else None", "place", f"{SHARED} one_process_of_torchrun"),
+    Mutant("run/learner.py", "y if self.turn.labels else None", "y",
            f"{PHASES} no_label_reaches_the_layers_below"),
     Mutant("run/learner.py", "        self.rule.eval()\n        self.rule.training = True\n",
            "        self.rule.train()\n", f"{PHASES} phases_are_those_written_out"),

@@ -17,6 +17,7 @@ HOUSE = Path(altprop.__file__).parent
 FILES = sorted(HOUSE.rglob("*.py"))
 TREES = {path.relative_to(HOUSE).as_posix(): ast.parse(path.read_text()) for path in FILES}
 MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder inside a room may be one of its own
+    "__main__.py": {"cli"},
     "limits.py": set(),
     "chain.py": {"limits"},
     "suits.py": set(),
@@ -46,8 +47,9 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
     },
     "bench": {"backend", "core", "limits", "measure", "nets", "rules", "run/directory"},
     "export": {"core", "data", "evolution", "graph", "limits", "run", "run/directory"},
+    "parallel": {"core", "limits", "run", "run/directory"},
     "cli": {
-        "bench", "core", "data", "evolution", "export", "limits", "nets", "registry", "reports", "rules", "run",
+        "bench", "core", "data", "evolution", "export", "limits", "nets", "parallel", "registry", "reports", "rules", "run",
         "run/directory", "searches", "study", "tasks", "",
     },
 }  # fmt: skip

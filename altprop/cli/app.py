@@ -22,6 +22,7 @@ import altprop
 from altprop.cli.options import RECIPE, Config, Imports, Json, Out, Settings, taking
 from altprop.cli.telling import print_result, say, warnings_as_lines
 from altprop.limits import Interrupted, Notice, Problem
+from altprop.parallel.place import find_place
 
 app = typer.Typer(
     help="Train and compare neural networks without backpropagation.",
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("ALTPROP_TRACEBACK"):
             raise
         advice = "; check path, permissions and free space" if isinstance(error, OSError) else ""
-        _fail(str(error), 2, advice)
+        _fail(str(error), 2, advice, getattr(error, "tells", None))
     except ClickException as error:  # type: ignore[misc, unused-ignore]
         _fail(error.format_message(), 2)  # type: ignore[attr-defined, unused-ignore]
     except Interrupted as error:
@@ -69,6 +70,9 @@ def version(
         print(altprop.__version__)
     elif context.invoked_subcommand is None:
         print(context.get_help())
+    elif context.invoked_subcommand != "train" and find_place() is not None:
+        what = f"{context.invoked_subcommand} came for several processes"
+        raise Problem(f"{what}: leave out torchrun, which is for altprop train")
 
 
 @data_app.callback(invoke_without_command=True)
@@ -78,9 +82,9 @@ def data_sets(context: typer.Context) -> None:
         print(context.get_help())
 
 
-def _fail(message: str, status: int, advice: str = "") -> None:
+def _fail(message: str, status: int, advice: str = "", tells: bool | None = None) -> None:
     if message:
-        say(message, advice)
+        say(message, advice, tells)
     sys.exit(status)
 
 
@@ -112,7 +116,8 @@ def train(
     options = {**recipe, **{key: value for key, value in own.items() if value is not None}}
     workers = Workers(jobs, ray)
     result = commands.train(options, settings or [], config, out, resume, tensorboard, as_json, workers)
-    print_result(result, as_json, "summary")
+    if result:
+        print_result(result, as_json, "summary")
 
 
 @app.command()

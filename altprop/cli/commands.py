@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from altprop.evolution.evaluation import Workers
 from altprop.evolution.loading import is_search
 from altprop.export.bundle import export
 from altprop.limits import Interrupted, nearest, shorten
+from altprop.parallel.place import find_place
+from altprop.parallel.shared import together
 from altprop.reports.numbers import percent, significant
 from altprop.reports.page import write_report
 from altprop.reports.tables import FORMATS
@@ -51,6 +53,8 @@ def train(
 ) -> dict[str, Any]:  # fmt: skip
     """One run, new or resumed, with its report; returns its summary."""
     if searching.names_search(options, config, resume):
+        if find_place() is not None:
+            raise RunError("a search came for several processes: leave out torchrun, it has --jobs and --ray")
         if tensorboard:
             raise RunError("--tensorboard came for a search, whose metrics have no steps: leave it out")
         own = options if resume is None else _alone(resume, options, settings, config, out)
@@ -59,29 +63,31 @@ def train(
     for name in (*OF_SEARCHES & options.keys(), *given):
         raise RunError(f"--{name} came without a search: it is for altprop train SEARCH --task TASK; leave it out")
     if resume is not None:
-        return finish(_resume(resume, options, settings, config, out, tensorboard, quiet))
+        _alone(resume, options, settings, config, out)
+        return _run(experiment.resume_run, (resume,), resume, {}, tensorboard, quiet)
     if config is None and "rule" not in options:
         raise RunError("no rule came: name one, such as altprop train pepita, or give --config or --resume")
     recipe = _recipe(options, parse_settings(settings), config)
     path = out or experiment.default_path(recipe.rule, recipe.data, recipe.seed)
-    with Watch(path, tensorboard, quiet, _epoch) as watch:
-        try:
-            result = experiment.run_recipe(recipe, out=path, progress=watch.progress, report=watch.report)
-        except Interrupted:
-            raise Interrupted(f"stopped; go on with: altprop train --resume {path}") from None
+    return _run(experiment.run_recipe, (recipe,), path, {"out": path}, tensorboard, quiet)
+
+
+def _run(
+    work: Callable[..., experiment.Result], given: tuple[Any, ...], path: Path, writes: dict[str, Any],
+    tensorboard: bool, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """The summary of a run that is watched, with its report; of several processes the first alone does both, and the
+    others' is empty.  writes: what the run is given by who writes it down."""
+    with together(path) as team:
+        if not team.leads:
+            work(*given, team=team)
+            return {}
+        with Watch(path, tensorboard, quiet, _epoch) as watch:
+            try:
+                result = work(*given, progress=watch.progress, report=watch.report, team=team, **writes)
+            except Interrupted:
+                raise Interrupted(f"stopped; go on with: altprop train --resume {path}") from None
     return finish(result)
-
-
-def _resume(
-    path: Path, options: dict[str, Any], settings: list[str], config: Path | None, out: Path | None, tensorboard: bool,
-    quiet: bool,
-) -> experiment.Result:  # fmt: skip
-    _alone(path, options, settings, config, out)
-    with Watch(path, tensorboard, quiet, _epoch) as watch:
-        try:
-            return experiment.resume_run(path, watch.progress, watch.report)
-        except Interrupted:
-            raise Interrupted(f"stopped; go on with: altprop train --resume {path}") from None
 
 
 def _alone(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from altprop.limits import WIDTH, shorten
+from altprop.parallel.place import leads
 
 
 @contextmanager
@@ -32,8 +33,10 @@ def warnings_as_lines(kinds: tuple[type[Warning], ...]) -> Iterator[None]:
         yield
 
 
-def say(message: str, advice: str = "") -> None:
-    print("altprop: " + shorten(message, WIDTH - len(advice)) + advice, file=sys.stderr)
+def say(message: str, advice: str = "", tells: bool | None = None) -> None:
+    """A line, of several processes by the first, unless ``tells`` says who."""
+    if leads() if tells is None else tells:
+        print("altprop: " + shorten(message, WIDTH - len(advice)) + advice, file=sys.stderr)
 
 
 def print_result(result: dict[str, Any], as_json: bool, table: str) -> None:

@@ -28,6 +28,7 @@ from altprop.run.metrics import judge, standard, test_scores, units_of
 from altprop.run.model import Model, inference
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.result import Loaded, Result
+from altprop.run.team import ALONE, Team
 from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
 from altprop.run.values import make_recipe
 from altprop.suits import RULE
@@ -84,14 +85,17 @@ def run_recipe(
     out: str | Path | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
+    team: Team = ALONE,
 ) -> Result:
-    """``fit`` for a recipe; ``data`` and ``net``, cut as ``cuts`` say, stand in for those that it names."""
+    """``fit`` for a recipe; ``data`` and ``net``, cut as ``cuts`` say, stand in for those that it names.
+
+    team: who trains; the run directory is that of the process that leads."""
     if out is not None:
         check_free(Path(out))
     with borrowed(net):
         learner = prepare(recipe, data, net, cuts=cuts)
         run = None if out is None else RunDirectory.create(Path(out), learner.recipe, learner.data)
-        return _train(learner, run, progress, report)
+        return _train(learner, run, progress, report, team)
 
 
 @isolated()
@@ -103,6 +107,7 @@ def resume_run(
     data: Any = None,
     sample_weight: Any = None,
     cuts: Sequence[Layer] | None = None,
+    team: Team = ALONE,
 ) -> Result:
     """Go on with a run that was stopped, to the bit; one that has ended is only read.
 
@@ -111,7 +116,7 @@ def resume_run(
     run.restore()  # a damaged checkpoint is told before the data are loaded
     recipe = run.recipe()
     dataset = _given(recipe, data, run.data(), sample_weight) or load_data(recipe, run.table())
-    return resume_recipe(run.path, dataset, net, progress, report, cuts)
+    return resume_recipe(run.path, dataset, net, progress, report, cuts, team)
 
 
 @within_memory()
@@ -123,6 +128,7 @@ def resume_recipe(
     progress: Progress | None = None,
     report: Report | None = None,
     cuts: Sequence[Layer] | None = None,
+    team: Team = ALONE,
 ) -> Result:
     """``resume_run`` with data that are split and scaled already."""
     run = RunDirectory.open(path)
@@ -133,20 +139,25 @@ def resume_recipe(
         if run.data().get("weighted", False) != weighted:
             what = f"{path} was trained {'without' if weighted else 'with'} weights of its samples"
             raise RunError(f"{what}: go on with the same, as sample_weight=...")
-        return _train(learner, run, progress, report, begun=True)
+        return _train(learner, run if team.leads else None, progress, report, team, begun=run)
 
 
-def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: Any, begun: bool = False) -> Result:
-    position, fresh = Position(), not begun
+def _train(
+    learner: Learner, run: RunDirectory | None, progress: Any, report: Any, team: Team,
+    begun: RunDirectory | None = None,
+) -> Result:  # fmt: skip
+    """Train what ``begun`` holds of a run to its end, or all of it; ``run`` is written, where this process does so."""
+    position, fresh, learner.team = Position(), begun is None, team
     try:
-        if run is not None and run.ended:
-            fill(learner.rule, run.finished(), run.path)
-            position.rows = run.metrics()
+        if begun is not None and begun.ended:
+            fill(learner.rule, begun.finished(), begun.path)
+            position.rows = begun.metrics()
         else:
             heads = any(turn.head for turn in learner.turns)
             with scratch_of(learner, run) if heads else nullcontext():
-                position = resume(learner, run) if run is not None and begun else position
+                position = position if begun is None else resume(learner, begun)
                 fresh = position.step == 0
+                team.join(learner)
                 train(learner, position, run, progress, report)
             learner.let_all_learn()
             if run is not None:

@@ -37,7 +37,7 @@ def take(learner: Learner, index: int) -> Learner:
         return learner
     learner.let_all_learn()
     head, told = _head(learner), learner.recipe.readout
-    head.before, head.planned = learner.planned - turn.epochs, learner.planned
+    head.before, head.planned, head.team = learner.planned - turn.epochs, learner.planned, learner.team
     head.solve = (lambda: _solve(head, told)) if told.by in FITS else None
     return head
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from altprop.data import Dataset
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.phases import Turn, parameters_of
 from altprop.run.recipe import Recipe
+from altprop.run.team import ALONE, Team
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Learner:
     planned: int = 0  # epochs of the whole run
     solve: Callable[[], None] | None = None  # in place of all batches, where what learns is computed
     scratch: Path | None = None  # a folder for what does not fit into memory
+    team: Team = ALONE  # who takes the steps
     at: Learner | None = None  # what is at work in the turn under way: itself, or a head on top of it
 
     def __post_init__(self) -> None:
@@ -103,21 +105,21 @@ class Learner:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
-    def step(self, x: Tensor, y: Tensor) -> float:
+    def step(self, x: Tensor, y: Any) -> float:
         """One batch: credit, then the optimizer's step unless the loss is not finite; with ``stream`` each layer's step
         as soon as it can.  Returns the loss."""
-        labels = y if self.turn.labels else None
-        if self.streaming:
-            return self.turn.step(x, labels, ready=self._update).item()
+        return self.team.step(self, x, y if self.turn.labels else None)
+
+    def zero_grad(self) -> None:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        loss = self.turn.step(x, labels).item()
-        if isfinite(loss):  # else the weights are left as they are, so that the layer that broke can be told
-            for optimizer in self.optimizers:
-                optimizer.step()
-        return loss
 
-    def _update(self, layer: Layer) -> None:
+    def descend(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def update(self, layer: Layer) -> None:
+        """Step one layer, where each is stepped by itself."""
         for optimizer in self.steppers.get(layer, []):
             optimizer.step()
             optimizer.zero_grad()

@@ -26,7 +26,6 @@ from altprop.run.metrics import measured_row
 from altprop.run.optimizers import BATCHWISE, restore
 from altprop.run.readout import READOUT
 from altprop.run.recipe import RunError
-from altprop.run.stop import interruptible
 
 CHECKPOINT_SECONDS = 5.0  # at least so long between two checkpoints behind the first, since each waits for the disk
 FACTOR = 1e6  # a loss so many times that of the first batch, or of outputs of zero, is divergence
@@ -76,7 +75,7 @@ def train(
     a Ctrl-C, when the step under way has ended and the checkpoint is written."""
     unlabelled = [any(not phase.labels for phase in turn.phases) for turn in learner.turns]
     settled = max((index for index, found in enumerate(unlabelled) if found), default=len(learner.turns) - 1)
-    with interruptible() as stop:
+    with learner.team.interruptible() as stop:
         while True:
             at = learner.at or take(learner, position.phase)
             _turn(learner, at, position, run, stop, progress, report)
@@ -267,6 +266,8 @@ def resume(learner: Learner, run: RunDirectory) -> Position:
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         where, what = shorten(run.path, 80), shorten(error, 120)
         raise RunError(f"the checkpoint in {where} does not fit its recipe ({what}): train the run anew") from error
+    if not learner.team.leads:
+        return position
     for folder in (run.path, run.checkpoint):
         sweep(folder)
     for stray in run.checkpoint.glob("*.safetensors"):

@@ -72,3 +72,10 @@ def test_no_public_name_is_that_of_a_room():
     """Python would put the room in its place as soon as something reads it: ``altprop.report`` was both."""
     rooms = {path.parent.name for path in Path(altprop.__file__).parent.glob("*/__init__.py")}
     assert rooms.isdisjoint(altprop.__all__) and {"core", "reports"} <= rooms
+
+
+@pytest.mark.parametrize("module", ["altprop", "altprop.cli"])
+def test_the_package_is_the_command_line_too(module):
+    """``torchrun -m altprop`` and machines without the script start it so."""
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{altprop.__version__}\n", "")

@@ -1,0 +1,5 @@
+"""``python -m altprop``: the command line."""
+
+from altprop.cli.app import main
+
+main()
