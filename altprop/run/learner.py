@@ -14,6 +14,7 @@ from altprop.core import Layer, Rule
 from altprop.data import Dataset
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.phases import Turn, parameters_of
+from altprop.run.precision import PRECISIONS
 from altprop.run.recipe import Recipe
 
 
@@ -106,12 +107,14 @@ class Learner:
     def step(self, x: Tensor, y: Tensor) -> float:
         """One batch: credit, then the optimizer's step unless the loss is not finite; with ``stream`` each layer's step
         as soon as it can.  Returns the loss."""
-        labels = y if self.turn.labels else None
+        labels, products = y if self.turn.labels else None, PRECISIONS[self.recipe.precision]
         if self.streaming:
-            return self.turn.step(x, labels, ready=self._update).item()
+            with products():
+                return self.turn.step(x, labels, ready=self._update).item()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        loss = self.turn.step(x, labels).item()
+        with products():
+            loss = self.turn.step(x, labels).item()
         if isfinite(loss):  # else the weights are left as they are, so that the layer that broke can be told
             for optimizer in self.optimizers:
                 optimizer.step()
