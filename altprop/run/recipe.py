@@ -68,7 +68,7 @@ class Recipe(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order, dropout and feedback")
     device: Text = Field("cpu", description="cpu, cuda, ...")
     precision: Literal["float32", "bf16"] = Field(
-        "float32", description="Of what products take: float32, or bf16 with float32 weights and sums"
+        "float32", description="Operands of products: float32, or bf16 with float32 weights and sums"
     )
     threads: int | None = Field(None, ge=1, le=1024, description="Of the processor [as many as the net is worth]")
     measure: bool = Field(True, description="All that can be measured / nothing [angles, norms]")

@@ -61,7 +61,7 @@ PRODUCTS = {  # by torch, and by hand of operands that are rounded, a and b, and
     "mv": (lambda a, b, c: a @ b, lambda a, b, c: a @ b, A, B[:, 0].contiguous(), C),
     "addmv": (lambda a, b, c: torch.addmv(c, a, b), lambda a, b, c: c + a @ b, A, B[:, 0].contiguous(), C[:, 0]),
     "dot": (torch.dot, lambda a, b: a @ b, A[0], B[:, 0].contiguous()),
-    "large": (linear, lambda a, b, c: a @ b.T + c, drawn(64, 300), drawn(WORTHWHILE // (64 * 300) + 1, 300),
+    "large, by oneDNN": (linear, lambda a, b, c: a @ b.T + c, drawn(64, 300), drawn(WORTHWHILE // (64 * 300) + 1, 300),
               drawn(WORTHWHILE // (64 * 300) + 1)),
     "convolution": (lambda a, b, c: F.conv2d(a, b, c, stride=2, padding=1),
                     lambda a, b, c: F.conv2d(a, b, c, stride=2, padding=1),
@@ -74,7 +74,7 @@ def test_a_product_is_that_of_rounded_operands_in_float64(name):
     """And what is added to it keeps all digits of a float32."""
     by_torch, oracle, a, b, *added = PRODUCTS[name]
     want = oracle(by_hand(a), by_hand(b), *(c.double() for c in added))
-    with Bfloat16Products():
+    with torch.no_grad(), Bfloat16Products():
         got = by_torch(a, b, *added)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got.double(), want, **SUMS)
