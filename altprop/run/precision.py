@@ -68,9 +68,11 @@ def _sum_of_channels(signal: Tensor) -> Tensor:
 
 @contextmanager
 def _bfloat16_allowed() -> Iterator[None]:
-    """oneDNN may use the processor's bfloat16 units, which make nothing else of operands that are rounded already."""
-    backend: Any = torch.backends.mkldnn
-    switches = backend.matmul, backend.conv
+    """oneDNN may use the processor's bfloat16 units, which make nothing else of operands that are rounded already.
+
+    Torch has these switches from 2.9 on; before, it stays in float32."""
+    found = (getattr(torch.backends.mkldnn, name, None) for name in ("matmul", "conv"))
+    switches: list[Any] = [switch for switch in found if switch is not None]
     before = [switch.fp32_precision for switch in switches]
     try:
         for switch in switches:

@@ -160,7 +160,9 @@ def test_a_layer_that_is_stepped_at_once_is_so_in_bfloat16():
 
 def test_torchs_switch_and_modes_are_the_callers():
     """In her callbacks, after a product that fails, and at the end."""
-    switch, seen = torch.backends.mkldnn.matmul, []
+    switch, seen = getattr(torch.backends.mkldnn, "matmul", None), []
+    if switch is None:
+        pytest.skip("torch has this switch from 2.9 on")
     before = switch.fp32_precision
     try:
         switch.fp32_precision = "ieee"
