@@ -28,6 +28,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/hebbian.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/threads.py
+	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/population.py
 
 # Installed once; again only when what is to be installed has changed.

@@ -3,8 +3,10 @@
 python docs/generate.py                     write them anew
 python docs/generate.py --check             fail if one of them is stale
 python docs/generate.py --record RUNS       first take the comparison in RUNS over into results/demo
+python docs/generate.py --precision F B     first take two comparisons, by float32 and by bf16, into results/precision
 
-README.md holds the comparison in results/demo, docs/results.md what altprop reproduce has left in results/.
+README.md holds the comparison in results/demo, docs/results.md what altprop reproduce has left in results/, and
+docs/precision.md what every rule loses to bfloat16.
 """
 
 import argparse
@@ -19,9 +21,10 @@ from altprop.reports import tables as comparisons
 from altprop.reports.charts import dots
 from altprop.reports.comparison import entries_of, reference_of, score_of
 from altprop.reports.curves import learning_curves
-from altprop.reports.numbers import measured, signed
+from altprop.reports.numbers import fixed, measured, percent, signed
 from altprop.reports.page import read_run
 from altprop.rules import RULES
+from altprop.run.values import read_recipe
 from altprop.study.papers import RECIPES, rows, status, tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +54,15 @@ a quarter; of a share of seeds: 5 points; of a fitness: a twentieth).
 
 {recipes} rows have a recipe, {run} of them a run. `altprop reproduce PAPER/TABLE` makes what is missing.
 """
+PRECISION_HEAD = """# bfloat16 beside float32
+
+Written by `python docs/generate.py` from `results/precision/` and from nothing else. Each rule learned twice from the
+same weights, samples and random numbers: once by float32, once by `--precision bf16`, which rounds the operands of
+every product to bfloat16 and leaves weights, sums and everything else in float32. The net is judged in float32 in
+either case. Test accuracies are in percent, and a difference, bf16 - float32, is in points; a single seed gives it no
+interval. A dash: the run diverged.
+"""
+LARGE = 0.5  # points, from which on a difference is named above its table
 PUBLISHED = [
     ("row", lambda r: r["id"].split("/")[2]),
     ("rule", lambda r: r["rule"]),
@@ -58,6 +70,14 @@ PUBLISHED = [
     ("ours (n)", lambda r: f"{measured(r['mean'], r['std'])} ({r['n']})" if r["n"] else "-"),
     ("difference [95 %]", lambda r: difference(r)),
     ("verdict", lambda r: r["verdict"] if r["n"] or r["needs"] == "cpu" else f"{r['verdict']} (wants a {r['needs']})"),
+]
+
+
+PRECISION = [
+    ("rule", lambda r: r["rule"]),
+    ("float32", lambda r: percent(r["float32"])),
+    ("bf16", lambda r: percent(r["bf16"])),
+    ("difference", lambda r: fixed(r["points"], plus=True)),
 ]
 
 
@@ -119,6 +139,52 @@ def published(recipes=RECIPES, results=RESULTS):
     return "\n".join(part for part in parts if part)
 
 
+def record_precision(folders, results=RESULTS):
+    """What each rule reached in two comparisons that differ in precision alone, as one small file."""
+    compared = [json.loads((folder / "comparison.json").read_text()) for folder in folders]
+    float32, bf16 = ({row["rule"]: row for row in each["rows"] if row["rule"] in RULES} for each in compared)
+    first = compared[0]
+    runs = [folder / f"{first['reference']}-seed{first['seeds'][0]}" for folder in folders]
+    recipes = [read_recipe(run / "recipe.toml") for run in runs]
+    if recipes[1].precision != "bf16" or recipes[0] != recipes[1].with_(precision="float32"):
+        sys.exit(f"{folders[0]} and {folders[1]} are no comparisons by float32 and by bf16 of the same recipe")
+    rows = [
+        {"rule": rule, "float32": row["test_accuracy_mean"], "bf16": bf16[rule]["test_accuracy_mean"]}
+        for rule, row in float32.items()
+        if rule in bf16
+    ]
+    told = {key: first[key] for key in ("data", "net", "epochs", "seeds")}
+    told |= {"val": recipes[0].val, "environment": json.loads((runs[1] / "environment.json").read_text()), "rows": rows}
+    path = results / "precision" / f"{first['data']}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def points(row):
+    """bf16 - float32, None where one of them did not end."""
+    return None if None in (row["float32"], row["bf16"]) else 100 * (row["bf16"] - row["float32"])
+
+
+def precision(results=RESULTS):
+    """docs/precision.md: a table for each data set."""
+    parts = [PRECISION_HEAD]
+    for path in sorted((results / "precision").glob("*.json")):
+        told = json.loads(path.read_text())
+        rows = [{**row, "points": points(row)} for row in told["rows"]]
+        ended = [row for row in rows if row["points"] is not None]
+        apart = [f"{row['rule']} {fixed(row['points'], plus=True)}" for row in ended if abs(row["points"]) > LARGE]
+        near = f"{len(ended) - len(apart)} of {len(ended)} rules lie within {LARGE} points of their float32"
+        seeds, where = ", ".join(map(str, told["seeds"])), told["environment"]
+        made = f"Epochs {told['epochs']} of {percent(1 - told['val'], 0)} % of the training part, seeds {seeds}"
+        parts += [
+            f"## {told['data']}, {told['net']}\n",
+            f"{near}; beyond: {', '.join(apart) or 'none'}.\n",
+            markdown(PRECISION, rows),
+            f"{made}; {where['cpu']}, {where['threads']} thread, torch {where['torch']}.\n",
+        ]
+    return "\n".join(parts)
+
+
 def depth_curves(recipes=RECIPES, results=RESULTS):
     """Method -> for each seed, number of hidden layers -> accuracy, of the rows <method>-<hidden layers>."""
     curves = {}
@@ -169,6 +235,7 @@ def files():
         ROOT / "docs" / "demo.svg": demo(comparison),
         **({ROOT / "docs" / "depth.svg": to_picture(by_depth)} if depth else {}),
         ROOT / "docs" / "results.md": published(),
+        ROOT / "docs" / "precision.md": precision(),
     }
 
 
@@ -176,9 +243,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--record", type=Path)
+    parser.add_argument("--precision", type=Path, nargs=2, metavar=("FLOAT32", "BF16"))
     arguments = parser.parse_args()
     if arguments.record:
         record(arguments.record)
+    if arguments.precision:
+        record_precision(arguments.precision)
     generated = files()
     if arguments.check:
         stale = [path.name for path, content in generated.items() if not path.exists() or path.read_text() != content]

@@ -49,8 +49,8 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
     "export": {"core", "data", "evolution", "graph", "limits", "run", "run/directory"},
     "parallel": {"core", "limits", "run", "run/directory"},
     "cli": {
-        "bench", "core", "data", "evolution", "export", "limits", "nets", "parallel", "registry", "reports", "rules", "run",
-        "run/directory", "searches", "study", "tasks", "",
+        "bench", "core", "data", "evolution", "export", "limits", "nets", "parallel", "registry", "reports", "rules",
+        "run", "run/directory", "searches", "study", "tasks", "",
     },
 }  # fmt: skip
 DOCUMENTED = [name for name in TREES if name.split("/")[0] in ("core", "rules", "searches", "tasks")]

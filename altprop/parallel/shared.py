@@ -105,7 +105,7 @@ class Shared(Team):
         if not learner.streaming:
             learner.zero_grad()
         with self._own_stream():
-            loss = learner.turn.step(shares.cut(x), shares.cut_labels(y), ready=ready)
+            loss = learner.credit(shares.cut(x), shares.cut_labels(y), ready)
         if not learner.streaming:
             groups = (group for optimizer in learner.optimizers for group in optimizer.param_groups)
             rest = (p for group in groups for p in group["params"] if p not in told)

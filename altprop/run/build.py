@@ -25,6 +25,7 @@ from altprop.run.inputs import augmentation, check_square, load_data, suited_dat
 from altprop.run.learner import Learner
 from altprop.run.machine import check_room, check_threads, find_device, worth_threads
 from altprop.run.phases import find_turns
+from altprop.run.precision import check_precision
 from altprop.run.readout import SOLVED, Readout
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.values import is_none
@@ -59,6 +60,7 @@ def prepare(
     net, data = net.to(device), suited_data(data, net)
     rule = build_rule(recipe, net, as_input(data.x_train[:1].to(device)), cuts)
     _freeze(recipe, rule)
+    check_precision(recipe.precision, rule)
     check_domain(recipe.rule, data)
     check_fit(recipe, rule, data)
     recipe, turns = find_turns(recipe, rule)

@@ -14,6 +14,7 @@ from altprop.core import Layer, Rule
 from altprop.data import Dataset
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.phases import Turn, parameters_of
+from altprop.run.precision import PRECISIONS
 from altprop.run.recipe import Recipe
 from altprop.run.team import ALONE, Team
 
@@ -109,6 +110,11 @@ class Learner:
         """One batch: credit, then the optimizer's step unless the loss is not finite; with ``stream`` each layer's step
         as soon as it can.  Returns the loss."""
         return self.team.step(self, x, y if self.turn.labels else None)
+
+    def credit(self, x: Tensor, y: Any, ready: Callable[[Layer], None] | None = None) -> Tensor:
+        """What the turn's phases make of a batch, in the recipe's precision; returns the loss, a scalar."""
+        with PRECISIONS[self.recipe.precision]():
+            return self.turn.step(x, y, ready)
 
     def zero_grad(self) -> None:
         for optimizer in self.optimizers:

@@ -42,9 +42,9 @@ class Alone(Team):
 
     def step(self, learner: Learner, x: Tensor, y: Any) -> float:
         if learner.streaming:
-            return learner.turn.step(x, y, ready=learner.update).item()
+            return learner.credit(x, y, learner.update).item()
         learner.zero_grad()
-        loss = learner.turn.step(x, y).item()
+        loss = learner.credit(x, y).item()
         if isfinite(loss):  # else the weights are left as they are, so that the layer that broke can be told
             learner.descend()
         return loss

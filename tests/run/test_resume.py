@@ -38,6 +38,7 @@ SETTINGS = {
     "rmsprop": {"rule": "drtp", "optimizer": "rmsprop", "schedule": "linear"},
     "stream": {"rule": "drtp", "stream": True, "dropout": 0.3, "schedule": "linear", "net": "6-8-5-3"},
     "stream adam": {"rule": "fa", "stream": True, "optimizer": "adam", "val": 0.2, "scale": "standard"},
+    "bf16": {"rule": "pepita", "precision": "bf16", "dropout": 0.3},
     "shallow": {"rule": "shallow", "momentum": 0.9, "init": "torch"},
 }
 BATCHES = 4  # an epoch: 60 samples by 16 (with val 48, then 3)

@@ -234,6 +234,26 @@ def test_accuracy_by_depth_is_that_of_the_rows(tmp_path):
     assert "](depth.svg)" in module["published"](where.recipes, where.results)
 
 
+def test_page_of_precision_says_what_two_comparisons_say(tmp_path):
+    """A difference of the wrong sign or scale, a rule that failed in one of them, and two that differ in more."""
+    module = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "generate.py"))
+    reached = {"f": {"bp": 0.97, "drtp": 0.95, "fa": 0.9}, "b": {"bp": 0.9712, "drtp": 0.94, "fa": None, "es": 0.5}}
+    for name, rules in reached.items():
+        (run := tmp_path / name / "bp-seed4").mkdir(parents=True)
+        rows = [{"rule": rule, "n": int(a is not None), "test_accuracy_mean": a} for rule, a in rules.items()]
+        told = {"data": "digits", "net": "64-10", "epochs": 2, "seeds": [4], "reference": "bp", "rows": rows}
+        (tmp_path / name / "comparison.json").write_text(json.dumps(told))
+        (run / "recipe.toml").write_text("val = 0.2\n" + 'precision = "bf16"\n' * (name == "b"))
+        (run / "environment.json").write_text(json.dumps({"cpu": "abacus", "threads": 1, "torch": "2"}))
+    module["record_precision"]([tmp_path / "f", tmp_path / "b"], tmp_path)
+    text = module["precision"](tmp_path)
+    assert "| bp | 97.00 | 97.12 | +0.12 |\n| drtp | 95.00 | 94.00 | -1.00 |\n| fa | 90.00 | - | - |\n" in text
+    assert "1 of 2 rules lie within 0.5 points of their float32; beyond: drtp -1.00." in text
+    assert "Epochs 2 of 80 % of the training part, seeds 4; abacus, 1 thread" in text
+    with pytest.raises(SystemExit, match="are no comparisons by float32 and by bf16 of the same recipe"):
+        module["record_precision"]([tmp_path / "b", tmp_path / "f"], tmp_path)
+
+
 def test_a_result_in_the_repository_is_small_and_whole():
     """A run that somebody cannot judge: without its recipe, machine or curve, or as large as a checkpoint."""
     for path in sorted(Path(__file__).parents[2].glob("results/*/*/*/seed*.json")):

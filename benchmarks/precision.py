@@ -1,0 +1,55 @@
+"""A training step in bfloat16 against one in float32: backpropagation, DRTP and PEPITA, round-robin in one process.
+
+    python benchmarks/precision.py [--rounds 15]
+
+One thread, batch 64.  The comparator is what users run, autograd in float32 with ``torch.optim.SGD``; the ratio to it
+is the median over rounds, each of which gives every step its turn.  Where torch has no bfloat16 products with float32
+sums on this processor, it says so and times nothing, since what is emulated can only be slower.
+"""
+
+import argparse
+from functools import partial
+from statistics import median
+
+import torch
+from steps import SECONDS, autograd_step, rule_step, seconds
+
+from altprop import RULES
+from altprop.nets import build
+from altprop.run.precision import PRECISIONS, is_native
+
+SPEC, SHAPE, BATCH = "784-1024-1024-1024-10", (784,), 64
+NAMES = ("bp", "drtp", "pepita")
+
+
+def step_in(precision, step):
+    with PRECISIONS[precision]():
+        step()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    if not is_native():
+        features = torch.backends.cpu.get_cpu_capability()
+        print(f"no bfloat16 products with float32 sums on this processor ({features}): nothing to time")
+        return
+    torch.set_num_threads(1)
+    x, y = torch.rand(BATCH, *SHAPE), torch.randint(0, 10, (BATCH,))
+    steps = {("autograd", "float32"): autograd_step(build(SPEC, SHAPE, 10), x, y)}
+    for name in NAMES:
+        for precision in PRECISIONS:
+            step = rule_step(RULES[name](build(SPEC, SHAPE, 10), example=x[:1]), x, y)
+            steps[name, precision] = partial(step_in, precision, step)
+    repeats = max(1, round(SECONDS / max(seconds(step, 3) for step in steps.values())))
+    times = [{case: seconds(step, repeats) for case, step in steps.items()} for _ in range(rounds)]
+    print(f"{SPEC}, batch {BATCH}")
+    for case in steps:
+        ratio = median(row[case] / row["autograd", "float32"] for row in times)
+        own = 1e3 * median(row[case] for row in times)
+        print(f"    {case[0]:10} {case[1]:8} {own:8.3f} ms   {ratio:.2f} x autograd in float32")
+
+
+if __name__ == "__main__":
+    main()
