@@ -692,7 +692,7 @@ TABLE = [
     Mutant("pool/pool.py", " or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL", "",
            "test_cluster_alone.py who_waits"),
     Mutant("pool/processes.py", "None, worker.process.exitcode or 1", "None, 0",
-           "test_pool.py a_death_is_told_by_name_and_the_others_go_on"),
+           "test_pool.py a_pipe_that_ends_is_a_death"),
     Mutant("pool/cluster.py", "isinstance(cause, Interrupted)", "False", "test_cluster_alone.py begins_again"),
     Mutant("pool/cluster.py", "(*shared, *arguments)", "arguments", "test_cluster_alone.py begins_again"),
     Mutant("pool/cluster.py", "self.ray.cancel(reference)", "pass", "test_cluster_alone.py ctrl_c"),

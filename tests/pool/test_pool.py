@@ -3,13 +3,15 @@
 import multiprocessing
 import os
 import signal
+from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from altprop.pool.pool import Ended, Here, Job, perform
-from altprop.pool.processes import Processes
+from altprop.pool.processes import Processes, Worker
 from altprop.pool.workers import Workers, run_jobs
 from altprop.registry import RULES, import_rules
 
@@ -79,6 +81,17 @@ def test_a_death_is_told_by_name_and_the_others_go_on(tmp_path):
     assert found["gone"].value == "well" and found["gone"].status == 0 and found["gone"].death is None
     assert found["raised"].status == 1 and found["raised"].death == "ValueError: 2 is not enough"
     assert found["well"].value[0] == 9 and found["killed"].value is found["raised"].value is None
+
+
+@pytest.mark.parametrize(("exit", "status"), [(-9, -9), (3, 3), (0, 1), (None, 1)])
+def test_a_pipe_that_ends_is_a_death_whatever_the_process_says(exit, status):
+    """One that left with status 0 has not done its job either."""
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    pool, job, seen = Processes(1), Job("job", square, (1,)), []
+    pool.running[ours] = (Worker(ours, SimpleNamespace(join=lambda: None, exitcode=exit)), job)
+    pool._hear(ours, deque(), seen.append)
+    assert seen == [Ended(job, None, status, 0.0)] and not pool.running and not pool.idle and ours.closed
 
 
 def test_a_process_serves_until_the_pool_is_closed(registry_kept, tmp_path):
