@@ -37,20 +37,21 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
         "core", "data", "graph", "limits", "measure", "nets", "optim", "panels", "registry", "rules", "run/directory",
         "searches", "suits", "tasks", "",
     },
+    "pool": {"limits", "registry", "run", "run/directory"},
     "run/directory": {"core", "data", "limits", "run"},
     "statistics.py": set(),
     "reports": {"limits", "panels", "run/directory", "statistics"},
-    "study": {"core", "data", "evolution", "limits", "measure", "registry", "reports", "rules", "run", "run/directory",
+    "study": {"core", "data", "evolution", "limits", "measure", "pool", "reports", "rules", "run", "run/directory",
         "searches", "statistics"},
     "evolution": {
-        "core", "data", "limits", "nets", "registry", "run", "run/directory", "searches", "tasks",
+        "core", "data", "limits", "nets", "pool", "run", "run/directory", "searches", "tasks",
     },
     "bench": {"backend", "core", "limits", "measure", "nets", "rules", "run/directory"},
     "export": {"core", "data", "evolution", "graph", "limits", "run", "run/directory"},
     "parallel": {"core", "limits", "run", "run/directory"},
     "cli": {
-        "bench", "core", "data", "evolution", "export", "limits", "nets", "parallel", "registry", "reports", "rules",
-        "run", "run/directory", "searches", "study", "tasks", "",
+        "bench", "core", "data", "evolution", "export", "limits", "nets", "parallel", "pool", "registry", "reports",
+        "rules", "run", "run/directory", "searches", "study", "tasks", "",
     },
 }  # fmt: skip
 DOCUMENTED = [name for name in TREES if name.split("/")[0] in ("core", "rules", "searches", "tasks")]

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 
 import altprop
-from altprop.cli.options import RECIPE, Config, Imports, Json, Out, Settings, taking
+from altprop.cli.options import RECIPE, Config, Imports, Json, Out, Ray, Settings, taking
 from altprop.cli.telling import print_result, say, warnings_as_lines
 from altprop.limits import Interrupted, Notice, Problem
 from altprop.parallel.place import find_place
@@ -103,14 +103,12 @@ def train(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that evaluate a search's generation [none: here].")
     ] = None,
-    ray: Annotated[
-        str | None, typer.Option(help="Address of a Ray cluster that evaluates; local: of --jobs processes here.")
-    ] = None,
+    ray: Ray = None,
     imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train one net by one rule, or evolve one by a search, and write a run directory with a report."""
     from altprop.cli import commands
-    from altprop.evolution.evaluation import Workers
+    from altprop.pool.workers import Workers
 
     own = {"rule": rule, "generations": generations, "parts": parts}
     options = {**recipe, **{key: value for key, value in own.items() if value is not None}}
@@ -135,7 +133,7 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes, of one thread each [none: here, with --threads].")
     ] = None,
-    config: Config = None, out: Out = None,
+    ray: Ray = None, config: Config = None, out: Out = None,
     form: Annotated[
         str | None, typer.Option("--format", help="table, csv, latex or markdown [table].")
     ] = None,
@@ -143,9 +141,10 @@ def compare(
 ) -> None:  # fmt: skip
     """Train several rules under one protocol, and print a table of what they reach, cost and need."""
     from altprop.cli import commands
+    from altprop.pool.workers import Workers
 
     commands.check_format(form, as_json)
-    result = commands.compare(recipe, rules, seeds, settings or [], config, out, jobs)
+    result = commands.compare(recipe, rules, seeds, settings or [], config, out, Workers(jobs, ray))
     if form in (None, "table"):
         print_result(result.content, as_json, "comparison")
     else:
@@ -231,7 +230,8 @@ def reproduce(
     recipe: dict[str, Any],
     targets: Annotated[list[str] | None, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW [all].")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds 0, 1, ... of each row.")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes, of one thread each.")] = 1,
+    jobs: Annotated[int | None, typer.Option(min=1, max=256, help="Processes, of one thread each [1].")] = None,
+    ray: Ray = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long it takes.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Run nothing; show what has been reached.")] = False,
     results: Annotated[Path | None, typer.Option(help="Where finished runs are kept [results].")] = None,
@@ -239,9 +239,10 @@ def reproduce(
 ) -> None:  # fmt: skip
     """Run what a paper's tables still lack, and hold it against the published numbers."""
     from altprop.cli import commands
+    from altprop.pool.workers import Workers
 
     options = recipe if results is None else {**recipe, "results": results}
-    table = commands.reproduce(targets or [], seeds, jobs, dry_run, status, options)
+    table = commands.reproduce(targets or [], seeds, Workers(jobs, ray), dry_run, status, options)
     print_result(table, as_json, "reproduction")
 
 

@@ -15,12 +15,12 @@ from altprop.cli import searching
 from altprop.cli.settings import parse_settings
 from altprop.cli.watching import Watch, bar_of_progress, finish, say_line
 from altprop.data import fetch, image_names, printable, read_features
-from altprop.evolution.evaluation import Workers
 from altprop.evolution.loading import is_search
 from altprop.export.bundle import export
 from altprop.limits import Interrupted, nearest, shorten
 from altprop.parallel.place import find_place
 from altprop.parallel.shared import together
+from altprop.pool.workers import Workers
 from altprop.reports.numbers import percent, significant
 from altprop.reports.page import write_report
 from altprop.reports.tables import FORMATS
@@ -103,7 +103,7 @@ def _alone(
 
 def compare(
     options: dict[str, Any], rules: str | None, seeds: str, settings: list[str], config: Path | None, out: Path | None,
-    jobs: int | None,
+    workers: Workers = Workers(),  # noqa: B008  which nothing changes
 ) -> Comparison:  # fmt: skip
     """A comparison; ``rules``, ``seeds`` and ``settings`` as the command line has them."""
     base = _recipe(options, {}, config)
@@ -117,7 +117,7 @@ def compare(
             bar.update(task, description=what, completed=done, total=total)
 
         try:
-            return run_plan(comparison, path, jobs=jobs, progress=progress)
+            return run_plan(comparison, path, workers=workers, progress=progress)
         except Interrupted:
             raise Interrupted(f"stopped; go on with the same command and --out {path}") from None
 
@@ -144,17 +144,17 @@ def _by_rule(settings: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def reproduce(
-    targets: list[str], seeds: int, jobs: int, dry_run: bool, only_status: bool, options: dict[str, Any]
+    targets: list[str], seeds: int, workers: Workers, dry_run: bool, only_status: bool, options: dict[str, Any]
 ) -> dict[str, Any]:
     """The state of the rows under ``targets``, after what is missing of them has been run."""
     places = Places(**options)
     if dry_run:
         queue = missing(targets, seeds, places)
         runs = [{"id": job.row.id, "seed": job.seed, "minutes": round(job.minutes, 1)} for job in queue]
-        return {"plan": plan(queue, jobs), "runs": runs}
+        return {"plan": plan(queue, workers), "runs": runs}
     if only_status:
         return {"rows": [row_status(row, places.results) for row in rows(targets, places.recipes)]}
-    return {"rows": run_missing(targets, seeds=seeds, jobs=jobs, places=places, tell=say_line)}
+    return {"rows": run_missing(targets, seeds=seeds, **workers._asdict(), places=places, tell=say_line)}
 
 
 def predict(run: Path, file: Path, encoding: str | None = None) -> tuple[list[str], list[list[Any]]]:

@@ -28,6 +28,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the
 Out = Annotated[Path | None, typer.Option(help="Run directory [runs/...].")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="An argument of the rule, key=value; repeatable.")]
 Config = Annotated[Path | None, typer.Option(help="A recipe in TOML; options given beside it come first.")]
+Ray = Annotated[
+    str | None, typer.Option(help="Address of a Ray cluster that works; local: one of --jobs processes here.")
+]
 Imports = Annotated[
     list[Path] | None, typer.Option("--import", help="A .py file with rules of your own; repeatable.", callback=_import)
 ]

@@ -10,10 +10,10 @@ from torch import Tensor
 from altprop.cli.watching import Watch, finish
 from altprop.data import read_features
 from altprop.evolution.directory import SearchDirectory
-from altprop.evolution.evaluation import Workers
 from altprop.evolution.experiment import evaluate_search, load_search, resume_search, run_search
 from altprop.evolution.recipe import SearchRecipe, make_search_recipe, read_search_recipe
 from altprop.limits import Interrupted
+from altprop.pool.workers import Workers
 from altprop.reports.numbers import significant
 from altprop.run.directory.files import RunError, read_toml
 from altprop.run.experiment import default_path

@@ -11,7 +11,7 @@ from torch import nn
 
 from altprop.core import Refused, SearchClaims
 from altprop.data import Dataset, as_input
-from altprop.evolution.evaluation import Here
+from altprop.evolution.evaluation import Evaluator
 from altprop.evolution.evolving import Evolving
 from altprop.evolution.recipe import CUSTOM, SearchRecipe
 from altprop.nets import build
@@ -54,7 +54,7 @@ def prepare(
         search = kind.on(ground, **recipe.arguments)  # type: ignore[attr-defined]
     except TypeError as error:
         raise Refused(f"search '{recipe.search}' does not take {recipe.arguments}: {error}") from error
-    evaluator = Here(task, recipe.seed, recipe.parts or 1)
+    evaluator = Evaluator(task, recipe.seed, recipe.parts or 1)
     return Evolving(recipe, search, task, evaluator, unseen, data)
 
 

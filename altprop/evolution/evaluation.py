@@ -1,4 +1,4 @@
-"""How a generation is evaluated: in parts, here or in processes, with the same numbers wherever each part was.
+"""How a generation is evaluated: in parts, by whatever workers, with the same numbers wherever each part was.
 
 A part that cannot be evaluated is asked one by one, so that who fails is known; who fails has no fitness, nan.
 """
@@ -6,15 +6,9 @@ A part that cannot be evaluated is asked one by one, so that who fails is known;
 from __future__ import annotations
 
 import logging
-import os
 import pickle
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from multiprocessing import get_context
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -22,8 +16,8 @@ from torch import Tensor
 
 from altprop.core import Population, Refused
 from altprop.limits import shorten
-from altprop.registry import import_rules, imported
-from altprop.run.stop import stop_with_parent
+from altprop.pool.pool import Ended, Job
+from altprop.pool.workers import ALONE, Workers, open_pool
 from altprop.tasks import Task
 
 LOG = logging.getLogger("altprop")
@@ -68,12 +62,22 @@ def asked(task: Task, part: Population, seed: int) -> Heard:
     return Heard([f for one in each for f in one.fitness], first, any(one.drew for one in each))
 
 
-def answer(task: bytes, part: bytes, seed: int) -> Heard:
-    """``asked`` on one thread of a process that has nothing of its own yet.
+def answer(task: bytes, part: bytes, seed: int) -> Heard | Refused:
+    """``asked`` on one thread of another process.
 
     As bytes and lists: tensors would go through memory that is shared with a process that may die."""
     torch.set_num_threads(1)
-    return asked(pickle.loads(task), pickle.loads(part), seed)
+    try:
+        return asked(_received(task), pickle.loads(part), seed)
+    except Refused as error:
+        return error
+
+
+@lru_cache(1)
+def _received(task: bytes) -> Task:
+    """The task, of which a process hears again with every part."""
+    received: Task = pickle.loads(task)
+    return received
 
 
 def sent(task: Task) -> bytes:
@@ -85,29 +89,24 @@ def sent(task: Task) -> bytes:
         raise Refused(f"{what}: define it, and what it holds, at the top of a module, or evaluate here") from error
 
 
-class Workers(NamedTuple):
-    """Who evaluates: so many processes, those of a Ray cluster at an address, or, where neither is said, this one."""
+class Evaluator:
+    """``evaluator(population, generation)`` -> fitness (P,) in float64.  seed: of what the task draws.
 
-    jobs: int | None = None
-    ray: str | None = None
+    A part whose process dies is evaluated again in another; what kills every process would do so for ever, and is
+    refused."""
 
-    def __bool__(self) -> bool:
-        return self.jobs is not None or self.ray is not None
+    tries = 5  # of a part
 
-
-class Evaluator(ABC):
-    """``evaluator(population, generation)`` -> fitness (P,) in float64.  seed: of what the task draws."""
-
-    tries = 5  # of one generation: what kills every process that evaluates it would do so for ever
-
-    def __init__(self, task: Task, seed: int, parts: int) -> None:
+    def __init__(self, task: Task, seed: int, parts: int, workers: Workers = ALONE) -> None:
         self.task, self.seed, self.parts = task, seed, parts
         self.told: str = ""  # why the first individual failed, once one has
         self.drew = False  # whether the task drew anything when it was asked last
+        self.apart = bool(workers)
+        self.pool = open_pool(workers, sent(task) if self.apart else task)
 
     def __call__(self, population: Population, generation: int) -> Tensor:
         drawn = (self.seed * 1_000_003 + generation + STREAM) % 2**63
-        answers = self.all_of(divided(population, self.parts), drawn)
+        answers = self._all_of(divided(population, self.parts), drawn)
         why = next((one.why for one in answers if one.why), "")
         if why and not self.told:
             LOG.info("an individual could not be evaluated (%s): it counts as the worst of its generation", why)
@@ -115,73 +114,30 @@ class Evaluator(ABC):
         self.drew = any(one.drew for one in answers)
         return torch.tensor([f for one in answers for f in one.fitness], dtype=torch.float64)
 
-    @abstractmethod
-    def all_of(self, parts: Sequence[Population], seed: int) -> list[Heard]:
+    def _all_of(self, parts: Sequence[Population], seed: int) -> list[Heard]:
         """What ``asked`` says of every part, in their order."""
+        heard: dict[str, Heard] = {}
 
-    def close(self) -> None:  # noqa: B027  what holds nothing has nothing to let go
-        """Let go of what it holds."""
+        def ended(part: Ended) -> None:
+            if part.death:
+                tries = f"{self.tries - part.job.tries + 1} of {self.tries} tries"
+                what = f"{part.job.name} of a generation could not be evaluated in {tries} ({part.death})"
+                raise Refused(f"{what}: mind the memory of its processes")
+            if isinstance(part.value, Refused):
+                raise part.value
+            heard[part.job.name] = part.value
+
+        queue = [self._job(f"part {number}", part, seed) for number, part in enumerate(parts)]
+        self.pool.run(queue, ended)
+        return [heard[job.name] for job in queue]
+
+    def _job(self, name: str, part: Population, seed: int) -> Job:
+        if self.apart:
+            return Job(name, answer, (pickle.dumps(part), seed), self.tries)
+        return Job(name, asked, (part, seed))
 
     def __enter__(self) -> Evaluator:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.close()
-
-
-class Here(Evaluator):
-    """In this process, one part after another."""
-
-    def all_of(self, parts: Sequence[Population], seed: int) -> list[Heard]:
-        return [asked(self.task, part, seed) for part in parts]
-
-
-class Processes(Evaluator):
-    """In so many processes of one thread each.  One that dies is replaced, and what it had is evaluated again."""
-
-    def __init__(self, task: Task, seed: int, parts: int, workers: Workers) -> None:
-        super().__init__(task, seed, parts)
-        self.jobs = workers.jobs or 1
-        self.pool = self._new()
-
-    def all_of(self, parts: Sequence[Population], seed: int) -> list[Heard]:
-        answers: dict[int, Heard] = {}
-        for _ in range(self.tries):
-            left = [place for place in range(len(parts)) if place not in answers]
-            waiting = {}
-            with suppress(BrokenProcessPool):
-                for place in left:
-                    waiting[place] = self.pool.submit(_work, pickle.dumps(parts[place]), seed)
-            for place, future in waiting.items():
-                with suppress(BrokenProcessPool):
-                    answers[place] = future.result()
-            if len(answers) == len(parts):
-                return [answers[place] for place in range(len(parts))]
-            LOG.info("a process died while it evaluated: it is replaced, and what it had is evaluated again")
-            self.close()
-            self.pool = self._new()
-        raise Refused(f"{self.tries} times a process died that evaluated the same generation: mind its memory")
-
-    def close(self) -> None:
-        self.pool.shutdown(wait=True, cancel_futures=True)
-
-    def _new(self) -> ProcessPoolExecutor:
-        given = (sent(self.task), imported())
-        return ProcessPoolExecutor(self.jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=given)
-
-
-_TASK: list[Task] = []  # of a process that evaluates: sent once, not with every part
-
-
-def _begin(task: bytes, files: list[Path]) -> None:
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()  # Ctrl-C reaches the parent alone, which ends the generation first
-    stop_with_parent()
-    torch.set_num_threads(1)
-    for file in files:
-        import_rules(file)
-    _TASK[:] = [pickle.loads(task)]
-
-
-def _work(part: bytes, seed: int) -> Heard:
-    return asked(_TASK[0], pickle.loads(part), seed)
+        self.pool.close()

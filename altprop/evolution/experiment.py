@@ -16,12 +16,12 @@ from altprop.core import Search
 from altprop.data import Dataset
 from altprop.evolution.build import build_net, genome_of, inner_recipe, prepare
 from altprop.evolution.champion import Alone, Answer, net_of, text_of
-from altprop.evolution.cluster import OnRay
 from altprop.evolution.directory import SearchDirectory
-from altprop.evolution.evaluation import Evaluator, Here, Processes, Workers
+from altprop.evolution.evaluation import Evaluator
 from altprop.evolution.evolving import Evolving
 from altprop.evolution.recipe import CUSTOM, SearchRecipe, make_search_recipe
 from altprop.limits import Interrupted, shorten
+from altprop.pool.workers import ALONE, Workers
 from altprop.run.directory.files import RunError, read_text
 from altprop.run.directory.folder import check_free
 from altprop.run.directory.store import describe
@@ -36,7 +36,6 @@ from altprop.searches.ground import Ground
 from altprop.tasks import Task
 
 FRESH = int.from_bytes(b"anew", "big")  # parts what a champion is asked anew from what it was chosen by
-ALONE = Workers()
 Report = Callable[[dict[str, Any]], None]  # hears of every generation's row of metrics
 
 
@@ -207,10 +206,7 @@ def evaluate_search(path: str | Path, times: int = 20) -> dict[str, Any]:
 
 
 def _evaluator(evolving: Evolving, workers: Workers) -> Evaluator:
-    task, seed, parts = evolving.task, evolving.recipe.seed, evolving.recipe.parts or 1
-    if workers.ray is not None:
-        return OnRay(task, seed, parts, workers)
-    return Here(task, seed, parts) if workers.jobs is None else Processes(task, seed, parts, workers)
+    return Evaluator(evolving.task, evolving.recipe.seed, evolving.recipe.parts or 1, workers)
 
 
 def _model(recipe: SearchRecipe, description: dict[str, Any], net: nn.Module) -> Model:

@@ -12,6 +12,7 @@ from altprop.core import Refused
 from altprop.data import Dataset
 from altprop.limits import nearest, shorten
 from altprop.measure.missing import reason
+from altprop.pool.workers import ALONE, Workers, open_pool
 from altprop.reports.tables import FORMATS
 from altprop.run.build import prepare
 from altprop.run.directory.files import failed_write, sweep, write_atomically
@@ -25,7 +26,7 @@ from altprop.run.recipe import RunError
 from altprop.run.values import make_recipe
 from altprop.study.cost import MEASURES, costs, step_ratios
 from altprop.study.frozen import with_controls
-from altprop.study.outcomes import Failed, Outcome, Progress, Sets, folder, train_all
+from altprop.study.outcomes import Failed, Outcome, Progress, Sets, begun, folder, train_all
 from altprop.study.plan import Plan, make_plan, of_role
 from altprop.study.rows import baseline_row, by_score, rule_row
 
@@ -66,6 +67,7 @@ def compare(
     seeds: int | Sequence[int] = 3,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     jobs: int | None = None,
+    ray: str | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
     **recipe: Any,
@@ -75,7 +77,8 @@ def compare(
     rules: names, or None for all that need no extra of the package; the control stands beside them always.
     net: a spec string.  data: as ``fit`` takes them.  seeds: how many, or which.  settings: of single rules, such as
     {"dfa": {"lr": 0.02, "scale": 0.5}}.  jobs: processes of one thread each, in a script below
-    ``if __name__ == "__main__":``.  out: the directory of the runs, if they are wanted; those in it are gone on with.
+    ``if __name__ == "__main__":``.  ray: the address of a Ray cluster in their place, or "local" for a new one of
+    them.  out: the directory of the runs, if they are wanted; those in it are gone on with.
     progress: hears (what, how many runs are done, of how many).  recipe: the other keys of ``Recipe``.
     Raises one-line errors as ``fit`` does, and ``Interrupted``."""
     if net is not None and not isinstance(net, str):
@@ -87,28 +90,29 @@ def compare(
     named = isinstance(data, str | Path)
     base = make_recipe(net=net, data=str(data) if named else "custom", **recipe)
     plan = make_plan(rules, seeds, base, settings or {})
-    return run_plan(plan, None if out is None else Path(out), None if named else data, jobs, progress)
+    return run_plan(plan, None if out is None else Path(out), None if named else data, Workers(jobs, ray), progress)
 
 
 @within_memory()
 @isolated()
 def run_plan(
-    plan: Plan, out: Path | None, given: Any = None, jobs: int | None = None, progress: Progress | None = None
+    plan: Plan, out: Path | None, given: Any = None, workers: Workers = ALONE, progress: Progress | None = None
 ) -> Comparison:
     """Train every rule with every seed, and write runs, comparison.json and report.html below ``out``.
 
     Runs of a comparison that was stopped, in ``out`` already, are gone on with.  A run that fails does not end the
     others: the row of its rule says where and why; raises the first error where no run of those that were named ends.
     What a named rule refuses is told before anything is trained."""
-    plan = _threaded(plan, jobs)
+    plan = _threaded(plan, workers)
     sets = Sets(plan, given, _table(plan, out))
     data = sets.of(plan.seeds[0])
     learners, runs = _prepared(plan, data)
     plan, controls = with_controls(plan, learners)
-    for rules in (plan.named, [*([plan.control] if plan.control else []), *plan.frozen]):
-        ready = [rule for rule in rules if rule not in runs]
-        runs |= train_all(plan, ready, sets, out, jobs or 1, progress)
-        _check_any(runs)
+    alone = workers in (ALONE, Workers(jobs=1))
+    with open_pool(ALONE if alone else workers, sets if alone else sets.sent()) as pool:
+        for rules in (plan.named, [*([plan.control] if plan.control else []), *plan.frozen]):
+            runs |= train_all(plan, [rule for rule in rules if rule not in runs], pool, out, progress)
+            _check_any(runs)
     frozen = {rule: runs[control] for rule, control in controls.items()}
     runs = {rule: runs[rule] for rule in plan.rules}
     content = _content(plan, runs, frozen, learners, data)
@@ -117,25 +121,29 @@ def run_plan(
     return Comparison(content, out)
 
 
-def _threaded(plan: Plan, jobs: int | None) -> Plan:
+def _threaded(plan: Plan, workers: Workers) -> Plan:
     """With one thread each, where processes share the cores, so that the numbers do not depend on how many."""
-    if jobs is None:
+    workers.check_device(plan.base.device)
+    if not workers:
         return plan
-    if jobs < 1 or plan.base.threads not in (None, 1):
-        what = f"jobs = {jobs} came" + (f" beside threads = {plan.base.threads}" if plan.base.threads else "")
-        raise RunError(f"{what}: give 1 or more, and each has one thread, so leave --threads out")
+    few, many = workers.jobs is not None and workers.jobs < 1, plan.base.threads not in (None, 1)
+    if few or many:
+        came = f"ray = '{shorten(workers.ray, 60)}' came" if workers.jobs is None else f"jobs = {workers.jobs} came"
+        beside = f" beside threads = {plan.base.threads}" if plan.base.threads else ""
+        raise RunError(f"{came}{beside}: give 1 or more, and each has one thread, so leave --threads out")
     return Plan(plan.base.with_(threads=1), plan.named, plan.seeds, plan.own, plan.lenient)
 
 
 def _table(plan: Plan, out: Path | None) -> Any:
     """The columns of the runs that are there already; raises ``RunError`` where something else stands at ``out``."""
     children = [folder(out, rule, seed) for seed in plan.seeds for rule in plan.rules]
-    begun = [child for child in children if child is not None and (child / "recipe.toml").exists()]
+    made = [child for child in children if child is not None and (child / "recipe.toml").exists()]
     if out is not None:
-        if not begun:
+        if not made:
             check_free(out)
         sweep(out)
-    return RunDirectory.open(begun[0]).table() if begun else None
+    known = next(filter(begun, made), None)
+    return None if known is None else RunDirectory.open(known).table()
 
 
 def _prepared(plan: Plan, data: Dataset) -> tuple[dict[str, Learner], dict[str, list[Outcome]]]:

@@ -1,4 +1,4 @@
-"""The runs of a comparison: one after the other, or in processes of one thread each, to the same numbers."""
+"""The runs of a comparison: one after the other here, or by other processes of one thread each, to the same numbers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from altprop.core import Refused
 from altprop.data import Dataset, TableEncoding
 from altprop.measure.missing import reason
+from altprop.pool.pool import Ended, Here, Job, Pool
 from altprop.run.build import resolve
 from altprop.run.directory.store import RunDirectory
 from altprop.run.experiment import Result, dataset_of, resume_recipe, run_recipe
@@ -20,9 +21,9 @@ from altprop.run.recipe import BESIDE, Recipe, RunError
 from altprop.run.train import Diverged
 from altprop.study.baseline import trivial
 from altprop.study.plan import Plan
-from altprop.study.pool import Ended, Job, in_processes
 
-Progress = Callable[[str, int, int], None]  # (what runs or has ended, how many have, of how many)
+TRIES = 3  # of a run whose process dies: it goes on from its checkpoint in another
+Progress = Callable[[str, int, int], None]  # (what is under way, how many runs have ended, of how many)
 
 
 class Failed(NamedTuple):
@@ -51,46 +52,63 @@ class Sets:
 
     def __init__(self, plan: Plan, given: Any, table: TableEncoding | None) -> None:
         self.plan, self.given, self.table = plan, given, table
-        self.last: tuple[int, Dataset] | None = None
+        self.known: dict[int, Dataset] = {}
 
     def of(self, seed: int) -> Dataset:
-        if self.last is None or self.last[0] != seed:
-            self.last = (seed, _load(self.plan.base.with_(seed=seed), self.given, self.table))
-        return self.last[1]
+        if seed not in self.known:
+            recipe = self.plan.base.with_(seed=seed)
+            named = self.given is None
+            self.known = {seed: load_data(recipe, self.table) if named else dataset_of(self.given, recipe)}
+        return self.known[seed]
 
-
-def _load(recipe: Recipe, given: Any, table: TableEncoding | None) -> Dataset:
-    return load_data(recipe, table) if given is None else dataset_of(given, recipe)
+    def sent(self) -> Sets:
+        """As other processes get it: data that have a name are loaded there, what came from Python is handed over."""
+        sets = Sets(self.plan, None, self.table)
+        if self.given is not None:
+            sets.known = {seed: self.of(seed) for seed in self.plan.seeds}
+        return sets
 
 
 def train_all(
-    plan: Plan, rules: Sequence[str], sets: Sets, out: Path | None, jobs: int, progress: Progress | None
+    plan: Plan, rules: Sequence[str], pool: Pool, out: Path | None, progress: Progress | None
 ) -> dict[str, list[Outcome]]:
-    """Every rule with every seed: {rule: one outcome a seed}."""
-    pairs = [(rule, seed) for seed in plan.seeds for rule in rules]
+    """Every rule with every seed, by a pool that shares the ``Sets``: {rule: one outcome a seed}."""
+    pairs = {f"{rule}, seed {seed}": (rule, seed) for seed in plan.seeds for rule in rules}
+    work = run_here if isinstance(pool, Here) else run_there
+    queue = [Job(name, work, (plan.recipe(*pair), folder(out, *pair)), TRIES) for name, pair in pairs.items()]
+    outcomes: dict[tuple[str, int], Outcome] = {}
     tell = progress or (lambda what, done, total: None)
-    if jobs > 1:
-        ended = _side_by_side(plan, pairs, sets, out, jobs, tell)
-    else:
-        ended = {}
-        for done, (rule, seed) in enumerate(pairs):
-            tell(f"{rule}, seed {seed}", done, len(pairs))
-            ended[rule, seed] = run(plan.recipe(rule, seed), sets.of(seed), folder(out, rule, seed))
-    return {rule: [ended[rule, seed] for seed in plan.seeds] for rule in rules}
+
+    def ended(run: Ended) -> None:
+        pair = pairs[run.job.name]
+        outcomes[pair] = _told(run, pair[1])
+        under_way = (name for name, pair in pairs.items() if pair not in outcomes)
+        tell(next(under_way, run.job.name), len(outcomes), len(pairs))
+
+    if queue:
+        tell(queue[0].name, 0, len(pairs))
+    pool.run(queue, ended)
+    return {rule: [outcomes[rule, seed] for seed in plan.seeds] for rule in rules}
 
 
 def folder(out: Path | None, rule: str, seed: int) -> Path | None:
     return None if out is None else out / f"{rule}-seed{seed}"
 
 
+def begun(path: Path) -> bool:
+    """Whether a run has left there what it can go on from."""
+    return any((path / name).exists() for name in ("checkpoint/state.json", "model.safetensors"))
+
+
 def run(recipe: Recipe, data: Dataset, path: Path | None) -> Outcome:
     """One run, new or gone on with."""
-    known = path is not None and (path / "recipe.toml").exists()
-    if path is not None and known and not _alike(RunDirectory.open(path).recipe(), resolve(recipe, data)):
+    if path is not None and begun(path) and not _alike(RunDirectory.open(path).recipe(), resolve(recipe, data)):
         raise RunError(f"{path} holds a run of another recipe: choose another --out")
     try:
-        if path is not None and known:
+        if path is not None and begun(path):
             return _finished(resume_recipe(path, data), data)
+        if path is not None and (path / "recipe.toml").exists():
+            RunDirectory(path).remove()  # it was killed before its first checkpoint
         return _finished(run_recipe(recipe, data, out=path), data)
     except Diverged as error:
         return Failed(recipe.seed, f"diverged {error.where}: {error.what}", str(error))
@@ -114,61 +132,38 @@ def _finished(result: Result, data: Dataset) -> Finished:
 
 
 class Told(NamedTuple):
-    """What comes back from a process."""
+    """What a run has to say."""
 
     outcome: Outcome | RunError  # an error that ends the comparison
     warnings: list[warnings.WarningMessage | Warning]
 
 
-def work(recipe: Recipe, given: Dataset | None, table: TableEncoding | None, path: Path | None) -> Told:
-    """``run`` in a process of its own, which says nothing by itself."""
+def run_here(sets: Sets, recipe: Recipe, path: Path | None) -> Told:
+    """``run`` in this process, which raises and warns by itself."""
+    return Told(run(recipe, sets.of(recipe.seed), path), [])
+
+
+def run_there(sets: Sets, recipe: Recipe, path: Path | None) -> Told:
+    """``run`` in another process, which says nothing by itself."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         outcome: Outcome | RunError
         try:
-            outcome = run(recipe, _load(recipe, None, table) if given is None else given, path)
+            outcome = run(recipe, sets.of(recipe.seed), path)
         except (RunError, Refused, OSError) as error:
             outcome = RunError(str(error))
     own = [each.message for each in told if type(each.message).__module__.startswith("altprop.")]
     return Told(outcome, [message for message in own if isinstance(message, Warning)])
 
 
-def _side_by_side(
-    plan: Plan, pairs: Sequence[tuple[str, int]], sets: Sets, out: Path | None, jobs: int, tell: Progress
-) -> dict[tuple[str, int], Outcome]:
-    """In so many processes.  Data that have a name are loaded there; what came from Python is handed over."""
-    outcomes: dict[tuple[str, int], Outcome] = {}
-    queue = [
-        Job(
-            f"{rule}, seed {seed}",
-            work,
-            (
-                plan.recipe(rule, seed),
-                None if sets.given is None else sets.of(seed),
-                sets.table,
-                folder(out, rule, seed),
-            ),
-        )
-        for rule, seed in pairs
-    ]
-    by_name = dict(zip((job.name for job in queue), pairs, strict=True))
-
-    def ended(process: Ended) -> None:
-        pair = by_name[process.job.name]
-        outcomes[pair] = _told(process, pair[1])
-        tell(process.job.name, len(outcomes), len(pairs))
-
-    in_processes(queue, jobs, ended)
-    return outcomes
-
-
-def _told(process: Ended, seed: int) -> Outcome:
-    """What a process has said, or how it died."""
-    if process.value is None:
-        death = process.death or f"its process ended with status {process.status}"
-        return Failed(seed, f"failed: {death}", f"{process.job.name}: {death}; run it again with fewer --jobs")
-    for warning in process.value.warnings:
+def _told(ended: Ended, seed: int) -> Outcome:
+    """What a run has said, or how its process died."""
+    if ended.death:
+        what = f"{ended.job.name}: {ended.death}"
+        return Failed(seed, f"failed: {ended.death}", f"{what}; run it again with fewer --jobs")
+    for warning in ended.value.warnings:
         warnings.warn(warning, stacklevel=2)
-    if isinstance(process.value.outcome, RunError):
-        raise process.value.outcome
-    return process.value.outcome
+    if isinstance(ended.value.outcome, RunError):
+        raise ended.value.outcome
+    outcome: Outcome = ended.value.outcome
+    return outcome

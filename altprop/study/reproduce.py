@@ -1,9 +1,9 @@
-"""Run what a paper's table still lacks, over several processes of one thread each; it can be stopped at any moment."""
+"""Run what a paper's table still lacks, over processes of one thread each, here or in a Ray cluster; it can be stopped
+at any moment."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,9 @@ from altprop.evolution.directory import SearchDirectory
 from altprop.evolution.experiment import Evolved, evaluate_search, resume_search, run_search
 from altprop.evolution.recipe import SearchRecipe
 from altprop.limits import shorten
+from altprop.pool.pool import Ended
+from altprop.pool.pool import Job as Work
+from altprop.pool.workers import Workers, run_jobs
 from altprop.run.directory.files import sweep, write_atomically
 from altprop.run.directory.folder import environment
 from altprop.run.directory.records import LAYERWISE
@@ -23,10 +26,10 @@ from altprop.run.directory.store import RunDirectory
 from altprop.run.experiment import Result, resume_run, run_recipe
 from altprop.run.machine import find_device
 from altprop.run.recipe import RunError
-from altprop.study import pool
 from altprop.study.papers import RECIPES, RESULTS, Row, rows, status
 
 RUNS = Path("runs") / "reproduce"
+TRIES = 3  # of a run whose process dies: it goes on from its checkpoint in another
 
 
 class Job(NamedTuple):
@@ -68,7 +71,8 @@ def reproduce(
     targets: Iterable[str],
     *,
     seeds: int = 3,
-    jobs: int = 1,
+    jobs: int | None = None,
+    ray: str | None = None,
     places: Places = PLACES,
     tell: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
@@ -76,27 +80,30 @@ def reproduce(
 
     Raises ``Interrupted`` when it was stopped: every run under way has written its checkpoint, and the same call goes
     on.  Raises ``RunError`` before anything runs where its result could not be kept, and at the end for runs that
-    failed."""
-    targets = list(targets)
+    failed.  jobs: processes [1]; ray: the address of a Ray cluster in their place, or "local" for a new one of them."""
+    targets, workers = list(targets), Workers(jobs if jobs or ray else 1, ray)
+    workers.check_device(places.device)
     find_device(places.device)
     queue = missing(targets, seeds, places)
     if queue:
         _check_writable(places.results, "choose another folder with --results, or allow writing there")
         _check_writable(places.runs, "start in a folder where checkpoints can be written")
-    tell(plan(queue, jobs))
-    failed = _run(queue, jobs, places, tell)
+    tell(plan(queue, workers))
+    failed = _run(queue, workers, places, tell)
     if failed:
         raise RunError(f"{len(failed)} of {len(queue)} runs failed: {', '.join(failed)}; the reasons stand above")
     return [status(row, places.results) for row in rows(targets, places.recipes)]
 
 
-def plan(queue: list[Job], jobs: int) -> str:
+def plan(queue: list[Job], workers: Workers) -> str:
     """How much there is to do, in a line."""
     if not queue:
         return "nothing to run: every result that this device can bring is there"
+    jobs = workers.jobs or 1
     minutes = max(sum(job.minutes for job in queue) / jobs, max(job.minutes for job in queue))
     processes = "one process" if jobs == 1 else f"{jobs} processes"
-    return f"{len(queue)} run{'s' * (len(queue) > 1)} to make, about {duration(minutes)} with {processes}"
+    over = "" if workers.ray is None else f", over Ray at '{shorten(workers.ray, 60)}'"
+    return f"{len(queue)} run{'s' * (len(queue) > 1)} to make, about {duration(minutes)} with {processes}{over}"
 
 
 def duration(minutes: float) -> str:
@@ -105,17 +112,17 @@ def duration(minutes: float) -> str:
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _run(queue: list[Job], jobs: int, places: Places, tell: Callable[[str], None]) -> list[str]:
+def _run(queue: list[Job], workers: Workers, places: Places, tell: Callable[[str], None]) -> list[str]:
     """Until everything has run; returns those that failed."""
     by_name = {f"{job.row.id} seed {job.seed}": job for job in queue}
     done: list[str] = []
     failed: list[str] = []
 
-    def ended(run: pool.Ended) -> None:
-        (failed if run.status else done).append(run.job.name)
-        if run.status:
-            if run.death:
-                tell(f"{run.job.name}: {run.death}")
+    def ended(run: Ended) -> None:
+        wrong = run.death or run.value
+        (failed if wrong else done).append(run.job.name)
+        if wrong:
+            tell(f"altprop: {shorten(f'{run.job.name}: {wrong}')}")
             return
         row, seed, _ = by_name[run.job.name]
         told = row.results(places.results)[seed]
@@ -125,8 +132,7 @@ def _run(queue: list[Job], jobs: int, places: Places, tell: Callable[[str], None
         left = len(queue) - len(done) - len(failed)
         tell(f"{run.job.name}: {reached} after {duration(run.seconds / 60)}, {left} left")
 
-    waiting = [pool.Job(name, work, (job.row, job.seed, places)) for name, job in by_name.items()]
-    pool.in_processes(waiting, jobs, ended)
+    run_jobs([Work(name, work, (job.row, job.seed, places), TRIES) for name, job in by_name.items()], workers, ended)
     return failed
 
 
@@ -139,14 +145,14 @@ def _check_writable(folder: Path, remedy: str) -> None:
         raise RunError(f"cannot write in {shorten(folder, 120)}: {what}; {remedy}") from error
 
 
-def work(row: Row, seed: int, places: Places) -> None:
-    """One run, new or gone on with, and its result; a process ends here."""
+def work(row: Row, seed: int, places: Places) -> str:
+    """One run, new or gone on with, and its result; returns what went wrong, or nothing."""
     assert row.recipe is not None  # missing() leaves such rows out
     path = places.runs / row.id / f"seed{seed}-{row.hash}"
     try:
         if isinstance(row.recipe, SearchRecipe):
             _record_search(row, seed, _searched(row.recipe.with_(seed=seed, data_dir=places.data_dir), path), places)
-            return
+            return ""
         recipe = row.recipe.with_(seed=seed, threads=1, data_dir=places.data_dir, device=places.device)
         if (path / "checkpoint" / "state.json").exists():
             result = resume_run(path)
@@ -156,8 +162,8 @@ def work(row: Row, seed: int, places: Places) -> None:
             result = run_recipe(recipe, out=path)
         record(row, seed, result, places)
     except (RunError, DataError, ValueError, OSError) as error:
-        print(f"altprop: {shorten(f'{row.id} seed {seed}: {error}')}", file=sys.stderr)
-        sys.exit(2)
+        return str(error)
+    return ""
 
 
 def _searched(recipe: SearchRecipe, path: Path) -> Evolved:

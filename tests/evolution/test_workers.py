@@ -13,7 +13,7 @@ import torch
 from run_helpers import rows, same_bits
 
 import altprop
-from altprop.evolution.evaluation import Processes, divided
+from altprop.evolution.evaluation import Evaluator, divided
 from altprop.evolution.experiment import resume_search
 from altprop.limits import Problem
 from altprop.searches import NEAT
@@ -79,8 +79,10 @@ class Deadly(Task):
 
 
 def test_task_that_kills_every_worker_ends_the_run(monkeypatch):
-    monkeypatch.setattr(Processes, "tries", 2)
-    with pytest.raises(Problem, match="2 times a process died that evaluated the same generation"):
+    monkeypatch.setattr(Evaluator, "tries", 2)
+    with pytest.raises(
+        Problem, match=r"part 0 of a generation could not be evaluated in 2 of 2 tries \(killed by signal 9\)"
+    ):
         altprop.evolve("neat", Deadly(), jobs=1, generations=1)
 
 

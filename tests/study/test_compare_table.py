@@ -4,12 +4,15 @@ import ast
 import csv
 import io
 import json
+import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 from run_helpers import rows, run_cli, same_bits, toy, toy_file, toy_tensors
 from scipy import stats
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -18,6 +21,8 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 import altprop
 from altprop import RULES
 from altprop.data import load
+from altprop.pool.pool import Ended, Job
+from altprop.pool.workers import ALONE, Workers
 from altprop.reports.tables import columns, latex, markdown
 from altprop.reports.terminal import _fitting, comparison_text
 from altprop.run.recipe import RunError
@@ -26,7 +31,6 @@ from altprop.statistics import interval, mean_and_std, paired_difference
 from altprop.study import cost, outcomes
 from altprop.study.compare import _threaded
 from altprop.study.plan import make_plan, of_role
-from altprop.study.pool import Ended, Job
 
 STUDY = Path(altprop.__file__).parent / "study"
 
@@ -214,36 +218,80 @@ def test_a_regression_has_r2_of_its_held_out_part():
 
 
 def test_two_processes_give_the_bits_of_one():
-    """Weights and rows, whatever time they took; a comparison from Python's own data is handed over."""
+    """Weights and rows, whatever time they took; the data are Python's own, which are handed over."""
     timed = ("seconds_per_epoch", "step_ratio_to_bp", "report")
-    kinds = {"file": str(toy_file(Path())), "python": {"train": toy_tensors(), "test": toy_tensors(30, seed=1)}}
-    for kind, data in kinds.items():
-        settings = {"seeds": 1, "epochs": 2, "dropout": 0.3}
-        one, two = (
-            altprop.compare(["pepita"], "6-5-3", data, jobs=jobs, out=f"{kind}{jobs}", **settings) for jobs in (1, 2)
-        )
-        for here, there in zip(one.rows, two.rows, strict=True):
-            assert {**here, **dict.fromkeys(timed)} == {**there, **dict.fromkeys(timed)}
-        assert two["pepita"]["n"] == two["shallow"]["n"] == 1
-        for rule in ("pepita", "shallow"):
-            weights = [safetensors.torch.load_file(f"{kind}{n}/{rule}-seed0/model.safetensors") for n in (1, 2)]
-            assert same_bits(*weights)
+    data = {"train": toy_tensors(), "test": toy_tensors(30, seed=1)}
+    settings = {"seeds": 2, "epochs": 2, "dropout": 0.3}
+    one, two = (altprop.compare(["pepita"], "6-5-3", data, jobs=n, out=f"{n}", **settings) for n in (1, 2))
+    for here, there in zip(one.rows, two.rows, strict=True):
+        assert {**here, **dict.fromkeys(timed)} == {**there, **dict.fromkeys(timed)}
+    assert two["pepita"]["n"] == two["shallow"]["n"] == 2
+    for run in (f"{rule}-seed{seed}" for rule in ("pepita", "shallow") for seed in (0, 1)):
+        weights = [safetensors.torch.load_file(f"{n}/{run}/model.safetensors") for n in (1, 2)]
+        assert same_bits(*weights), run
+
+
+def test_other_processes_get_names_or_data():
+    """What came from Python goes with its seed, split by it; a file that each can read does not go at all."""
+    x, y = toy_tensors()
+    plan = make_plan(["bp"], 2, make_recipe(net="6-5-3", data="custom"), {})
+    sets = outcomes.Sets(plan, (x, y), None)
+    sent = pickle.loads(pickle.dumps(sets.sent()))
+    for seed in (0, 1):
+        assert torch.equal(sent.of(seed).x_test, sets.of(seed).x_test)
+    assert not torch.equal(sent.of(0).x_test, sent.of(1).x_test)
+    plan = make_plan(["bp"], 2, make_recipe(net="6-5-3", data=str(toy_file(Path()))), {})
+    sets = outcomes.Sets(plan, None, None)
+    assert sets.of(0).name and sets.sent().known == {}
+
+
+def test_a_bar_hears_what_is_under_way():
+    """How many runs have ended, of how many, from the first to the last of each kind."""
+    told = []
+    compare(["bp", "fa"], seeds=1, progress=lambda *line: told.append(line))
+    assert told == [
+        ("bp, seed 0", 0, 2), ("fa, seed 0", 1, 2), ("fa, seed 0", 2, 2), ("shallow, seed 0", 0, 1),
+        ("shallow, seed 0", 1, 1),
+    ]  # fmt: skip
 
 
 def test_jobs_have_one_thread_each():
-    """However many, so that the numbers do not depend on it; without, the recipe's."""
+    """However many, and over a cluster, so that the numbers do not depend on it; without, the recipe's."""
     plan = make_plan(["bp"], 1, make_recipe(), {})
-    assert [_threaded(plan, jobs).recipe("bp", 0).threads for jobs in (None, 1, 3)] == [None, 1, 1]
+    given = {ALONE: None, Workers(1): 1, Workers(3): 1, Workers(None, "local"): 1}
+    assert {workers: _threaded(plan, workers).recipe("bp", 0).threads for workers in given} == given
+    plan = make_plan(["bp"], 1, make_recipe(threads=4), {})
     with pytest.raises(RunError, match="jobs = 2 came beside threads = 4"):
-        _threaded(make_plan(["bp"], 1, make_recipe(threads=4), {}), 2)
+        _threaded(plan, Workers(2))
+    with pytest.raises(RunError, match="ray = 'local' came beside threads = 4"):
+        _threaded(plan, Workers(None, "local"))
+
+
+def test_a_cluster_takes_no_device():
+    """Its jobs have no GPU: they would fail one by one, an hour later."""
+    plan = make_plan(["bp"], 1, make_recipe(device="cuda"), {})
+    with pytest.raises(RunError, match=r"device 'cuda' came beside ray, .* leave --device out"):
+        _threaded(plan, Workers(2, "local"))
 
 
 def test_a_process_that_dies_is_a_run_that_failed():
     """By rule and seed, with what killed it."""
-    job = Job("fa, seed 3", outcomes.work, ())
+    job = Job("fa, seed 3", outcomes.run_there, ())
     failed = outcomes._told(Ended(job, None, -9, 1.0), 3)
     assert (failed.seed, failed.reason) == (3, "failed: killed by signal 9") and "fa, seed 3" in failed.message
     assert "status 7" in outcomes._told(Ended(job, None, 7, 1.0), 3).reason
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew():
+    """By the bits of one that was not."""
+    compare(["bp"], seeds=1, out="c")
+    run = Path("c/bp-seed0")
+    weights = safetensors.torch.load_file(run / "model.safetensors")
+    shutil.rmtree(run / "checkpoint")
+    for path in [path for path in run.iterdir() if path.name != "recipe.toml"]:
+        path.unlink()
+    assert compare(["bp"], seeds=1, out="c")["bp"]["n"] == 1
+    assert same_bits(safetensors.torch.load_file(run / "model.safetensors"), weights)
 
 
 # how it is written
