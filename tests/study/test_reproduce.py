@@ -39,7 +39,7 @@ b = { base = "digits", rule = "pepita", dropout = 0.2, arguments = { sign = -1 }
 c = { runs_of = "p/t/a", quantity = "accuracy", published = 90.0 }
 d = { base = "digits", rule = "fa", needs = "gpu" }
 """
-EPOCHS = 100  # of 4 steps, in which a run is stopped
+EPOCHS = 150  # of 4 steps, in which a run is stopped
 SECONDS = 30  # until a process must have done what is waited for
 
 
@@ -126,8 +126,8 @@ def answers(pid, number=signal.SIGTERM):
     """Whether a process that was started, and is past its exec, catches a signal: SIGTERM does one that trains."""
     try:
         about = Path(f"/proc/{pid}")
+        began = b"spawn_main" in (about / "cmdline").read_bytes()  # first: until its exec it catches what we catch
         caught = re.search(r"SigCgt:\s*(\w+)", (about / "status").read_text())
-        began = b"spawn_main" in (about / "cmdline").read_bytes()
     except OSError:
         return False
     return bool(began and caught and int(caught[1], 16) >> (number - 1) & 1)
