@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 import altprop
+from altprop.cli import measuring
 from altprop.cli.options import RECIPE, Config, Imports, Json, Out, Ray, Settings, taking
 from altprop.cli.telling import print_result, say, warnings_as_lines
 from altprop.limits import Interrupted, Notice, Problem
@@ -246,39 +247,6 @@ def reproduce(
     print_result(table, as_json, "reproduction")
 
 
-@app.command()
-def bench(
-    rules: Annotated[str | None, typer.Option(help="Comma-separated [those of each case].")] = None,
-    net: Annotated[list[str] | None, typer.Option(help="A net's spec; repeatable [four usual nets].")] = None,
-    shape: Annotated[str, typer.Option(help="Of a sample, where a net begins with a convolution.")] = "3x32x32",
-    batch: Annotated[int | None, typer.Option(min=1, help="[64; 100 for the usual convolution]")] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="In each of which everything has its turn.")] = 15,
-    choose: Annotated[
-        bool, typer.Option("--choose", help="First measure which library multiplies faster here, and keep that.")
-    ] = False,
-    imports: Imports = None, as_json: Json = False,
-) -> None:  # fmt: skip
-    """Time a step of each rule against loss.backward(), and against its own products alone, its floor."""
-    from altprop.cli import benching
-
-    print_result(benching.bench(rules, net or [], shape, batch, rounds, choose), as_json, "benchmark")
-
-
-@app.command()
-def profile(
-    rule: str,
-    net: Annotated[str, typer.Option(help="Its spec.")] = "784-1024-1024-1024-10",
-    shape: Annotated[str, typer.Option(help="Of a sample, where a net begins with a convolution.")] = "3x32x32",
-    batch: Annotated[int, typer.Option(min=1)] = 64,
-    depths: Annotated[str | None, typer.Option(help="Memory over depth, such as 2,4,8,16 layers, too.")] = None,
-    imports: Imports = None, as_json: Json = False,
-) -> None:  # fmt: skip
-    """Memory of a step by its parts beside backpropagation's, and what its layers compute and move."""
-    from altprop.cli import benching
-
-    print_result(benching.profile(rule, net, shape, batch, depths), as_json, "profile")
-
-
 @data_app.command("list")
 def list_data(as_json: Json = False) -> None:
     """The data sets known by name."""
@@ -305,3 +273,7 @@ def fetch(
     from altprop.cli import commands
 
     print(commands.fetch(data, recipe.get("data_dir"), mirror))
+
+
+for command in (measuring.bench, measuring.profile):
+    app.command()(command)
