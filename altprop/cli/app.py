@@ -127,6 +127,12 @@ def compare(
         list[str] | None,
         typer.Option("--set", help="Of one rule, rule.key=value, such as dfa.lr=0.02 or drtp.scale=2; repeatable."),
     ] = None,
+    tune: Annotated[
+        int | None, typer.Option(min=1, help="Trials of every rule before, on a validation part; needs altprop[sweep].")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Tuned beside the learning rate, such as arguments.scale=log:.01:10.")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes, of one thread each [none: here, with --threads].")
     ] = None,
@@ -140,7 +146,7 @@ def compare(
     from altprop.cli import commands
 
     commands.check_format(form, as_json)
-    result = commands.compare(recipe, rules, seeds, settings or [], config, out, jobs)
+    result = commands.compare(recipe, rules, seeds, settings or [], config, out, jobs, (tune, space))
     if form in (None, "table"):
         print_result(result.content, as_json, "comparison")
     else:

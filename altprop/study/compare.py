@@ -25,9 +25,12 @@ from altprop.run.recipe import RunError
 from altprop.run.values import make_recipe
 from altprop.study.cost import MEASURES, costs, step_ratios
 from altprop.study.frozen import with_controls
-from altprop.study.outcomes import Failed, Outcome, Progress, Sets, folder, train_all
+from altprop.study.outcomes import Failed, Outcome, Progress, Sets, folder, silence, train_all
 from altprop.study.plan import Plan, make_plan, of_role
 from altprop.study.rows import baseline_row, by_score, rule_row
+from altprop.study.trials import share
+from altprop.study.tuned import beside, tuned, untuned
+from altprop.study.tuning import Tuning, make_tuning
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,6 +68,8 @@ def compare(
     *,
     seeds: int | Sequence[int] = 3,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    tune: int | None = None,
+    space: str | Mapping[str, Any] | None = None,
     jobs: int | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -74,7 +79,9 @@ def compare(
 
     rules: names, or None for all that need no extra of the package; the control stands beside them always.
     net: a spec string.  data: as ``fit`` takes them.  seeds: how many, or which.  settings: of single rules, such as
-    {"dfa": {"lr": 0.02, "scale": 0.5}}.  jobs: processes of one thread each, in a script below
+    {"dfa": {"lr": 0.02, "scale": 0.5}}.  tune: so many trials for every rule before, judged by a validation part, of
+    its learning rate and of what ``space`` adds, such as {"arguments.scale": "log:.01:10"}; the runs that follow have
+    the best values and the whole training part.  jobs: processes of one thread each, in a script below
     ``if __name__ == "__main__":``.  out: the directory of the runs, if they are wanted; those in it are gone on with.
     progress: hears (what, how many runs are done, of how many).  recipe: the other keys of ``Recipe``.
     Raises one-line errors as ``fit`` does, and ``Interrupted``."""
@@ -87,23 +94,38 @@ def compare(
     named = isinstance(data, str | Path)
     base = make_recipe(net=net, data=str(data) if named else "custom", **recipe)
     plan = make_plan(rules, seeds, base, settings or {})
-    return run_plan(plan, None if out is None else Path(out), None if named else data, jobs, progress)
+    tuning = wanted_tuning(tune, space, plan)
+    return run_plan(plan, None if out is None else Path(out), None if named else data, jobs, progress, tuning)
+
+
+def wanted_tuning(tune: int | None, space: str | Mapping[str, Any] | None, plan: Plan) -> Tuning | None:
+    """The tuning of a plan, or None; raises ``RunError`` for a space that nothing is tuned over."""
+    if tune is None and space is not None:
+        raise RunError("space came without tune, how many trials every rule gets: give it, such as --tune 10")
+    return None if tune is None else make_tuning(tune, space, plan.rules)
 
 
 @within_memory()
 @isolated()
 def run_plan(
-    plan: Plan, out: Path | None, given: Any = None, jobs: int | None = None, progress: Progress | None = None
-) -> Comparison:
-    """Train every rule with every seed, and write runs, comparison.json and report.html below ``out``.
+    plan: Plan, out: Path | None, given: Any = None, jobs: int | None = None, progress: Progress | None = None,
+    tuning: Tuning | None = None,
+) -> Comparison:  # fmt: skip
+    """Train every rule with every seed, and write runs, comparison.json and report.html below ``out``; where it is
+    tuned, with what its trials on the validation part have found best.
 
     Runs of a comparison that was stopped, in ``out`` already, are gone on with.  A run that fails does not end the
     others: the row of its rule says where and why; raises the first error where no run of those that were named ends.
     What a named rule refuses is told before anything is trained."""
-    plan = _threaded(plan, jobs)
+    plan, val = _threaded(plan, jobs), share(plan.base, given)
+    plan = plan if tuning is None else untuned(plan)
     sets = Sets(plan, given, _table(plan, out))
     data = sets.of(plan.seeds[0])
     learners, runs = _prepared(plan, data)
+    found = None
+    if tuning is not None:
+        plan, found = tuned(plan, tuning, learners, sets, val, out, jobs or 1, progress or silence)
+        learners, runs = _prepared(plan, data)
     plan, controls = with_controls(plan, learners)
     for rules in (plan.named, [*([plan.control] if plan.control else []), *plan.frozen]):
         ready = [rule for rule in rules if rule not in runs]
@@ -111,7 +133,7 @@ def run_plan(
         _check_any(runs)
     frozen = {rule: runs[control] for rule, control in controls.items()}
     runs = {rule: runs[rule] for rule in plan.rules}
-    content = _content(plan, runs, frozen, learners, data)
+    content = _content(plan, runs, frozen, learners, data, found)
     if out is not None:
         _write(out, content)
     return Comparison(content, out)
@@ -132,7 +154,7 @@ def _table(plan: Plan, out: Path | None) -> Any:
     children = [folder(out, rule, seed) for seed in plan.seeds for rule in plan.rules]
     begun = [child for child in children if child is not None and (child / "recipe.toml").exists()]
     if out is not None:
-        if not begun:
+        if not begun and not (out / "tuning").is_dir():
             check_free(out)
         sweep(out)
     return RunDirectory.open(begun[0]).table() if begun else None
@@ -165,6 +187,7 @@ def _content(
     frozen: Mapping[str, Sequence[Outcome]],
     learners: Mapping[str, Learner],
     data: Dataset,
+    tuning: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     reference = of_role("reference")
     yardstick = runs.get(reference, [])
@@ -174,14 +197,15 @@ def _content(
         learner = learners.get(rule)
         row = rule_row(rule, runs[rule], None if rule == reference else yardstick, frozen.get(rule), learner)
         cost = costs(rule, learner) if learner else dict.fromkeys(MEASURES)
-        rows.append({**row, "step_ratio_to_bp": ratios.get(rule), **cost})
+        rows.append({**beside(row, tuning), "step_ratio_to_bp": ratios.get(rule), **cost})
     if not (data.classes or data.multihot):
         rows.sort(key=by_score)
     recipe = next(learners[rule].recipe for rule in plan.rules if rule in learners)
     return {
         "data": plan.base.data, "net": recipe.net, "epochs": recipe.epochs, "seeds": list(plan.seeds),
         "scale": recipe.scale, "reference": reference, "control": of_role("control"),
-        "majority": majority(data.y_test), "rows": [*rows, baseline_row(runs, yardstick, plan)],
+        "majority": majority(data.y_test), **({"tuning": tuning} if tuning else {}),
+        "rows": [*rows, baseline_row(runs, yardstick, plan)],
     }  # fmt: skip
 
 

@@ -25,6 +25,10 @@ from altprop.study.pool import Ended, Job, in_processes
 Progress = Callable[[str, int, int], None]  # (what runs or has ended, how many have, of how many)
 
 
+def silence(what: str, done: int, total: int) -> None:
+    """The progress of who wants to hear none."""
+
+
 class Failed(NamedTuple):
     """A run that did not end: {"seed": 0, "reason": "diverged at epoch 3, step 120, in layer ..."}."""
 
@@ -68,7 +72,7 @@ def train_all(
 ) -> dict[str, list[Outcome]]:
     """Every rule with every seed: {rule: one outcome a seed}."""
     pairs = [(rule, seed) for seed in plan.seeds for rule in rules]
-    tell = progress or (lambda what, done, total: None)
+    tell = progress or silence
     if jobs > 1:
         ended = _side_by_side(plan, pairs, sets, out, jobs, tell)
     else:
