@@ -153,6 +153,27 @@ def compare(
         print(result.table(form), end="")
 
 
+@app.command()
+@taking(*RECIPE)
+def sweep(
+    recipe_or_rule: str,
+    recipe: dict[str, Any],
+    space: Annotated[
+        str, typer.Option(help="KEY=log:a:b, lin:a:b, int:a:b or choice:a|b, comma-separated; KEY or arguments.KEY.")
+    ] = "lr=log:1e-4:1",
+    trials: Annotated[int, typer.Option(min=1, help="Of the whole study, earlier ones among them.")] = 20,
+    storage: Annotated[str | None, typer.Option(help="URL of Optuna's [SQLite in --out].")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, max=256, help="Processes of one thread [none: here].")] = None,
+    prune: Annotated[bool, typer.Option("--prune/--no-prune", help="End trials below the median [prune].")] = True,
+    settings: Settings = None, out: Out = None, imports: Imports = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Search the settings of a recipe or a rule on a validation part, by Optuna; the same command goes on with it."""
+    from altprop.cli import sweeping
+
+    found = sweeping.sweep(recipe_or_rule, recipe, settings or [], space, trials, storage, jobs, prune, out, as_json)
+    print_result(found, as_json, "sweep")
+
+
 @app.command("eval")
 def evaluate(
     run: Path,

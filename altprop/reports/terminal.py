@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import StringIO
 from typing import Any
 
@@ -123,8 +123,17 @@ def comparison(console: Console, result: Mapping[str, Any]) -> None:
 
 def comparison_text(result: Mapping[str, Any], width: int = WIDE) -> str:
     """What ``comparison`` prints."""
+    return _printed(comparison, result, width)
+
+
+def sweep_text(result: Mapping[str, Any], width: int = WIDE) -> str:
+    """What ``sweep`` prints."""
+    return _printed(sweep, result, width)
+
+
+def _printed(table: Callable[[Console, Mapping[str, Any]], None], result: Mapping[str, Any], width: int) -> str:
     text = StringIO()
-    comparison(Console(file=text, width=width, markup=False, highlight=False), result)
+    table(Console(file=text, width=width, markup=False, highlight=False), result)
     return text.getvalue()
 
 

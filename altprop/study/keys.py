@@ -9,6 +9,7 @@ from typing import Any
 from altprop.limits import nearest, shorten
 from altprop.run.readout import PhaseTable, Readout
 from altprop.run.recipe import Recipe, RunError
+from altprop.run.values import rule_arguments
 
 # What decides on which samples, where and by what a trial is judged, so that trials could no longer be compared.
 HELD = {
@@ -79,3 +80,9 @@ def value_in(recipe: Recipe, key: str) -> Any:
         return next((getattr(table, key) for table in recipe.phase if table.name == phase), None)
     table = getattr(recipe, head)
     return table.get(name) if isinstance(table, dict) else getattr(table, name)
+
+
+def started(recipe: Recipe, key: str) -> Any:
+    """What a resolved recipe says of a key, and of an argument that it does not give what the rule takes by itself."""
+    value, name = value_in(recipe, key), key.removeprefix("arguments.")
+    return rule_arguments(recipe.rule).get(name) if value is None and name != key else value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,9 +171,15 @@ def check_ends(recipe: Recipe, space: Mapping[str, Dimension]) -> None:
                 raise RunError(f"--space {shorten(key, 60)} with {shown(value)}: {error}") from error
 
 
-def edges(space: Mapping[str, Dimension], values: Mapping[str, Any]) -> Iterator[str]:
-    """The keys whose value lies within a tenth of its range from an end, so that a better one may lie beyond."""
+def edges(space: Mapping[str, Dimension], best: Mapping[str, Any], tried: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The keys whose best value lies within a tenth of its range from an end, and none that was tried between the two:
+    a better one may lie beyond."""
+    trials = list(tried)
     for key, dimension in space.items():
-        place = dimension.place(values.get(key))
-        if place is not None and not EDGE <= place <= 1 - EDGE:
+        place = dimension.place(best.get(key))
+        others = [at for at in (dimension.place(values.get(key)) for values in trials) if at is not None]
+        if place is not None and any(
+            inside < EDGE and not any(sign * at > sign * place for at in others)
+            for inside, sign in ((place, -1), (1 - place, 1))
+        ):
             yield key

@@ -90,7 +90,7 @@ def _told(task: Task, trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
     best = best_of(trials)
     return {
         "space": {key: one.text for key, one in task.space.items()}, "trials": list(trials), "best": best,
-        "edge": [] if best is None else [*edges(task.space, trials[best]["values"])],
+        "edge": [] if best is None else [*edges(task.space, trials[best]["values"], (t["values"] for t in trials))],
         "start": None if task.start is None else dict(task.start),
     }  # fmt: skip
 

@@ -19,7 +19,7 @@ from altprop.run.directory.files import failed_write, read_json, write_atomicall
 from altprop.run.learner import Learner
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.values import check_arguments, rule_arguments
-from altprop.study.keys import value_in
+from altprop.study.keys import started
 from altprop.study.plan import SHARED, Plan
 from altprop.study.sampler import drawn, silent
 from altprop.study.space import Dimension, check_ends, parse_space
@@ -77,7 +77,7 @@ def make_task(plan: Plan, tuning: Tuning, rule: str, learner: Learner, val: floa
     own = {key: one for key, one in tuning.space.items() if _takes(rule, key, one)}
     space = {**({} if "lr" in own else rates(told.lr or 0.01)), **own}
     check_ends(recipe, space)
-    start = {key: _start(told, rule, key) for key in space}
+    start = {key: started(told, key) for key in space}
     held = all(space[key].holds(value) for key, value in start.items())
     return Task(rule, recipe, space, start if held else None, tuning.trials, _file(out, rule))
 
@@ -94,13 +94,6 @@ def _takes(rule: str, key: str, dimension: Dimension) -> bool:
     except RunError:
         return False
     return True
-
-
-def _start(recipe: Recipe, rule: str, key: str) -> Any:
-    """What the recipe says, and of an argument that it does not give what the rule takes by itself."""
-    name = key.removeprefix("arguments.")
-    value = value_in(recipe, key)
-    return rule_arguments(rule)[name] if value is None and name != key else value
 
 
 def rates(lr: float) -> dict[str, Dimension]:
