@@ -35,6 +35,7 @@ GROWING, GROWN, BRANCHED = "test_neat.py", "test_neat_nets.py", "test_neat_struc
 TREES, RUNS = "test_gp.py", "test_gp_runs.py"
 GYM, PAINTED = "test_gym.py", "test_hyperneat.py"
 CREATURES = "test_creatures.py"
+SWEEP, TUNING, SPACE = "test_sweep.py", "test_tuning.py", "test_space.py"
 
 
 class Mutant(NamedTuple):
@@ -1529,4 +1530,22 @@ TABLE = [
     Mutant("study/reproduce.py", "result.fitness >= solved", "result.fitness <= solved", "test_reproduce_searches.py"),
     Mutant("study/reproduce.py", '"fitness": anew["fitness"]', '"fitness": result.fitness',
            "test_reproduce_searches.py"),
+    # sweeps and tuned comparisons
+    Mutant("study/trials.py", "x_test=data.x_val, y_test=data.y_val, x_val=None", "x_val=None", f"{TUNING} not_seen"),
+    Mutant("study/trials.py", "Judged(WORST, f\"diverged {error.where}\", epochs)", "Judged(0.9)",
+           f"{SWEEP} diverging"),
+    Mutant("study/sampler.py", " and AGAIN in one.user_attrs", "", f"{SWEEP} ran_through"),
+    Mutant("study/sampler.py", "+ place_of(trial)", "", f"{SWEEP} pruned"),
+    Mutant("study/space.py", "(at - low) / (high - low)", "(high - at) / (high - low)", SPACE),
+    Mutant("study/space.py", "not any(sign * at > sign * place", "not any(sign * at < sign * place", SPACE),
+    Mutant("study/keys.py", "kept = [table for table in given[\"phase\"] if table[\"name\"] != phase]", "kept = []",
+           SPACE),
+    Mutant("study/keys.py", "{**given[head], name: value}", "{name: value}", SPACE),
+    Mutant("study/sweeping.py", "raise optuna().TrialPruned", "pass", f"{SWEEP} pruned"),
+    Mutant("study/sweep.py", "base.with_(val=0.0, epochs=epochs)", "base.with_(epochs=epochs)", f"{SWEEP} by_hand"),
+    Mutant("study/tuning.py", "(trials[place][\"value\"], -place)", "(trials[place][\"value\"], place)",
+           f"{TUNING} equal_trials"),
+    Mutant("study/tuning.py", "if seed not in seeds)", ")", f"{TUNING} equal_trials"),
+    Mutant("study/tuned.py", "**own.get(task.rule, {}), **found", "**own.get(task.rule, {})", f"{TUNING} same_budget"),
+    Mutant("study/unseen.py", "key not in tested", "True", f"{TUNING} any_seed"),
 ]  # fmt: skip

@@ -26,7 +26,6 @@ from altprop.study.sampler import optuna, silent
 from altprop.study.space import Dimension, check_ends, edges, parse_space
 from altprop.study.sweeping import DATABASE, Task, Tell, begun, run_all, told_of, url_of
 from altprop.study.trials import UNWATCHED, Samples, share
-from altprop.suits import RULE
 
 BEST = "best.toml"  # the recipe with the best values
 TRIALS, SHOWN = 20, 10  # by default; in the table
@@ -52,7 +51,7 @@ class Sweep:
 
 
 def sweep(
-    rule: str = RULE,
+    rule: str,
     net: str | None = None,
     data: Any = "digits",
     *,

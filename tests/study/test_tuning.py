@@ -6,12 +6,19 @@ import shutil
 
 import numpy as np
 import pytest
-from run_helpers import assert_refused, rows, run_cli, toy, toy_file
+from run_helpers import assert_refused, rows, run_cli, toy, toy_file, toy_recipe
 
 import altprop
+from altprop.run.build import prepare
+from altprop.run.recipe import RunError
 from altprop.run.values import make_recipe, read_recipe
 from altprop.study import cost
-from altprop.study.tuning import best_of, tuning_seed
+from altprop.study.outcomes import Sets, silence
+from altprop.study.plan import make_plan
+from altprop.study.space import parse_space
+from altprop.study.trials import without_test
+from altprop.study.tuned import tuned
+from altprop.study.tuning import Task, best_of, make_tuning, tune, tuning_seed
 from altprop.study.unseen import tuning_data
 
 pytest.importorskip("optuna")
@@ -64,53 +71,73 @@ def test_every_rule_has_the_same_budget_and_the_best_values_run(capsys, tmp_path
     assert "Tuning</h2>" in page and "3 trials for every rule" in page and "rates0-" in page and "rates1-" in page
 
 
-def test_one_process_or_two_and_stopped_in_between_give_one_table(capsys, tmp_path):
-    """Without the last trial of one rule, all of another and the runs, the same command ends at the same table."""
-    whole = run_cli(capsys, *COMMAND, *TUNED, "--jobs", "1").json
-    both = run_cli(capsys, *COMMAND, *TUNED[:-1], "d", "--jobs", "2").json
-    assert numbers(both) == numbers(whole) and both["tuning"] == whole["tuning"]
+def test_one_process_or_two_and_stopped_in_between_find_the_same(tmp_path):
+    """Without the last trial of one rule and all of another, the tuning ends at the same trials and the same plan."""
+    plan = make_plan(["bp", "drtp"], 2, toy_recipe(data="toy.npz", epochs=2, threads=1), {})
+    sets, tuning = Sets(plan, None, None), make_tuning(3, "arguments.scale=log:.1:10", plan.rules)
+    learners = {rule: prepare(plan.recipe(rule, 0), sets.of(0)) for rule in plan.rules}
+
+    def found(out, jobs):
+        return tuned(plan, tuning, learners, sets, 0.25, out, jobs, silence)
+
+    whole = found(tmp_path / "c", 1)
+    assert found(None, 1) == whole == found(tmp_path / "d", 2)
     path = tmp_path / "c" / "tuning" / "drtp.json"
     begun = json.loads(path.read_text())
     path.write_text(json.dumps({**begun, "trials": begun["trials"][:2]}))
     (path.parent / "shallow.json").unlink()
+    assert found(tmp_path / "c", 1) == whole
+
+
+def test_a_comparison_that_was_stopped_goes_on(capsys, tmp_path):
+    """In its tuning, before any run: the same command ends at the same table."""
+    command = [*COMMAND, "--rules", "bp", "--seeds", "1", "--tune", "2", "--out", "c"]
+    whole = run_cli(capsys, *command).json
     for child in (tmp_path / "c").iterdir():
-        if child != path.parent:
+        if child.name != "tuning":
             shutil.rmtree(child) if child.is_dir() else child.unlink()
-    again = run_cli(capsys, *COMMAND, *TUNED, "--jobs", "1").json
+    (tmp_path / "c" / "tuning" / "shallow.json").unlink()
+    again = run_cli(capsys, *command).json
     assert numbers(again) == numbers(whole) and again["tuning"] == whole["tuning"]
 
 
-def test_trials_of_another_recipe_and_damaged_ones_are_refused(capsys, tmp_path):
+def test_trials_of_another_recipe_and_damaged_ones_are_refused(tmp_path):
     """They would mix; a file that somebody changed is told by its key."""
-    command = [*COMMAND, "--rules", "bp", "--seeds", "1", "--tune", "2", "--out", "c"]
-    assert run_cli(capsys, *command).status == 0
-    assert_refused(run_cli(capsys, *command, "--batch", "8"), "trials of another recipe or space", "--out")
-    path = tmp_path / "c" / "tuning" / "bp.json"
-    good = json.loads(path.read_text())
+    data = without_test(tuning_data(make_recipe(data="toy.npz", val=0.25), (0,), None, None))
+    task = Task("bp", toy_recipe(data="toy.npz", epochs=1), parse_space("lr=log:.01:1"), None, 2, tmp_path / "bp.json")
+    whole = tune(task, data)
+    assert tune(task, data) == whole == tune(task._replace(path=None), data) and len(whole["trials"]) == 2
+    with pytest.raises(RunError, match="trials of another recipe or space"):
+        tune(task._replace(recipe=task.recipe.with_(batch=8)), data)
     for bad, word in ({"trials": [{"values": {}, "value": 0.5}]}, "space"), ({"space": 3}, "space is 3"):
-        path.write_text(json.dumps({**good, **bad}))
-        assert_refused(run_cli(capsys, *command), "bp.json", word, "tuned anew")
+        task.path.write_text(json.dumps({**whole, **bad}))
+        with pytest.raises(RunError, match=f"bp.json: unreadable .*{word}.*tuned anew"):
+            tune(task, data)
 
 
-def test_a_rate_at_the_edge_is_flagged_and_a_rule_that_diverges_goes_on(capsys):
-    """Rates that are all too small: the largest is the best.  Of those that all diverge none is, and the rule keeps its
-    own."""
-    options = ["--rules", "bp", "--seeds", "1", "--tune", "8", "--out", "c", "--space"]
-    told = run_cli(capsys, *COMMAND, *options, "lr=log:1e-6:.003").json["tuning"]["rules"]["bp"]
-    tried = [trial["values"]["lr"] for trial in told["trials"]]
-    assert told["start"] is None and told["trials"][told["best"]]["values"]["lr"] == max(tried)
-    assert told["edge"] == ["lr"] * (max(tried) > 0.003 * (1e-6 / 0.003) ** 0.1)
-    options[-2] = "d"
-    lost = run_cli(capsys, *COMMAND, *options, "lr=log:1e29:1e30").json
-    assert [one["best"] for one in lost["tuning"]["rules"].values()] == [None] * 2
-    assert lost["rows"][0]["lr"] == 0.01 and lost["rows"][0]["tuned"] is None and lost["rows"][0]["n"] == 1
-    assert "diverged" in lost["tuning"]["rules"]["bp"]["trials"][0]["told"]
+def test_a_rate_at_the_edge_is_flagged_and_a_rule_that_diverges_goes_on():
+    """The edge by hand, of rates without the rule's own.  Of those that all diverge none is the best, and the rule keeps
+    its own."""
+
+    def compared(space):
+        return altprop.compare(["bp"], "6-5-3", "toy.npz", seeds=1, tune=8, epochs=2, measure=False, space=space)
+
+    told = compared("lr=log:1e-6:.003").content["tuning"]["rules"]["bp"]
+    tried, best = [trial["values"]["lr"] for trial in told["trials"]], told["trials"][told["best"]]["values"]["lr"]
+    tenth = (0.003 / 1e-6) ** 0.1
+    last = (best > 0.003 / tenth and best == max(tried)) or (best < 1e-6 * tenth and best == min(tried))
+    assert told["start"] is None and told["edge"] == ["lr"] * last
+    lost = compared("lr=log:1e29:1e30")
+    assert [one["best"] for one in lost.content["tuning"]["rules"].values()] == [None] * 2
+    assert lost["bp"]["lr"] == 0.01 and lost["bp"]["tuned"] is None and lost["bp"]["n"] == 1
+    assert "diverged" in lost.content["tuning"]["rules"]["bp"]["trials"][0]["told"]
 
 
+@pytest.mark.filterwarnings("ignore::altprop.data.DataWarning")
 def test_samples_that_any_seed_tests_are_not_tuned_on(tmp_path):
     """A file without a test part: each seed draws its own.  By hand, with samples that are numbered."""
     x, y = np.arange(120, dtype=np.float32)[:, None].repeat(2, 1), np.arange(120) % 3
-    recipe = make_recipe(data="custom", seed=7, val=0.25)
+    recipe = make_recipe(data="custom", seed=7, val=0.25, scale="none")
     data = tuning_data(recipe, (0, 1), (x, y), None)
     seen = {*data.x_train[:, 0].int().tolist(), *data.x_val[:, 0].int().tolist()}
     tested = set()
