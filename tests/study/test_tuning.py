@@ -116,8 +116,7 @@ def test_trials_of_another_recipe_and_damaged_ones_are_refused(tmp_path):
 
 
 def test_a_rate_at_the_edge_is_flagged_and_a_rule_that_diverges_goes_on():
-    """The edge by hand, of rates without the rule's own.  Of those that all diverge none is the best, and the rule keeps
-    its own."""
+    """The edge by hand, of rates without the rule's own.  Of those that all diverge none is the best."""
 
     def compared(space):
         return altprop.compare(["bp"], "6-5-3", "toy.npz", seeds=1, tune=8, epochs=2, measure=False, space=space)
