@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         MuPlusLambda,
     )
     from altprop.study.compare import Comparison, compare
+    from altprop.study.sweep import Sweep, sweep
 
 __version__ = "0.1.0"
 __all__ = [
@@ -81,13 +82,13 @@ __all__ = [
     "SEARCHES", "SOM", "SSDFA", "STDP", "TP", "USF", "WM", "Backprop", "BurstCCN", "Burstprop", "Claims", "Comparison",
     "EvolutionaryProgramming", "Evolved", "ForwardForward", "ForwardGradient", "ForwardGradientLocal", "HardWTA",
     "Hebb", "HyperNEAT", "Layer", "LocalLoss", "MeZO", "MonoForward", "MuCommaLambda", "MuPlusLambda", "NormSGD", "Oja",
-    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Weighted", "align", "compare",
-    "evolve", "feedback", "fit", "layers", "load", "register", "report", "restore",
+    "PEPITAHebbian", "PEPITALocal", "Refused", "Result", "Rule", "Shallow", "SoftHebb", "Sweep", "Weighted", "align",
+    "compare", "evolve", "feedback", "fit", "layers", "load", "register", "report", "restore", "sweep",
 ]  # fmt: skip
 
 HOMES = (  # of the names
     "core", "graph", "optim", "rules", "searches", "registry", "evolution.loading", "evolution.experiment",
-    "run.experiment", "study.compare",
+    "run.experiment", "study.sweep", "study.compare",
 )  # fmt: skip
 ROOMS = (
     "core", "data", "evolution", "export", "graph", "measure", "nets", "optim", "panels", "rules", "run", "searches",

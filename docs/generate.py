@@ -4,9 +4,11 @@ python docs/generate.py                     write them anew
 python docs/generate.py --check             fail if one of them is stale
 python docs/generate.py --record RUNS       first take the comparison in RUNS over into results/demo
 python docs/generate.py --precision F B     first take two comparisons, by float32 and by bf16, into results/precision
+python docs/generate.py --record RUNS --to tuned/mnist              a tuned one, and
+python docs/generate.py --record RUNS --to tuned/mnist-untuned      the one that it stands beside
 
-README.md holds the comparison in results/demo, docs/results.md what altprop reproduce has left in results/, and
-docs/precision.md what every rule loses to bfloat16.
+README.md holds the comparison in results/demo, and those of results/tuned that are there beside their untuned ones;
+docs/results.md what altprop reproduce has left in results/, and docs/precision.md what every rule loses to bfloat16.
 """
 
 import argparse
@@ -25,13 +27,14 @@ from altprop.reports.numbers import fixed, measured, percent, signed
 from altprop.reports.page import read_run
 from altprop.rules import RULES
 from altprop.run.values import read_recipe
+from altprop.statistics import paired_difference
 from altprop.study.papers import RECIPES, rows, status, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 DEMO = RESULTS / "demo" / "comparison.json"
 BY_DEPTH = "softhebb/cifar10"  # the table whose rows differ in the number of hidden layers
-MARKS = re.compile(r"(<!-- table: results/demo -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKS = re.compile(r"(<!-- table: results/([\w/-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 HEAD = """# Published numbers and ours
@@ -81,7 +84,7 @@ PRECISION = [
 ]
 
 
-def record(folder):
+def record(folder, to=DEMO):
     """The comparison, its runs' environment and their curves of test accuracy, as one small file."""
     comparison = json.loads((folder / "comparison.json").read_text())
     del comparison["report"]
@@ -95,7 +98,8 @@ def record(folder):
         rule: [[round(value, 4) for value in run.curve("test_accuracy").values()] for run in each]
         for rule, each in runs.items()
     }
-    DEMO.write_text(json.dumps(comparison, indent=1) + "\n")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps(comparison, indent=1) + "\n")
 
 
 def markdown(columns, rows):
@@ -111,6 +115,52 @@ def table(comparison):
         f"{text}\nData: {comparison['data']}, net {comparison['net']}, {comparison['epochs']} epochs, seeds {seeds}; "
         f"{environment['cpu']}, {environment['threads']} thread, torch {environment['torch']}.\n"
     )
+
+
+def beside(tuned, untuned):
+    """Each rule before and after its tuning: rate and accuracy of both, and the gain over the same seeds."""
+    before = {row["rule"]: row for row in untuned["rows"]}
+    rows = [row for row in tuned["rows"] if row["rule"] in before and row.get("tuned_trials")]
+    last = {
+        name: {rule: [run[-1] for run in runs] for rule, runs in one["test_accuracy"].items() if all(runs)}
+        for name, one in (("tuned", tuned), ("untuned", untuned))
+    }
+
+    def gain(row):
+        own, other = (last[name].get(row["rule"], []) for name in ("tuned", "untuned"))
+        whole = len(own) == len(other) == len(tuned["seeds"]) and tuned["seeds"] == untuned["seeds"]
+        interval = paired_difference(own, other) if whole else (None, None, None)
+        return signed(*(value if value is None else 100 * value for value in interval))
+
+    def cell(content, name):
+        return dict(comparisons.columns(content))[name]
+
+    columns = [
+        ("rule", cell(tuned, "rule")),
+        ("lr", lambda r: cell(untuned, "lr")(before[r["rule"]])),
+        ("accuracy % (n)", lambda r: cell(untuned, "accuracy % (n)")(before[r["rule"]])),
+        ("tuned lr", cell(tuned, "lr")),
+        ("tuned % (n)", cell(tuned, "accuracy % (n)")),
+        ("gain [95 %]", gain),
+    ]
+    environment, seeds = tuned["environment"], ", ".join(map(str, tuned["seeds"]))
+    return (
+        f"{markdown(columns, rows)}\nData: {tuned['data']}, net {tuned['net']}, {tuned['epochs']} epochs, seeds "
+        f"{seeds}; {comparisons.budget(tuned)}; {environment['cpu']}, {environment['threads']} thread, "
+        f"torch {environment['torch']}.\n"
+    )
+
+
+def readme_table(match):
+    """What stands between two marks: of what has not been run yet, nothing."""
+    found = {name: RESULTS / f"{match[2]}{name}.json" for name in ("", "-untuned")}
+    if match[2] == "demo":
+        text = table(json.loads(DEMO.read_text()))
+    elif all(path.exists() for path in found.values()):
+        text = beside(*(json.loads(path.read_text()) for path in found.values()))
+    else:
+        text = ""
+    return match[1] + text + match[3]
 
 
 def difference(row):
@@ -231,7 +281,7 @@ def files():
     depth = depth_curves()
     by_depth = learning_curves(depth, quantity="test accuracy (%)", reference="bp", over="hidden layers")
     return {
-        ROOT / "README.md": MARKS.sub(lambda match: match[1] + table(comparison) + match[2], readme),
+        ROOT / "README.md": MARKS.sub(readme_table, readme),
         ROOT / "docs" / "demo.svg": demo(comparison),
         **({ROOT / "docs" / "depth.svg": to_picture(by_depth)} if depth else {}),
         ROOT / "docs" / "results.md": published(),
@@ -243,10 +293,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--record", type=Path)
+    parser.add_argument("--to", default="demo/comparison")
     parser.add_argument("--precision", type=Path, nargs=2, metavar=("FLOAT32", "BF16"))
     arguments = parser.parse_args()
     if arguments.record:
-        record(arguments.record)
+        record(arguments.record, RESULTS / f"{arguments.to}.json")
     if arguments.precision:
         record_precision(arguments.precision)
     generated = files()

@@ -37,6 +37,7 @@ GYM, PAINTED = "test_gym.py", "test_hyperneat.py"
 CREATURES = "test_creatures.py"
 BENCH, BACKEND, PROFILE = "test_bench.py", "test_backend.py", "test_profile.py"
 SHARED, STEPS = "test_shared.py", "test_steps.py"
+SWEEP, TUNING, SPACE = "test_sweep.py", "test_tuning.py", "test_space.py"
 
 
 class Mutant(NamedTuple):
@@ -1601,4 +1602,22 @@ TABLE = [
            "test_precision.py at_once"),
     Mutant("run/recipe.py", '"phase", "precision"', '"phase"', "test_precision.py written_down"),
     Mutant("study/plan.py", '    "precision", "threads"', '    "threads"', "test_precision.py comparison"),
+    # sweeps and tuned comparisons
+    Mutant("study/trials.py", "x_test=data.x_val, y_test=data.y_val, x_val=None", "x_val=None", f"{TUNING} not_seen"),
+    Mutant("study/trials.py", "Judged(WORST, f\"diverged {error.where}\", epochs)", "Judged(0.9)",
+           f"{SWEEP} diverging"),
+    Mutant("study/sampler.py", " and AGAIN in one.user_attrs", "", f"{SWEEP} ran_through"),
+    Mutant("study/sampler.py", "+ place_of(trial)", "", f"{SWEEP} pruned"),
+    Mutant("study/space.py", "(at - low) / (high - low)", "(high - at) / (high - low)", SPACE),
+    Mutant("study/space.py", "not any(sign * at > sign * place", "not any(sign * at < sign * place", SPACE),
+    Mutant("study/keys.py", "kept = [table for table in given[\"phase\"] if table[\"name\"] != phase]", "kept = []",
+           SPACE),
+    Mutant("study/keys.py", "{**given[head], name: value}", "{name: value}", SPACE),
+    Mutant("study/sweeping.py", "raise optuna().TrialPruned", "pass", f"{SWEEP} pruned"),
+    Mutant("study/sweep.py", "base.with_(val=0.0, epochs=epochs)", "base.with_(epochs=epochs)", f"{SWEEP} by_hand"),
+    Mutant("study/tuning.py", "(trials[place][\"value\"], -place)", "(trials[place][\"value\"], place)",
+           f"{TUNING} equal_trials"),
+    Mutant("study/tuning.py", "if seed not in seeds)", ")", f"{TUNING} equal_trials"),
+    Mutant("study/tuned.py", "**own.get(task.rule, {}), **found", "**own.get(task.rule, {})", f"{TUNING} same_budget"),
+    Mutant("study/unseen.py", "key not in tested", "True", f"{TUNING} any_seed"),
 ]  # fmt: skip

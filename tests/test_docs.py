@@ -20,7 +20,7 @@ from altprop.data import load
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-QUICK = {"train": ["--epochs", "1"], "compare": ["--epochs", "1", "--seeds", "2"]}
+QUICK = {"train": ["--epochs", "1"], "compare": ["--epochs", "1", "--seeds", "2"], "sweep": ["--epochs", "1"]}
 SEARCHED = ["--generations", "1", "--set", "size=2"]  # of the same option the last one counts
 
 

@@ -131,6 +131,12 @@ def compare(
         list[str] | None,
         typer.Option("--set", help="Of one rule, rule.key=value, such as dfa.lr=0.02 or drtp.scale=2; repeatable."),
     ] = None,
+    tune: Annotated[
+        int | None, typer.Option(min=1, help="Trials of every rule before, on a validation part; needs altprop[sweep].")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Tuned beside the learning rate, such as arguments.scale=log:.01:10.")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes, of one thread each [none: here, with --threads].")
     ] = None,
@@ -145,11 +151,34 @@ def compare(
     from altprop.pool.workers import Workers
 
     commands.check_format(form, as_json)
-    result = commands.compare(recipe, rules, seeds, settings or [], config, out, Workers(jobs, ray))
+    result = commands.compare(recipe, rules, seeds, settings or [], config, out, Workers(jobs, ray), (tune, space))
     if form in (None, "table"):
         print_result(result.content, as_json, "comparison")
     else:
         print(result.table(form), end="")
+
+
+@app.command()
+@taking(*RECIPE)
+def sweep(
+    recipe_or_rule: str,
+    recipe: dict[str, Any],
+    space: Annotated[
+        str, typer.Option(help="KEY=log:a:b, lin:a:b, int:a:b or choice:a|b, comma-separated; KEY or arguments.KEY.")
+    ] = "lr=log:1e-4:1",
+    trials: Annotated[int, typer.Option(min=1, help="Of the whole study, earlier ones among them.")] = 20,
+    storage: Annotated[str | None, typer.Option(help="URL of Optuna's [SQLite in --out].")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, max=256, help="Processes of one thread [none: here].")] = None,
+    prune: Annotated[bool, typer.Option("--prune/--no-prune", help="End trials below the median [prune].")] = True,
+    ray: Ray = None, settings: Settings = None, out: Out = None, imports: Imports = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Search the settings of a recipe or a rule on a validation part, by Optuna; the same command goes on with it."""
+    from altprop.cli import sweeping
+    from altprop.pool.workers import Workers
+
+    workers = Workers(jobs, ray)
+    found = sweeping.sweep(recipe_or_rule, recipe, settings or [], space, trials, storage, workers, prune, out, as_json)
+    print_result(found, as_json, "sweep")
 
 
 @app.command("eval")

@@ -31,7 +31,7 @@ from altprop.run.evaluation import evaluate_new
 from altprop.run.experiment import evaluate_run
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.values import make_recipe, read_recipe
-from altprop.study.compare import Comparison, run_plan
+from altprop.study.compare import Comparison, run_plan, wanted_tuning
 from altprop.study.papers import rows
 from altprop.study.papers import status as row_status
 from altprop.study.plan import make_plan, seed_numbers
@@ -103,12 +103,13 @@ def _alone(
 
 def compare(
     options: dict[str, Any], rules: str | None, seeds: str, settings: list[str], config: Path | None, out: Path | None,
-    workers: Workers = Workers(),  # noqa: B008  which nothing changes
+    workers: Workers = Workers(), tune: tuple[int | None, str | None] = (None, None),  # noqa: B008  which nothing changes
 ) -> Comparison:  # fmt: skip
-    """A comparison; ``rules``, ``seeds`` and ``settings`` as the command line has them."""
+    """A comparison; ``rules``, ``seeds`` and ``settings`` as the command line has them.  tune: (trials, space)."""
     base = _recipe(options, {}, config)
     names = [name.strip() for name in rules.split(",")] if rules else None
     comparison = make_plan(names, _seeds(seeds), base, _by_rule(settings))
+    tuning = wanted_tuning(*tune, comparison)
     path = out or Path("runs") / f"compare-{Path(base.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     with bar_of_progress() as bar:
         task = bar.add_task("")
@@ -117,7 +118,7 @@ def compare(
             bar.update(task, description=what, completed=done, total=total)
 
         try:
-            return run_plan(comparison, path, workers=workers, progress=progress)
+            return run_plan(comparison, path, workers=workers, progress=progress, tuning=tuning)
         except Interrupted:
             raise Interrupted(f"stopped; go on with the same command and --out {path}") from None
 

@@ -21,6 +21,21 @@ class Workers(NamedTuple):
     def __bool__(self) -> bool:
         return self.jobs is not None or self.ray is not None
 
+    def __str__(self) -> str:
+        return f"ray = '{shorten(self.ray, 60)}'" if self.jobs is None else f"jobs = {self.jobs}"
+
+    def threads(self, asked: int | None, device: str = "cpu") -> int | None:
+        """Of each job: one, where workers share the cores, so that the numbers do not depend on how many they are.
+
+        Raises ``RunError`` for other threads, fewer workers than one, and a device that they do not see."""
+        self.check_device(device)
+        if not self:
+            return asked
+        if (self.jobs is not None and self.jobs < 1) or asked not in (None, 1):
+            beside = f" beside threads = {asked}" if asked else ""
+            raise RunError(f"{self} came{beside}: give 1 or more, and each has one thread, so leave --threads out")
+        return 1
+
     def check_device(self, device: str) -> None:
         """Raises ``RunError`` for one that the jobs of a cluster do not see."""
         if self.ray is not None and device != "cpu":

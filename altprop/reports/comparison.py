@@ -13,11 +13,13 @@ from altprop.panels.panel import called
 from altprop.panels.style import to_html
 from altprop.reports.charts import Entry, against_cost, alignment, by_family, dots, family_curves, stretched
 from altprop.reports.curves import Curve
+from altprop.reports.rates import rate_curves, tried
 from altprop.reports.single import Shown, far_apart
+from altprop.reports.tables import budget
 from altprop.reports.typeset import fixed, significant, text
+from altprop.run.directory.compared import Comparison
 from altprop.run.directory.files import read_json
 from altprop.run.directory.records import RunRecord, has_numbers, read_run
-from altprop.run.directory.schemas import Comparison
 from altprop.statistics import half_of
 
 HELD = "difference_to_"  # before the reference's name, in the rows of former versions
@@ -71,6 +73,8 @@ def comparison_context(folder: Path) -> dict[str, Any]:
         "costs": _costs(rows),
         "charts": _charts(entries, score, reference, cost_of(rows)) if entries else [],
         "curves": [*_curves(entries, score, reference)],
+        "tuning": _tuning(content, score),
+        "budget": budget(content),
         "runs": runs,
         "environment": {key: " | ".join(values) for key, values in seen.items()},
     }
@@ -185,6 +189,22 @@ def _charts(
         "alignment": "Dot chart: angle to backpropagation in degrees, by rule and layer",
     }
     return [Shown(name, _inline(figure, name, labels[name], entries), words) for name, figure, words in drawn]
+
+
+def _tuning(content: Mapping[str, Any], score: Score) -> list[Shown]:
+    """A chart a key of numbers that rules were tuned over, the learning rate first."""
+    rules = (content.get("tuning") or {}).get("rules") or {}
+    keys = dict.fromkeys(key for told in rules.values() for key in told["space"])
+    what = "validation accuracy (%)" if score.scale == 100 else "R² on the validation part"
+    charts = []
+    for place, key in enumerate(keys):
+        found = tried(content["rows"], rules, key, score.scale)
+        if found:
+            told = {one.number: one.rule for one in found}
+            label = f"Line charts: {what} over {key}, a rule each; shown: {', '.join(told.values())}"
+            figure = to_html(rate_curves(found, key, what), f"rates{place}", label, told)
+            charts.append(Shown(f"rates {key}", Markup(figure), f"{what} over {key}"))
+    return charts
 
 
 def _curves(entries: Sequence[Entry], score: Score, reference: str | None) -> Iterator[Shown]:

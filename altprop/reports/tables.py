@@ -10,6 +10,7 @@ from typing import Any
 from altprop.reports.numbers import NONE, fixed, percent, signed, significant, size, spread, text
 
 Column = tuple[str, Callable[[dict[str, Any]], str]]
+RATE = "lr"  # of what is tuned the one with a column of its own
 
 
 def reference_of(content: Mapping[str, Any]) -> str:
@@ -26,7 +27,8 @@ def columns(content: Mapping[str, Any]) -> list[Column]:
     return [
         ("rule", _rule),
         ("act", lambda r: r.get("activation") or NONE),
-        ("lr", lambda r: text(r.get("lr"))),
+        ("lr", _rate),
+        *((("tuned", _others),) if any(_others(row) != NONE for row in rows) else ()),
         *(column for column, key in learned if not key or _known(rows, key)),
         ("s/epoch", lambda r: significant(r.get("seconds_per_epoch"))),
         (f"step/{to}", lambda r: fixed(r.get("step_ratio_to_bp"))),
@@ -52,6 +54,7 @@ def _classes(to: str) -> list[tuple[Column, str]]:
     """Each with the key without which it is left out."""
     return [
         (("accuracy % (n)", _accuracy), ""),
+        (("tuned val %", lambda r: percent(r.get("tuned_val"))), "tuned_val"),
         (("val %", lambda r: _spread(r, "val_accuracy", percent, 2)), "val_accuracy_mean"),
         ((f"to {to} [95 %]", _difference), ""),
         (("over frozen [95 %]", _margin), "margin_over_frozen"),
@@ -61,6 +64,7 @@ def _classes(to: str) -> list[tuple[Column, str]]:
 def _regression(to: str) -> list[tuple[Column, str]]:
     return [
         (("R2 (n)", _r2), ""),
+        (("tuned val R2", lambda r: fixed(r.get("tuned_val"), 3)), "tuned_val"),
         (("val R2", lambda r: _spread(r, "val_r2", fixed, 3)), "val_r2_mean"),
         ((f"R2 to {to} [95 %]", _r2_difference), ""),
         (("R2 over frozen [95 %]", _r2_margin), "r2_margin_over_frozen"),
@@ -94,6 +98,26 @@ CLAIMED: list[tuple[Column, str]] = [
 def _rule(row: dict[str, Any]) -> str:
     role = row.get("role")
     return f"{row['rule']} ({role})" if role in ("control", "baseline") else row["rule"]
+
+
+def _rate(row: dict[str, Any]) -> str:
+    """As it was given, and one that was tuned to three digits."""
+    found = (row.get("tuned") or {}).get(RATE)
+    return text(row.get("lr")) if found is None else significant(found) + _edge(row, RATE)
+
+
+def _others(row: dict[str, Any]) -> str:
+    """What was tuned beside the learning rate."""
+    found = {key: value for key, value in (row.get("tuned") or {}).items() if key != RATE}
+    return ", ".join(f"{key}={_short(value)}{_edge(row, key)}" for key, value in found.items()) or NONE
+
+
+def _short(value: Any) -> str:
+    return significant(value) if isinstance(value, float) else text(value)
+
+
+def _edge(row: dict[str, Any], key: str) -> str:
+    return " (edge)" if key in (row.get("tuned_edge") or ()) else ""
 
 
 def _labels(row: dict[str, Any]) -> str:
@@ -207,6 +231,15 @@ def _flat(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _plain(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def budget(content: Mapping[str, Any]) -> str:
+    """What every rule of a tuned comparison was given, in a line; nothing of one that was not tuned."""
+    told = content.get("tuning")
+    if not told:
+        return ""
+    what = f"tuned: {told['trials']} trials for every rule, {told['epochs']} epochs each on {told['samples']} samples"
+    return f"{what}, judged by {told['val_samples']} others, seed {told['seed']}; (edge): near an end of its range"
 
 
 FORMATS: dict[str, Callable[[Mapping[str, Any]], str]] = {

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from altprop.reports.numbers import NONE, fixed, measured, percent, signed, significant, size
-from altprop.reports.tables import Column, columns
+from altprop.reports.tables import Column, budget, columns
 
 BORDER, GAP = 3, 2  # characters that a table costs, and each column beside its own
 WIDE, PROSE = 140, 36  # characters: where there is no terminal, and of a column that may go on in the next line
@@ -187,9 +187,36 @@ def comparison(console: Console, result: Mapping[str, Any]) -> None:
 
 def comparison_text(result: Mapping[str, Any], width: int = WIDE) -> str:
     """What ``comparison`` prints."""
+    return _printed(comparison, result, width)
+
+
+def sweep_text(result: Mapping[str, Any], width: int = WIDE) -> str:
+    """What ``sweep`` prints."""
+    return _printed(sweep, result, width)
+
+
+def _printed(table: Callable[[Console, Mapping[str, Any]], None], result: Mapping[str, Any], width: int) -> str:
     text = StringIO()
-    comparison(Console(file=text, width=width, markup=False, highlight=False), result)
+    table(Console(file=text, width=width, markup=False, highlight=False), result)
     return text.getvalue()
+
+
+TRIALS: list[Column] = [
+    ("trial", lambda r: str(r["number"])),
+    ("validation", lambda r: NONE if r["value"] is None else f"{r['value']:.4f}"),
+    ("state", lambda r: r["told"] or r["state"]),
+    ("epochs", lambda r: str(r["epochs"])),
+    ("values", lambda r: ", ".join(f"{key}={_plain(key, value)}" for key, value in r["values"].items())),
+]
+
+
+def sweep(console: Console, result: Mapping[str, Any]) -> None:
+    """The best trials, and how to go on from them."""
+    said = ", ".join(f"{count} {state}" for state, count in result["counts"].items() if count)
+    title = f"{result['rule']} on {result['data']}, net {result['net']}: {result['trials']} trials asked, {said}"
+    _table(console, TRIALS, result["best_trials"], title)
+    for line in result["notes"]:
+        console.print(line, soft_wrap=True)
 
 
 def reproduction(console: Console, result: dict[str, Any]) -> None:
@@ -243,7 +270,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     """What stands below the table: which runs did not end, where and why, what an accuracy is not worth, and in which
     limit a rule is backpropagation."""
     rows, majority = result["rows"], result.get("majority")
-    lines = [
+    lines = [budget(result)] * bool(result.get("tuning"))
+    lines += [
         f"{row['rule']}{'' if run['seed'] is None else ', seed ' + str(run['seed'])}: {run['reason']}"
         for row in rows
         for run in row.get("failed", [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,12 @@ from altprop.run.recipe import RunError
 from altprop.run.values import make_recipe
 from altprop.study.cost import MEASURES, costs, step_ratios
 from altprop.study.frozen import with_controls
-from altprop.study.outcomes import Failed, Outcome, Progress, Sets, begun, folder, train_all
+from altprop.study.outcomes import Failed, Outcome, Progress, Sets, begun, folder, silence, train_all
 from altprop.study.plan import Plan, make_plan, of_role
 from altprop.study.rows import baseline_row, by_score, rule_row
+from altprop.study.trials import share
+from altprop.study.tuned import beside, tuned, untuned
+from altprop.study.tuning import Tuning, make_tuning
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,6 +69,8 @@ def compare(
     *,
     seeds: int | Sequence[int] = 3,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    tune: int | None = None,
+    space: str | Mapping[str, Any] | None = None,
     jobs: int | None = None,
     ray: str | None = None,
     out: str | Path | None = None,
@@ -76,7 +81,9 @@ def compare(
 
     rules: names, or None for all that need no extra of the package; the control stands beside them always.
     net: a spec string.  data: as ``fit`` takes them.  seeds: how many, or which.  settings: of single rules, such as
-    {"dfa": {"lr": 0.02, "scale": 0.5}}.  jobs: processes of one thread each, in a script below
+    {"dfa": {"lr": 0.02, "scale": 0.5}}.  tune: so many trials for every rule before, judged by a validation part, of
+    its learning rate and of what ``space`` adds, such as {"arguments.scale": "log:.01:10"}; the runs that follow have
+    the best values and the whole training part.  jobs: processes of one thread each, in a script below
     ``if __name__ == "__main__":``.  ray: the address of a Ray cluster in their place, or "local" for a new one of
     them.  out: the directory of the runs, if they are wanted; those in it are gone on with.
     progress: hears (what, how many runs are done, of how many).  recipe: the other keys of ``Recipe``.
@@ -90,23 +97,39 @@ def compare(
     named = isinstance(data, str | Path)
     base = make_recipe(net=net, data=str(data) if named else "custom", **recipe)
     plan = make_plan(rules, seeds, base, settings or {})
-    return run_plan(plan, None if out is None else Path(out), None if named else data, Workers(jobs, ray), progress)
+    tuning, path = wanted_tuning(tune, space, plan), None if out is None else Path(out)
+    return run_plan(plan, path, None if named else data, Workers(jobs, ray), progress, tuning)
+
+
+def wanted_tuning(tune: int | None, space: str | Mapping[str, Any] | None, plan: Plan) -> Tuning | None:
+    """The tuning of a plan, or None; raises ``RunError`` for a space that nothing is tuned over."""
+    if tune is None and space is not None:
+        raise RunError("space came without tune, how many trials every rule gets: give it, such as --tune 10")
+    return None if tune is None else make_tuning(tune, space, plan.rules)
 
 
 @within_memory()
 @isolated()
 def run_plan(
-    plan: Plan, out: Path | None, given: Any = None, workers: Workers = ALONE, progress: Progress | None = None
-) -> Comparison:
-    """Train every rule with every seed, and write runs, comparison.json and report.html below ``out``.
+    plan: Plan, out: Path | None, given: Any = None, workers: Workers = ALONE, progress: Progress | None = None,
+    tuning: Tuning | None = None,
+) -> Comparison:  # fmt: skip
+    """Train every rule with every seed, and write runs, comparison.json and report.html below ``out``; where it is
+    tuned, with what its trials on the validation part have found best.
 
     Runs of a comparison that was stopped, in ``out`` already, are gone on with.  A run that fails does not end the
     others: the row of its rule says where and why; raises the first error where no run of those that were named ends.
     What a named rule refuses is told before anything is trained."""
-    plan = _threaded(plan, workers)
+    val, base = share(plan.base, given), plan.base
+    plan = replace(plan, base=base.with_(threads=workers.threads(base.threads, base.device)))
+    plan = plan if tuning is None else untuned(plan)
     sets = Sets(plan, given, _table(plan, out))
     data = sets.of(plan.seeds[0])
     learners, runs = _prepared(plan, data)
+    found = None
+    if tuning is not None:
+        plan, found = tuned(plan, tuning, learners, sets, val, out, workers, progress or silence)
+        learners, runs = _prepared(plan, data)
     plan, controls = with_controls(plan, learners)
     alone = workers in (ALONE, Workers(jobs=1))
     with open_pool(ALONE if alone else workers, sets if alone else sets.sent()) as pool:
@@ -115,23 +138,10 @@ def run_plan(
             _check_any(runs)
     frozen = {rule: runs[control] for rule, control in controls.items()}
     runs = {rule: runs[rule] for rule in plan.rules}
-    content = _content(plan, runs, frozen, learners, data)
+    content = _content(plan, runs, frozen, learners, data, found)
     if out is not None:
         _write(out, content)
     return Comparison(content, out)
-
-
-def _threaded(plan: Plan, workers: Workers) -> Plan:
-    """With one thread each, where processes share the cores, so that the numbers do not depend on how many."""
-    workers.check_device(plan.base.device)
-    if not workers:
-        return plan
-    few, many = workers.jobs is not None and workers.jobs < 1, plan.base.threads not in (None, 1)
-    if few or many:
-        came = f"ray = '{shorten(workers.ray, 60)}' came" if workers.jobs is None else f"jobs = {workers.jobs} came"
-        beside = f" beside threads = {plan.base.threads}" if plan.base.threads else ""
-        raise RunError(f"{came}{beside}: give 1 or more, and each has one thread, so leave --threads out")
-    return Plan(plan.base.with_(threads=1), plan.named, plan.seeds, plan.own, plan.lenient)
 
 
 def _table(plan: Plan, out: Path | None) -> Any:
@@ -139,7 +149,7 @@ def _table(plan: Plan, out: Path | None) -> Any:
     children = [folder(out, rule, seed) for seed in plan.seeds for rule in plan.rules]
     made = [child for child in children if child is not None and (child / "recipe.toml").exists()]
     if out is not None:
-        if not made:
+        if not made and not (out / "tuning").is_dir():
             check_free(out)
         sweep(out)
     known = next(filter(begun, made), None)
@@ -173,6 +183,7 @@ def _content(
     frozen: Mapping[str, Sequence[Outcome]],
     learners: Mapping[str, Learner],
     data: Dataset,
+    tuning: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     reference = of_role("reference")
     yardstick = runs.get(reference, [])
@@ -182,14 +193,15 @@ def _content(
         learner = learners.get(rule)
         row = rule_row(rule, runs[rule], None if rule == reference else yardstick, frozen.get(rule), learner)
         cost = costs(rule, learner) if learner else dict.fromkeys(MEASURES)
-        rows.append({**row, "step_ratio_to_bp": ratios.get(rule), **cost})
+        rows.append({**beside(row, tuning), "step_ratio_to_bp": ratios.get(rule), **cost})
     if not (data.classes or data.multihot):
         rows.sort(key=by_score)
     recipe = next(learners[rule].recipe for rule in plan.rules if rule in learners)
     return {
         "data": plan.base.data, "net": recipe.net, "epochs": recipe.epochs, "seeds": list(plan.seeds),
         "scale": recipe.scale, "reference": reference, "control": of_role("control"),
-        "majority": majority(data.y_test), "rows": [*rows, baseline_row(runs, yardstick, plan)],
+        "majority": majority(data.y_test), **({"tuning": tuning} if tuning else {}),
+        "rows": [*rows, baseline_row(runs, yardstick, plan)],
     }  # fmt: skip
 
 

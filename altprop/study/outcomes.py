@@ -26,6 +26,10 @@ TRIES = 3  # of a run whose process dies: it goes on from its checkpoint in anot
 Progress = Callable[[str, int, int], None]  # (what is under way, how many runs have ended, of how many)
 
 
+def silence(what: str, done: int, total: int) -> None:
+    """The progress of who wants to hear none."""
+
+
 class Failed(NamedTuple):
     """A run that did not end: {"seed": 0, "reason": "diverged at epoch 3, step 120, in layer ..."}."""
 
@@ -77,7 +81,7 @@ def train_all(
     work = run_here if isinstance(pool, Here) else run_there
     queue = [Job(name, work, (plan.recipe(*pair), folder(out, *pair)), TRIES) for name, pair in pairs.items()]
     outcomes: dict[tuple[str, int], Outcome] = {}
-    tell = progress or (lambda what, done, total: None)
+    tell = progress or silence
 
     def ended(run: Ended) -> None:
         pair = pairs[run.job.name]

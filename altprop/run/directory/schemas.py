@@ -121,39 +121,6 @@ class Environment(Loose):
     __pydantic_extra__: dict[str, Plain]
 
 
-class Compared(Loose):
-    """A rule's row in comparison.json."""
-
-    rule: str | None = None
-    family: str | None = None
-    activation: str | None = None
-    lr: float | list[float] | None = None
-    test_accuracy_mean: Number = None
-    test_accuracy_std: Number = None
-    test_loss_mean: Number = None
-    test_r2_mean: Number = None
-    n: Whole | None = None
-    difference_to_bp: Number = None
-    difference_low: Number = None
-    difference_high: Number = None
-    seconds_per_epoch: Number = None
-    step_ratio_to_bp: Number = None
-    peak_activation_bytes: Number = None
-    claims: dict[str, Plain | list[Any]] | None = None
-    readout: str | None = None
-
-
-class Comparison(Loose):
-    """comparison.json."""
-
-    data: str | None = None
-    reference: str | None = None  # the rule that the others are held against
-    net: str | None = None
-    epochs: Whole | None = None
-    seeds: list[Whole] | None = None
-    rows: list[Compared]
-
-
 class Refusal(Part):
     """In the place of a measure that could not be taken."""
 
