@@ -41,7 +41,7 @@ def parted(work: list[float], size: int) -> list[range]:
     """Which layers each process owns: some that follow each other, of about the same work."""
     sums, first, found = list(accumulate(work)), 0, []
     for rank in range(1, size + 1):
-        wanted = sum(total < sums[-1] * (rank - 0.5 / len(work)) / size for total in sums) + 1
+        wanted = sum(total < sums[-1] * rank / size for total in sums) + 1
         end = len(work) if rank == size else max(first + 1, min(wanted, len(work) - size + rank))
         found.append(range(first, end))
         first = end

@@ -129,6 +129,7 @@ def test_layers_are_parted_by_their_work():
     """By hand: no process is without a layer, and none has more than it must."""
     assert parted([1.0] * 16, 2) == [range(8), range(8, 16)]
     assert parted([8.0, 1, 1, 1, 1, 1, 1, 1], 2) == [range(1), range(1, 8)]
+    assert parted([9.0, 1, 1, 1], 3) == [range(1), range(1, 2), range(2, 4)]
     assert parted([1.0, 1, 1, 9], 3) == [range(2), range(2, 3), range(3, 4)]
     assert parted([1.0, 1.0, 1.0], 3) == [range(1), range(1, 2), range(2, 3)]
 
