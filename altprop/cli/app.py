@@ -105,6 +105,9 @@ def train(
         int | None, typer.Option(min=1, max=256, help="Processes that evaluate a search's generation [none: here].")
     ] = None,
     ray: Ray = None,
+    pipeline: Annotated[
+        int | None, typer.Option(min=2, max=4096, help="Of torchrun's processes, as many: each owns some layers.")
+    ] = None,
     imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Train one net by one rule, or evolve one by a search, and write a run directory with a report."""
@@ -114,7 +117,7 @@ def train(
     own = {"rule": rule, "generations": generations, "parts": parts}
     options = {**recipe, **{key: value for key, value in own.items() if value is not None}}
     workers = Workers(jobs, ray)
-    result = commands.train(options, settings or [], config, out, resume, tensorboard, as_json, workers)
+    result = commands.train(options, settings or [], config, out, resume, tensorboard, as_json, workers, pipeline)
     if result:
         print_result(result, as_json, "summary")
 

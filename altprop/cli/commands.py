@@ -19,7 +19,7 @@ from altprop.evolution.loading import is_search
 from altprop.export.bundle import export
 from altprop.limits import Interrupted, nearest, shorten
 from altprop.parallel.place import find_place
-from altprop.parallel.shared import together
+from altprop.parallel.together import together
 from altprop.pool.workers import Workers
 from altprop.reports.numbers import percent, significant
 from altprop.reports.page import write_report
@@ -50,11 +50,13 @@ OF_SEARCHES = {"generations", "parts"}  # options
 def train(
     options: dict[str, Any], settings: list[str], config: Path | None, out: Path | None, resume: Path | None,
     tensorboard: bool, quiet: bool = False, workers: Workers = Workers(),  # noqa: B008  which nothing changes
+    pipeline: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """One run, new or resumed, with its report; returns its summary."""
     if searching.names_search(options, config, resume):
-        if find_place() is not None:
-            raise RunError("a search came for several processes: leave out torchrun, it has --jobs and --ray")
+        if find_place() is not None or pipeline is not None:
+            what = "a search came for several processes"
+            raise RunError(f"{what}: leave out torchrun and --pipeline, it has --jobs and --ray")
         if tensorboard:
             raise RunError("--tensorboard came for a search, whose metrics have no steps: leave it out")
         own = options if resume is None else _alone(resume, options, settings, config, out)
@@ -64,21 +66,21 @@ def train(
         raise RunError(f"--{name} came without a search: it is for altprop train SEARCH --task TASK; leave it out")
     if resume is not None:
         _alone(resume, options, settings, config, out)
-        return _run(experiment.resume_run, (resume,), resume, {}, tensorboard, quiet)
+        return _run(experiment.resume_run, (resume,), resume, {}, tensorboard, quiet, pipeline)
     if config is None and "rule" not in options:
         raise RunError("no rule came: name one, such as altprop train pepita, or give --config or --resume")
     recipe = _recipe(options, parse_settings(settings), config)
     path = out or experiment.default_path(recipe.rule, recipe.data, recipe.seed)
-    return _run(experiment.run_recipe, (recipe,), path, {"out": path}, tensorboard, quiet)
+    return _run(experiment.run_recipe, (recipe,), path, {"out": path}, tensorboard, quiet, pipeline)
 
 
 def _run(
     work: Callable[..., experiment.Result], given: tuple[Any, ...], path: Path, writes: dict[str, Any],
-    tensorboard: bool, quiet: bool,
+    tensorboard: bool, quiet: bool, pipeline: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The summary of a run that is watched, with its report; of several processes the first alone does both, and the
     others' is empty.  writes: what the run is given by who writes it down."""
-    with together(path) as team:
+    with together(path, pipeline) as team:
         if not team.leads:
             work(*given, team=team)
             return {}

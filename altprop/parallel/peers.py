@@ -81,17 +81,21 @@ class Peers:
         try:
             dist.all_gather_object(things, thing)
         except RuntimeError as error:
-            self._miss(error)
-            raise self.lost() from error
+            raise self.miss(error) from error
         return things
 
-    def follow(self, tensor: Tensor) -> None:
-        """Fill a tensor with that of the first process."""
+    def follow(self, tensor: Tensor, rank: int) -> None:
+        """Fill a tensor with that of the process of that rank."""
         try:
-            dist.broadcast(tensor, 0)
+            dist.broadcast(tensor, rank)
         except RuntimeError as error:
+            raise self.miss(error) from error
+
+    def miss(self, error: RuntimeError) -> Lost:
+        """What to raise where a message of others failed."""
+        if not self.missed:
             self._miss(error)
-            raise self.lost() from error
+        return self.lost()
 
     def lost(self, advice: str = "start the run again") -> Lost:
         return Lost(f"{self.missed}: {advice}", self.tells)

@@ -19,50 +19,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from altprop.core import Layer, Weighted
-from altprop.limits import Interrupted, Problem, shorten
+from altprop.limits import shorten
 from altprop.parallel.mean import Changes, Means
-from altprop.parallel.peers import Peers, go_on
-from altprop.parallel.place import find_place
+from altprop.parallel.peers import Peers
 from altprop.run.directory.store import describe
 from altprop.run.learner import Learner
 from altprop.run.recipe import RunError
-from altprop.run.stop import interruptible
-from altprop.run.team import ALONE, Team
+from altprop.run.team import Team
 
 STREAM = 0x9E3779B1  # odd, so that processes of one seed draw differently
-
-
-@contextmanager
-def together(path: Path) -> Iterator[Team]:
-    """Who takes the steps of a run that is written to ``path``: this process alone, or those it was started with.
-
-    Raises what the run raises, and ``Lost`` where a process is gone."""
-    place = find_place()
-    if place is None:
-        yield ALONE
-        return
-    with interruptible() as asked:
-        peers = Peers(place)
-        try:
-            path = Path(peers.gather(str(path))[0])
-            yield Shared(peers, asked)
-        except Interrupted:
-            if peers.missed:
-                raise peers.lost(go_on(path)) from None
-            peers.gather(None)  # the first has written its checkpoint when it is here
-            raise
-        except (Problem, OSError) as error:
-            peers.leave(str(error))
-            raise
-        finally:
-            peers.close()
 
 
 class Shared(Team):
@@ -79,15 +50,7 @@ class Shared(Team):
     def join(self, learner: Learner) -> None:
         """Raises ``RunError`` for a run that cannot be shared, and for data that differ."""
         self._check(learner)
-        said = self.peers.gather(describe(learner.data))
-        for rank, other in enumerate(said):
-            if other != said[0]:
-                key = next(key for key in other if other[key] != said[0][key])
-                what = f"process {rank} has other data than process 0, {key} {shorten(other[key], 60)}"
-                raise RunError(f"{what} and not {shorten(said[0][key], 60)}: give all the same")
-        for tensor in learner.rule.state_dict().values():
-            self.peers.follow(whole := tensor.contiguous())
-            tensor.copy_(whole)
+        begin_alike(self.peers, learner)
 
     def step(self, learner: Learner, x: Tensor, y: Any) -> float:
         claims = learner.rule.claims
@@ -104,7 +67,7 @@ class Shared(Team):
 
         if not learner.streaming:
             learner.zero_grad()
-        with self._own_stream():
+        with own_stream(self.peers.rank):
             loss = learner.credit(shares.cut(x), shares.cut_labels(y), ready)
         if not learner.streaming:
             groups = (group for optimizer in learner.optimizers for group in optimizer.param_groups)
@@ -121,17 +84,8 @@ class Shared(Team):
             learner.descend()
         return said[0].item()
 
-    @contextmanager
-    def _own_stream(self) -> Iterator[None]:
-        """Draws of this process alone.  What all draw in common goes on behind it as if one number had been drawn, so
-        that a checkpoint of the first process resumes all, and any number of them."""
-        seed = int(torch.randint(2**62, ()))
-        common = torch.get_rng_state()
-        torch.manual_seed((seed + self.peers.rank * STREAM) % 2**63)
-        try:
-            yield
-        finally:
-            torch.set_rng_state(common)
+    def settle(self, learner: Learner, position: Any) -> None:
+        """Every process has all."""
 
     def _check(self, learner: Learner) -> None:
         recipe, size = learner.recipe, self.peers.size
@@ -146,6 +100,32 @@ class Shared(Team):
         if number or (kind == "cuda" and torch.cuda.device_count() <= self.peers.local):
             what = f"--device {recipe.device} came for {size} processes, and each needs one of its own"
             raise RunError(f"{what}: leave out its number, and start as many on a machine as it has devices")
+
+
+def begin_alike(peers: Peers, learner: Learner) -> None:
+    """Everybody has the data and the weights of the first process; raises ``RunError`` for other data."""
+    said = peers.gather(describe(learner.data))
+    for rank, other in enumerate(said):
+        if other != said[0]:
+            key = next(key for key in other if other[key] != said[0][key])
+            what = f"process {rank} has other data than process 0, {key} {shorten(other[key], 60)}"
+            raise RunError(f"{what} and not {shorten(said[0][key], 60)}: give all the same")
+    for tensor in learner.rule.state_dict().values():
+        peers.follow(whole := tensor.contiguous(), 0)
+        tensor.copy_(whole)
+
+
+@contextmanager
+def own_stream(rank: int) -> Iterator[None]:
+    """Draws of this process alone.  What all draw in common goes on behind it as if one number had been drawn, so that
+    a checkpoint of the first process resumes all, and any number of them."""
+    seed = int(torch.randint(2**62, ()))
+    common = torch.get_rng_state()
+    torch.manual_seed((seed + rank * STREAM) % 2**63)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(common)
 
 
 class _Shares:

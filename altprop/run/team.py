@@ -30,6 +30,10 @@ class Team(ABC):
         """Credit of one batch and the optimizers' step; y None where the turn is given no labels.  Returns its loss."""
 
     @abstractmethod
+    def settle(self, learner: Learner, position: Any) -> None:
+        """After the last step of an epoch: learner and position (``run.train.Position``) are those of one process."""
+
+    @abstractmethod
     def interruptible(self) -> AbstractContextManager[threading.Event]:
         """What is set once the run is asked to stop, in the same step of all."""
 
@@ -48,6 +52,9 @@ class Alone(Team):
         if isfinite(loss):  # else the weights are left as they are, so that the layer that broke can be told
             learner.descend()
         return loss
+
+    def settle(self, learner: Learner, position: Any) -> None:
+        """They are."""
 
     def interruptible(self) -> AbstractContextManager[threading.Event]:
         return interruptible()

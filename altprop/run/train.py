@@ -103,6 +103,7 @@ def _turn(
         order = at.order.get_state()  # from here the epoch can be drawn again
         at.enter(position.epoch - start)
         _epoch(at, position, stop, progress)
+        at.team.settle(at, position)
         if stop.is_set():
             _checkpoint(learner, at, position, run, order)
             raise Interrupted

@@ -11,13 +11,17 @@ import torch
 from run_helpers import toy_recipe, toy_tensors
 
 from altprop.cli import main, watching
+from altprop.core import Staged
 from altprop.data import from_torch
 from altprop.nets import build
 from altprop.parallel import peers
-from altprop.parallel.shared import Shared, together
+from altprop.parallel.pipeline import Pipeline
+from altprop.parallel.shared import Shared, own_stream
+from altprop.parallel.together import together
 from altprop.rules import RULES
 from altprop.run.build import prepare
 from altprop.run.experiment import run_recipe
+from altprop.run.team import Alone
 
 UNEVEN = {"net": "6-5-4-3", "epochs": 1, "batch": 17, "measure": False}  # 8 and 9 of 17, 4 and 5 of the last 9
 MORE = {
@@ -35,17 +39,36 @@ MORE = {
 }
 
 
+DEEP = {**UNEVEN, "net": "6-8-5-4-3", "epochs": 2}
+OF_STAGES = {
+    "drtp, adam, streamed": {"rule": "drtp", "optimizer": "adam", "stream": True},
+    "drtp, weighted": {"rule": "drtp", "class_weight": [1.0, 2.0, 5.0]},
+    "mono, sum": {"rule": "mono", "arguments": {"inference": "sum"}, "optimizer": "adam"},
+    "softhebb, norms": {"rule": "softhebb", "net": "6-norm-8-norm-5-norm-3"},
+    "hebb, no readout": {"rule": "hebb", "arguments": {"readout": False}},
+    "ff": {"rule": "ff"},
+}
 DATA = from_torch(toy_tensors(), toy_tensors(30, seed=1))
 OWN = {rule: kind.claims for rule, kind in RULES.items() if kind.__module__.startswith("altprop.")}
 SAME = {rule: {"rule": rule} for rule, claims in OWN.items() if claims.averages and not claims.draws}
 CASES = {name: toy_recipe(**{**UNEVEN, **settings}) for name, settings in {**SAME, **MORE}.items()}
+STAGED = {rule: {"rule": rule} for rule, claims in OWN.items() if issubclass(RULES[rule], Staged) and not claims.draws}
+PIPED = {name: toy_recipe(**{**DEEP, **settings}) for name, settings in {**STAGED, **OF_STAGES}.items()}
 
 
-def trained(name, **options):
+class OneStream(Alone):
+    """This process, which draws in a step as the first of several does."""
+
+    def step(self, learner, x, y):
+        with own_stream(0):
+            return super().step(learner, x, y)
+
+
+def trained(recipe, **options):
     """All tensors of a rule after a run on a net in float64, and its row of metrics."""
-    learner = prepare(CASES[name], DATA)
+    learner = prepare(recipe, DATA)
     net = build(learner.recipe.net, (6,), 3, act=learner.recipe.act, init=learner.recipe.init, seed=0).double()
-    result = run_recipe(CASES[name], DATA, net, **options)
+    result = run_recipe(recipe, DATA, net, **options)
     return dict(result.rule.state_dict()), result.metrics[-1]
 
 
@@ -66,17 +89,17 @@ def command(name, *words):
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
 
 
-def at_step(count, do):
-    """Process 1 does that before the step of this number."""
-    step, steps = Shared.step, iter(range(10**6))
+def at_step(count, do, who=1, kind=Shared):
+    """That process does that before the step of this number."""
+    step, steps = kind.step, iter(range(10**6))
 
     def counting(self, learner, x, y):
-        if next(steps) == count and self.peers.rank == 1:
+        if next(steps) == count and self.peers.rank == who:
             do()
         return step(self, learner, x, y)
 
-    Shared.step = counting
-    return lambda: setattr(Shared, "step", step)
+    kind.step = counting
+    return lambda: setattr(kind, "step", step)
 
 
 def commands(rank):
@@ -90,6 +113,13 @@ def commands(rank):
     command(say + "stopped", "kp", *OPTIONS, "--out", "parts")
     undo()
     command(say + "resumed", "--resume", "parts")
+    piped = [*OPTIONS[:-2], "--net", "6-8-5-3", "--optimizer", "adam", "--pipeline", "2"]
+    command(say + "locked", "bp", *piped, "--out", "refused")
+    command(say + "flat", "drtp", *piped, "--net", "6-3", "--out", "refused")
+    command(say + "others", "drtp", *piped, "--pipeline", "3", "--out", "refused")
+    undo = at_step(6, lambda: os.kill(os.getpid(), signal.SIGINT), who=0, kind=Pipeline)
+    command(say + "piped", "drtp", *piped, "--out", "piped")
+    undo()
     os.environ["ALTPROP_PATIENCE"], peers.GRACE = "1", 0.3
     undo = at_step(6, lambda: time.sleep(3))
     command(say + "hung", "kp", *OPTIONS, "--out", "hung")
@@ -103,6 +133,11 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     os.environ["MASTER_PORT"] = next(PORTS)
     with together(Path("unwritten")) as team:
-        torch.save({name: trained(name, team=team) for name in CASES}, f"{os.environ['RANK']}/cases.pt")
+        torch.save({name: trained(CASES[name], team=team) for name in CASES}, f"{os.environ['RANK']}/cases.pt")
+    os.environ["MASTER_PORT"] = next(PORTS)
+    with together(Path("unwritten"), pipeline=2) as team:
+        found = {name: trained(PIPED[name], team=team) for name in PIPED}
+        again = [trained(PIPED["drtp"], team=team)[0] for _ in range(20)]
+        torch.save((found, again), f"{os.environ['RANK']}/piped.pt")
     watching.write_report = lambda path: None  # which costs seconds, and is tested elsewhere
     commands(os.environ["RANK"])

@@ -9,11 +9,14 @@ from pathlib import Path
 import pair
 import pytest
 import torch
-from run_helpers import Outcome, assert_refused, rows, same_bits, toy_file, without_epochs
+from run_helpers import Outcome, assert_refused, rows, same_bits, toy_file, toy_recipe, without_epochs
 
+from altprop.parallel.pipeline import parted
 from altprop.parallel.place import find_place
 from altprop.parallel.shared import _Shares
-from altprop.run.experiment import resume_run
+from altprop.parallel.together import together
+from altprop.run.experiment import resume_run, run_recipe
+from altprop.run.recipe import RunError
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +27,7 @@ def pair_of(tmp_path_factory):
     for name in ("0", "1", "taken"):
         (folder / name).mkdir()
     (folder / "taken" / "file").touch()
-    sockets = [socket.socket() for _ in range(10)]
+    sockets = [socket.socket() for _ in range(15)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
     ports = ",".join(str(each.getsockname()[1]) for each in sockets)
@@ -52,7 +55,7 @@ def said(folder, rank, name):
 def test_two_processes_compute_what_one_does(name, pair_of):
     """Shares of 8 and 9 samples: a gradient that is not averaged, or counts as half, or a loss of one share alone."""
     (first, row), (second, _) = (torch.load(pair_of / rank / "cases.pt")[name] for rank in "01")
-    alone, alone_row = pair.trained(name)
+    alone, alone_row = pair.trained(pair.CASES[name])
     assert same_bits(first, second)
     for key, tensor in alone.items():
         torch.testing.assert_close(first[key], tensor, atol=1e-6, rtol=0, msg=lambda text, at=key: f"{at}: {text}")
@@ -74,6 +77,9 @@ def test_the_runs_learn(pair_of):
         ("narrow", ["a batch of 3", "--batch 4"]),
         ("taken", ["taken is there already"]),
         ("search", ["--jobs"]),
+        ("locked", ["'bp'", "drtp", "--pipeline"]),
+        ("flat", ["2 processes", "1 layers"]),
+        ("others", ["--pipeline 3", "2 processes", "--nproc-per-node 3"]),
     ],
 )
 def test_what_cannot_be_shared_is_told_once(name, words, pair_of):
@@ -92,6 +98,40 @@ def test_one_checkpoint_of_a_stop_goes_on_to_the_bit(pair_of):
     assert rows(pair_of / "parts") == rows(pair_of / "whole") and len(rows(pair_of / "whole")) == 4
     parts, whole = ((pair_of / run / "rule.safetensors").read_bytes() for run in ("parts", "whole"))
     assert parts == whole
+
+
+@pytest.mark.parametrize("name", pair.PIPED)
+def test_a_pipeline_is_one_process_to_the_bit(name, pair_of):
+    """Two layers in each of two processes: a batch out of order, a moment or a statistic that is left behind."""
+    (first, row), (second, second_row) = (torch.load(pair_of / rank / "piped.pt")[0][name] for rank in "01")
+    alone, alone_row = pair.trained(pair.PIPED[name], team=pair.OneStream())
+    assert same_bits(first, alone) and same_bits(second, alone)
+    assert all(row[key] == second_row[key] == alone_row[key] for key in row if key != "seconds")
+
+
+def test_a_pipeline_does_the_same_every_time(pair_of):
+    """Twenty runs, whoever waits for whom."""
+    found, again = torch.load(pair_of / "0" / "piped.pt")
+    assert len(again) == 20 and all(same_bits(found["drtp"][0], each) for each in again)
+
+
+def test_a_stopped_pipeline_goes_on_in_one_process(pair_of, monkeypatch):
+    """The moments of all layers are in the checkpoint of the first process, in the middle of an epoch."""
+    monkeypatch.chdir(pair_of)
+    assert [said(pair_of, rank, "piped").status for rank in (0, 1)] == [130, 130]
+    words = {"data": "toy.npz", "net": "6-8-5-3", "epochs": 4, "batch": 17, "measure": False, "optimizer": "adam"}
+    whole, parts = run_recipe(toy_recipe(rule="drtp", **words), out="unpiped"), resume_run("piped")
+    assert same_bits(whole.rule.state_dict(), parts.rule.state_dict())
+    assert rows("piped") == rows("unpiped")
+
+
+def test_layers_are_parted_by_their_work():
+    """By hand: no process is without a layer, and none has more than it must."""
+    assert parted([1.0] * 16, 2) == [range(8), range(8, 16)]
+    assert parted([8.0, 1, 1, 1, 1, 1, 1, 1], 2) == [range(1), range(1, 8)]
+    assert parted([9.0, 1, 1, 1], 3) == [range(1), range(1, 2), range(2, 4)]
+    assert parted([1.0, 1, 1, 9], 3) == [range(2), range(2, 3), range(3, 4)]
+    assert parted([1.0, 1.0, 1.0], 3) == [range(1), range(1, 2), range(2, 3)]
 
 
 @pytest.mark.parametrize(("name", "word"), [("hung", "did not answer for 1 s"), ("killed", "is gone")])
@@ -115,6 +155,12 @@ def test_shares_are_the_batch():
             assert sorted(torch.cat(rows).tolist()) == sorted([*range(2 * samples)] * (size if whole else 1))
             assert all(bool((own[len(own) // 2 :] - own[: len(own) // 2] == samples).all()) for own in rows)
             assert sum(share.own for share in shares) == pytest.approx(1)
+
+
+def test_a_pipeline_needs_processes(tmp_path):
+    """One process that took it for a plain run would be told nothing."""
+    with pytest.raises(RunError, match=r"--pipeline 2 came to 1 processes: start as many"), together(tmp_path, 2):
+        pass
 
 
 @pytest.mark.parametrize("given", [{"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "x", "WORLD_SIZE": "2"}])

@@ -10,7 +10,7 @@ from run_helpers import toy_recipe, toy_tensors
 from altprop.core import Weighted
 from altprop.data import from_torch
 from altprop.nets import build
-from altprop.parallel.shared import Shared
+from altprop.parallel.shared import Shared, own_stream
 from altprop.rules import RULES, Backprop
 from altprop.run.build import prepare
 
@@ -134,7 +134,7 @@ def test_what_all_draw_in_common_moves_by_one_number():
     states, drawn = [], []
     for rank in (0, 1):
         torch.manual_seed(5)
-        with Shared(Gone(rank, [None, None], None), threading.Event())._own_stream():
+        with own_stream(rank):
             drawn.append(torch.rand(3))
         states.append(torch.get_rng_state())
     torch.manual_seed(5)
