@@ -30,6 +30,7 @@ from altprop.core import Rule, Staged
 from altprop.parallel.peers import Peers
 from altprop.parallel.shared import begin_alike, own_stream
 from altprop.run.learner import Learner
+from altprop.run.precision import PRECISIONS
 from altprop.run.recipe import RunError
 from altprop.run.team import Team
 
@@ -81,7 +82,7 @@ class Pipeline(Team):
         stop, h, loss = self.asked.is_set(), x, None
         if not learner.streaming:
             learner.zero_grad()
-        with own_stream(self.peers.rank):
+        with own_stream(self.peers.rank), PRECISIONS[learner.recipe.precision]():
             t = None if y is None else rule.targets(y, len(x))
             if self.own.start:
                 stop, h = self._receive(rule.like)
