@@ -28,7 +28,9 @@ from altprop.run.metrics import judge, standard, test_scores, units_of
 from altprop.run.model import Model, inference
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.result import Loaded, Result
-from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
+from altprop.run.stop import interruptible
+from altprop.run.together import alone
+from altprop.run.train import CHECKPOINT_SECONDS, Course, Diverged, Position, Progress, Stopping, course, resume
 from altprop.run.values import make_recipe
 from altprop.suits import RULE
 
@@ -91,7 +93,7 @@ def run_recipe(
     with borrowed(net):
         learner = prepare(recipe, data, net, cuts=cuts)
         run = None if out is None else RunDirectory.create(Path(out), learner.recipe, learner.data)
-        return _train(learner, run, progress, report)
+        return alone(_train(learner, run, interruptible, progress, report))
 
 
 @isolated()
@@ -125,18 +127,41 @@ def resume_recipe(
     cuts: Sequence[Layer] | None = None,
 ) -> Result:
     """``resume_run`` with data that are split and scaled already."""
-    run = RunDirectory.open(path)
     with borrowed(net):
-        learner = prepare(run.recipe(), data, net, cuts=cuts)
-        check_same_data(run.data(), learner.data)
-        weighted = learner.data.weights is not None
-        if run.data().get("weighted", False) != weighted:
-            what = f"{path} was trained {'without' if weighted else 'with'} weights of its samples"
-            raise RunError(f"{what}: go on with the same, as sample_weight=...")
-        return _train(learner, run, progress, report, begun=True)
+        learner, run = _reopened(path, data, net, cuts)
+        return alone(_train(learner, run, interruptible, progress, report, begun=True))
 
 
-def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: Any, begun: bool = False) -> Result:
+def _reopened(
+    path: Path, data: Dataset | None, net: nn.Module | None = None, cuts: Sequence[Layer] | None = None
+) -> tuple[Learner, RunDirectory]:
+    run = RunDirectory.open(path)
+    learner = prepare(run.recipe(), data, net, cuts=cuts)
+    check_same_data(run.data(), learner.data)
+    weighted = learner.data.weights is not None
+    if run.data().get("weighted", False) != weighted:
+        what = f"{path} was trained {'without' if weighted else 'with'} weights of its samples"
+        raise RunError(f"{what}: go on with the same, as sample_weight=...")
+    return learner, run
+
+
+def begin(recipe: Recipe, data: Dataset, out: Path | None, stopping: Stopping) -> Course[Result]:
+    """``run_recipe``, or ``resume_recipe`` where ``out`` holds a run, as a course that somebody else steps: who does
+    keeps the random state of each, and isolates all of them."""
+    if out is not None and (out / "recipe.toml").exists():
+        learner, run = _reopened(out, data)
+        return (yield from _train(learner, run, stopping, begun=True))
+    if out is not None:
+        check_free(out)
+    learner = prepare(recipe, data)
+    made = None if out is None else RunDirectory.create(out, learner.recipe, learner.data)
+    return (yield from _train(learner, made, stopping))
+
+
+def _train(
+    learner: Learner, run: RunDirectory | None, stopping: Stopping, progress: Any = None, report: Any = None,
+    begun: bool = False,
+) -> Course[Result]:  # fmt: skip
     position, fresh = Position(), not begun
     try:
         if run is not None and run.ended:
@@ -147,7 +172,7 @@ def _train(learner: Learner, run: RunDirectory | None, progress: Any, report: An
             with scratch_of(learner, run) if heads else nullcontext():
                 position = resume(learner, run) if run is not None and begun else position
                 fresh = position.step == 0
-                train(learner, position, run, progress, report)
+                yield from course(learner, position, run, stopping, progress, report)
             learner.let_all_learn()
             if run is not None:
                 run.finish(learner.net.state_dict(), learner.rule.state_dict())
