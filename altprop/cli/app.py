@@ -130,6 +130,9 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes, of one thread each [none: here, with --threads].")
     ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="All seeds of a rule at once in one process, by batched products.")
+    ] = False,
     config: Config = None, out: Out = None,
     form: Annotated[
         str | None, typer.Option("--format", help="table, csv, latex or markdown [table].")
@@ -140,7 +143,7 @@ def compare(
     from altprop.cli import commands
 
     commands.check_format(form, as_json)
-    result = commands.compare(recipe, rules, seeds, settings or [], config, out, jobs)
+    result = commands.compare(recipe, rules, seeds, settings or [], config, out, jobs, together)
     if form in (None, "table"):
         print_result(result.content, as_json, "comparison")
     else:

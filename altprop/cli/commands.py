@@ -97,7 +97,7 @@ def _alone(
 
 def compare(
     options: dict[str, Any], rules: str | None, seeds: str, settings: list[str], config: Path | None, out: Path | None,
-    jobs: int | None,
+    jobs: int | None, together: bool = False,
 ) -> Comparison:  # fmt: skip
     """A comparison; ``rules``, ``seeds`` and ``settings`` as the command line has them."""
     base = _recipe(options, {}, config)
@@ -111,7 +111,7 @@ def compare(
             bar.update(task, description=what, completed=done, total=total)
 
         try:
-            return run_plan(comparison, path, jobs=jobs, progress=progress)
+            return run_plan(comparison, path, jobs=jobs, progress=progress, together=together)
         except Interrupted:
             raise Interrupted(f"stopped; go on with the same command and --out {path}") from None
 

@@ -1,4 +1,4 @@
-"""The batches of an epoch: drawn in the run's own order, with the weights of their samples, and as the rule sees them."""
+"""The batches of an epoch: in the run's own order, with their samples' weights, and as the rule sees them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from altprop.core import Weighted
 from altprop.run.learner import Learner
-from altprop.run.tracing import Apart, Traced, flatten, trace
+from altprop.run.tracing import Apart, Step, flatten
 
 # Optimizers that treat every number of a parameter alike, and how they take the fewest passes over memory.
 ELEMENTWISE: dict[type[torch.optim.Optimizer], dict[str, Any]] = {
@@ -55,10 +55,8 @@ class Stack:
             raise Apart("it updates its layers more than once a batch")
         if not self._fits(batches):
             raise Apart("the batches of its seeds differ in size")
-        traces = [_traced(*each) for each in zip(learners, randoms, batches, strict=True)]
-        flat = flatten(traces, batches, [random.state for random in randoms])
-        self.run, self.draw = flat
-        self.each_held, self.graded = [each.held for each in traces], traces[0].graded
+        steps = [_step(learner, batch) for learner, batch in zip(learners, batches, strict=True)]
+        self.run, self.draw, self.each_held, self.graded = flatten(steps, [random.state for random in randoms])
         self._place()
         self.optimizers = [_Joined(own, self.stacks) for own in zip(*(own.optimizers for own in learners), strict=True)]
 
@@ -84,7 +82,9 @@ class Stack:
         if not self._fits(batches):  # the rest of an epoch
             return self._apart(lambda index: step_alone(self.learners[index], batches[index], self.randoms[index]))
         with torch.no_grad():
-            losses, *gradients = self.run(*map(torch.stack, zip(*batches, strict=True)), *self.held, *self._drawn(batches))
+            losses, *gradients = self.run(
+                *map(torch.stack, zip(*batches, strict=True)), *self.held, *self._drawn(batches)
+            )
         told: list[float] = losses.tolist()
         if all(map(isfinite, told)) and all(joined.optimizer is not None for joined in self.optimizers):
             for first, gradient in zip(self.learning, gradients, strict=True):
@@ -123,10 +123,9 @@ class Stack:
             joined.hand_out()
 
 
-def _traced(learner: Learner, random: Random, batch: Sequence[Tensor]) -> Traced:
+def _step(learner: Learner, batch: Sequence[Tensor]) -> Step:
     step = learner.turn.step
-    with random.taken():
-        return trace(learner.rule, _parameters(learner), lambda x, *y: step(x, as_labels(y)), batch)
+    return Step(learner.rule, _parameters(learner), lambda x, *y: step(x, as_labels(y)), batch)
 
 
 def _parameters(learner: Learner) -> list[nn.Parameter]:

@@ -50,7 +50,8 @@ def together(begin: Sequence[Callable[[Stopping], Course[R]]]) -> list[R | Excep
     with interruptible() as asked, ExitStack() as opened:
         for seat in seats:
             opened.enter_context(closing(seat.course))
-            seat.go_on()
+            with seat.random.taken():
+                seat.go_on()
         group = Group([])
         while waiting := [seat for seat in seats if seat.batch is not None]:
             behind = min(seat.place for seat in waiting)

@@ -25,33 +25,35 @@ class Apart(Exception):
     """Why steps cannot be put together."""
 
 
-class Traced(NamedTuple):
-    """The step of one rule on one batch."""
+class Step(NamedTuple):
+    """What one rule does with one batch."""
 
-    graph: fx.GraphModule  # (*batch, *held) -> [loss, *gradients]
-    held: list[Tensor]  # what it reads or changes beside the batch
-    graded: list[int]  # which of the parameters get a gradient
-    values: list[Tensor]  # loss and gradients, as the rule itself has computed them
+    rule: Rule
+    parameters: Sequence[Tensor]  # that an optimizer steps
+    take: Callable[..., Tensor]  # (*batch) -> loss; fills the gradients
+    batch: Sequence[Tensor]
 
-
-def trace(rule: Rule, parameters: Sequence[Tensor], step: Callable[..., Tensor], batch: Sequence[Tensor]) -> Traced:
-    """``step(*batch)`` as a graph; what it leaves in the rule is taken back."""
-    graded: list[int] = []
-    values: list[Tensor] = []
-
-    def run(*batch: Tensor) -> list[Tensor]:
-        for parameter in rule.parameters():
+    def __call__(self, *batch: Tensor) -> list[Tensor]:
+        """[loss, *gradients] of the parameters that get one."""
+        for parameter in self.rule.parameters():
             parameter.grad = None
-        loss = step(*batch)
-        graded[:] = [index for index, parameter in enumerate(parameters) if parameter.grad is not None]
-        found = [loss, *(parameters[index].grad.clone() for index in graded)]  # type: ignore[union-attr]
-        values[:] = found
-        return found
+        loss = self.take(*batch)
+        return [loss, *(parameter.grad.clone() for parameter in self.parameters if parameter.grad is not None)]
 
-    with undone(rule):
-        graph = make_fx(run)(*batch)
-        values[:] = [value.detach().clone() for value in values]
-    return Traced(graph, _lifted(graph), graded, values)
+    def observed(self) -> tuple[list[Tensor], list[int]]:
+        """The same of its batch, and which parameters those are; what it leaves in the rule is taken back."""
+        with undone(self.rule):
+            values = [value.clone() for value in self(*self.batch)]
+            return values, [index for index, each in enumerate(self.parameters) if each.grad is not None]
+
+    def named(self) -> dict[str, Tensor]:
+        return {**dict(self.rule.named_parameters()), **dict(self.rule.named_buffers())}
+
+    def trace(self) -> tuple[fx.GraphModule, list[Tensor]]:
+        """A graph of (*batch, *held) -> [loss, *gradients], and what it reads or changes beside the batch."""
+        with undone(self.rule):
+            graph = make_fx(self)(*self.batch)
+        return graph, _lifted(graph)
 
 
 def _lifted(graph: fx.GraphModule) -> list[Tensor]:
@@ -85,33 +87,46 @@ class Flat(NamedTuple):
 
     run: Callable[..., list[Tensor]]  # (*batch, *held, *drawn), each (rules, ...) -> [losses, *gradients]
     draw: Callable[..., list[Tensor]] | None  # (*batch, *held) of one rule -> what it draws
+    held: list[list[Tensor]]  # of each rule
+    graded: list[int]  # which of the parameters have a gradient
 
 
-def flatten(traces: Sequence[Traced], batches: Sequence[Sequence[Tensor]], randoms: Sequence[Tensor]) -> Flat:
-    """One graph for all; randoms: the random state that each draws from.
+def flatten(steps: Sequence[Step], randoms: Sequence[Tensor]) -> Flat:
+    """One graph for all, by that of the first; randoms: the random state that each draws from.
 
-    Raises ``Apart`` where they do not compute the same, or where the graph has other results than each by itself."""
-    first = traces[0]
-    for each in traces:
-        if each.graph.code != first.graph.code or [t.shape for t in each.held] != [t.shape for t in first.held]:
-            raise Apart("its seeds do not compute the same")
-    if "_local_scalar_dense" in first.graph.code:
-        raise Apart("what it computes depends on single values")
-    own = [[*batch, *(t.detach() for t in each.held)] for batch, each in zip(batches, traces, strict=True)]
+    Raises ``Apart`` where it has other results than each by itself."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        graph = make_fx(functionalize(first.graph))(*(t.clone() for t in own[0]))
+        wanted = [_drawing(random, step.observed) for step, random in zip(steps, randoms, strict=True)]
+        single, first = steps[0].trace()
+        names = {id(tensor): name for name, tensor in steps[0].named().items()}
+        states = [step.named() for step in steps]
+        held = [[state[names[id(t)]] if id(t) in names else t for t in first] for state in states]
+        own = [[*step.batch, *(t.detach() for t in each)] for step, each in zip(steps, held, strict=True)]
+        graph = make_fx(functionalize(single))(*(t.clone() for t in own[0]))
+        _without_copies(graph)
         draw = _taken_out(graph)
         if draw is not None:
-            own = [[*inputs, *_drawn(draw, inputs, random)] for inputs, random in zip(own, randoms, strict=True)]
+            own = [[*each, *_drawing(random, draw, *each)] for each, random in zip(own, randoms, strict=True)]
         stacked = [torch.stack(parts) for parts in zip(*own, strict=True)]
         flat = make_fx(vmap(graph, randomness="error"))(*(t.clone() for t in stacked))
-        _check(flat(*stacked), traces)
-    return Flat(flat.forward, draw)
+        _check(flat(*stacked), wanted)
+    return Flat(flat.forward, draw, held, wanted[0][1])
 
 
-def _drawn(draw: Callable[..., list[Tensor]], inputs: Sequence[Tensor], random: Tensor) -> list[Tensor]:
+def _drawing(random: Tensor, function: Callable[..., Any], *arguments: Tensor) -> Any:
     torch.set_rng_state(random)
-    return draw(*inputs)
+    return function(*arguments)
+
+
+def _without_copies(graph: fx.GraphModule) -> None:
+    """What ``copy`` returns is its source in the shape and dtype of the other; torch would batch it in a loop."""
+    aten = torch.ops.aten
+    for node in [node for node in graph.graph.nodes if node.target is aten.copy.default]:
+        with graph.graph.inserting_before(node):
+            source = graph.graph.call_function(aten.type_as.default, (node.args[1], node.args[0]))
+            node.replace_all_uses_with(graph.graph.call_function(aten.expand_as.default, (source, node.args[0])))
+        graph.graph.erase_node(node)
+    graph.recompile()
 
 
 def _taken_out(graph: fx.GraphModule) -> Callable[..., list[Tensor]] | None:
@@ -143,8 +158,14 @@ def _is_random(node: fx.Node) -> bool:
     return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
 
 
-def _check(found: Sequence[Tensor], traces: Sequence[Traced]) -> None:
-    for values, *wanted in zip(found, *(each.values for each in traces), strict=True):
-        for value, want in zip(values, wanted, strict=True):
-            if want.isfinite().all() and not (value - want).norm() <= CLOSE * want.norm() + CLOSE**2:
-                raise Apart("put together it has other results than by itself")
+def _check(found: Sequence[Tensor], wanted: Sequence[tuple[list[Tensor], list[int]]]) -> None:
+    """Each against its rule by itself, whose branches on values or on its own numbers no graph holds."""
+    for index, (values, graded) in enumerate(wanted):
+        near = [_near(all_of[index], value) for all_of, value in zip(found, values, strict=True)]
+        if graded != wanted[0][1] or not all(near):
+            raise Apart("put together it has other results than by itself")
+
+
+def _near(value: Tensor, wanted: Tensor) -> bool:
+    within = CLOSE * wanted.norm() + CLOSE**2
+    return bool((value - wanted).norm() <= within) or not bool(wanted.isfinite().all())

@@ -28,6 +28,7 @@ from altprop.study.frozen import with_controls
 from altprop.study.outcomes import Failed, Outcome, Progress, Sets, folder, train_all
 from altprop.study.plan import Plan, make_plan, of_role
 from altprop.study.rows import baseline_row, by_score, rule_row
+from altprop.study.together import check_together, train_together
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,6 +67,7 @@ def compare(
     seeds: int | Sequence[int] = 3,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     jobs: int | None = None,
+    together: bool = False,
     out: str | Path | None = None,
     progress: Progress | None = None,
     **recipe: Any,
@@ -75,8 +77,9 @@ def compare(
     rules: names, or None for all that need no extra of the package; the control stands beside them always.
     net: a spec string.  data: as ``fit`` takes them.  seeds: how many, or which.  settings: of single rules, such as
     {"dfa": {"lr": 0.02, "scale": 0.5}}.  jobs: processes of one thread each, in a script below
-    ``if __name__ == "__main__":``.  out: the directory of the runs, if they are wanted; those in it are gone on with.
-    progress: hears (what, how many runs are done, of how many).  recipe: the other keys of ``Recipe``.
+    ``if __name__ == "__main__":``.  together: all seeds of a rule side by side in this process, by batched products, to
+    the same numbers but for rounding.  out: the directory of the runs, if they are wanted; those in it are gone on
+    with.  progress: hears (what, how many runs are done, of how many).  recipe: the other keys of ``Recipe``.
     Raises one-line errors as ``fit`` does, and ``Interrupted``."""
     if net is not None and not isinstance(net, str):
         raise RunError(
@@ -87,27 +90,33 @@ def compare(
     named = isinstance(data, str | Path)
     base = make_recipe(net=net, data=str(data) if named else "custom", **recipe)
     plan = make_plan(rules, seeds, base, settings or {})
-    return run_plan(plan, None if out is None else Path(out), None if named else data, jobs, progress)
+    return run_plan(plan, None if out is None else Path(out), None if named else data, jobs, progress, together)
 
 
 @within_memory()
 @isolated()
 def run_plan(
-    plan: Plan, out: Path | None, given: Any = None, jobs: int | None = None, progress: Progress | None = None
-) -> Comparison:
+    plan: Plan, out: Path | None, given: Any = None, jobs: int | None = None, progress: Progress | None = None,
+    together: bool = False,
+) -> Comparison:  # fmt: skip
     """Train every rule with every seed, and write runs, comparison.json and report.html below ``out``.
 
     Runs of a comparison that was stopped, in ``out`` already, are gone on with.  A run that fails does not end the
     others: the row of its rule says where and why; raises the first error where no run of those that were named ends.
     What a named rule refuses is told before anything is trained."""
     plan = _threaded(plan, jobs)
+    if together:
+        check_together(plan, jobs)
     sets = Sets(plan, given, _table(plan, out))
     data = sets.of(plan.seeds[0])
     learners, runs = _prepared(plan, data)
     plan, controls = with_controls(plan, learners)
     for rules in (plan.named, [*([plan.control] if plan.control else []), *plan.frozen]):
         ready = [rule for rule in rules if rule not in runs]
-        runs |= train_all(plan, ready, sets, out, jobs or 1, progress)
+        if together:
+            runs |= train_together(plan, ready, sets, out, progress)
+        else:
+            runs |= train_all(plan, ready, sets, out, jobs or 1, progress)
         _check_any(runs)
     frozen = {rule: runs[control] for rule, control in controls.items()}
     runs = {rule: runs[rule] for rule in plan.rules}
