@@ -143,6 +143,7 @@ def _step_by(learner: Learner, graded: Sequence[int], gradients: Sequence[Tensor
         parameters[index].grad = gradient
     for optimizer in learner.optimizers:
         optimizer.step()
+        optimizer.zero_grad()
 
 
 def step_alone(learner: Learner, batch: Sequence[Tensor], random: Random) -> float:

@@ -13,16 +13,30 @@ import torch
 from torch import Tensor, fx
 from torch.func import functionalize, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from altprop.core import Rule
 from altprop.measure.probe import undone
 
 CLOSE = 1e-4  # of the norm of a gradient; what is further from that of the rule itself is another computation
+MOST = 500  # operations of a step; each takes some milliseconds to trace and to batch
 ONEDNN = "mkldnn::_linear_pointwise"  # which cannot be batched
 
 
 class Apart(Exception):
     """Why steps cannot be put together."""
+
+
+class _Counter(TorchDispatchMode):
+    """Counts what is computed under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations += 1
+        return func(*args, **(kwargs or {}))
 
 
 class Step(NamedTuple):
@@ -37,13 +51,27 @@ class Step(NamedTuple):
         """[loss, *gradients] of the parameters that get one."""
         for parameter in self.rule.parameters():
             parameter.grad = None
+        before = {name: dict(module.named_buffers(recurse=False)) for name, module in self.rule.named_modules()}
         loss = self.take(*batch)
+        self._put_back(before)
         return [loss, *(parameter.grad.clone() for parameter in self.parameters if parameter.grad is not None)]
+
+    def _put_back(self, before: dict[str, dict[str, Tensor]]) -> None:
+        """Buffers that were replaced by others, with the numbers of those, so that a graph sees them change."""
+        for place, buffers in before.items():
+            module = self.rule.get_submodule(place)
+            for name, buffer in buffers.items():
+                found = module.get_buffer(name)
+                if found is not buffer:
+                    module.register_buffer(name, buffer.copy_(found), name not in module._non_persistent_buffers_set)
 
     def observed(self) -> tuple[list[Tensor], list[int]]:
         """The same of its batch, and which parameters those are; what it leaves in the rule is taken back."""
-        with undone(self.rule):
+        with undone(self.rule), _Counter() as counter:
             values = [value.clone() for value in self(*self.batch)]
+            if counter.operations > MOST:
+                what = f"its step takes {counter.operations} operations, more than {MOST}"
+                raise Apart(f"{what}, so that tracing would cost more than it saves")
             return values, [index for index, each in enumerate(self.parameters) if each.grad is not None]
 
     def named(self) -> dict[str, Tensor]:
@@ -52,7 +80,7 @@ class Step(NamedTuple):
     def trace(self) -> tuple[fx.GraphModule, list[Tensor]]:
         """A graph of (*batch, *held) -> [loss, *gradients], and what it reads or changes beside the batch."""
         with undone(self.rule):
-            graph = make_fx(self)(*self.batch)
+            graph = make_fx(lambda *batch: self(*batch))(*self.batch)
         return graph, _lifted(graph)
 
 
