@@ -3,8 +3,8 @@
     python benchmarks/together.py [--seeds 5] [--batches 60] [--rounds 7] [--rules bp,drtp,pepita]
 
 Each round runs an epoch of every seed both ways, through the library's own loop (gathering of batches, credit,
-optimizer, checks; no evaluation), so that the ratio is what a long run gains.  What putting together costs once, to trace
-and to batch, is told beside.  Random data: nothing is learned here.
+optimizer, checks; no evaluation), so that the ratio is what a long run gains.  What putting together costs once, to
+trace and to batch, is told beside.  Random data: nothing is learned here.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def random_data(inputs, samples):
 
 
 def epoch(learner):
-    """The batches of one epoch, which wait for their losses; and the seconds they took are left out of account."""
+    """The batches of one epoch, which wait for their losses."""
     learner.enter(0)
     return _epoch(learner, Position(epoch=learner.before), threading.Event(), None)
 
@@ -58,16 +58,18 @@ def side_by_side(learners, group):
     if group is None:
         group = Group(seats)
     group.seats = seats
-    start = time.perf_counter()
+    start, never = time.perf_counter(), threading.Event()
     while seats[0].batch is not None:
-        group.step(settle=seats[0].ends)
+        group.step(never, never)
     return time.perf_counter() - start, group
 
 
 @isolated()
 def compare(rule, net, seeds, batches, rounds):
     data = random_data(int(net.split("-")[0]), batches * BATCH)
-    recipes = [make_recipe(rule=rule, data="custom", net=net, seed=seed, threads=1, momentum=0.9) for seed in range(seeds)]
+    recipes = [
+        make_recipe(rule=rule, data="custom", net=net, seed=seed, threads=1, momentum=0.9) for seed in range(seeds)
+    ]
     alone, beside = ([prepare(recipe, data) for recipe in recipes] for _ in range(2))
     first, group = side_by_side(beside, None)
     one_by_one(alone)
@@ -75,7 +77,9 @@ def compare(rule, net, seeds, batches, rounds):
     serial, joined = (median(each) for each in zip(*times, strict=True))
     ratio = median(a / b for a, b in times)
     per = 1e3 / batches
-    print(f"{net:12} {rule:8} one by one {serial * per:6.2f} ms a batch of all, together {joined * per:6.2f} ms", end="")
+    print(
+        f"{net:12} {rule:8} one by one {serial * per:6.2f} ms a batch of all, together {joined * per:6.2f} ms", end=""
+    )
     print(f"   {ratio:.2f} x as fast   (once {first - joined:.1f} s)", flush=True)
 
 

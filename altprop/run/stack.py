@@ -113,8 +113,9 @@ class Stack:
         """One step of each by its own optimizers."""
         self.settle()
         losses = [step(index) for index in range(len(self.learners))]
-        for joined in self.optimizers:
-            joined.gather()
+        if all(map(isfinite, losses)):  # else these do not stay together
+            for joined in self.optimizers:
+                joined.gather()
         return losses
 
     def settle(self) -> None:

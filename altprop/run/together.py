@@ -56,10 +56,10 @@ def together(begin: Sequence[Callable[[Stopping], Course[R]]]) -> list[R | Excep
         while waiting := [seat for seat in seats if seat.batch is not None]:
             behind = min(seat.place for seat in waiting)
             present = [seat for seat in waiting if seat.place == behind]
-            group = group if group.holds(present) else Group(present)
-            if asked.is_set():  # not earlier, so that none stops before all are asked
-                stop.set()
-            group.step(settle=stop.is_set() or present[0].ends)
+            if not group.holds(present):
+                group.settle()
+                group = Group(present)
+            group.step(asked, stop)
         if asked.is_set():
             raise Interrupted
     return [seat.result if seat.error is None else seat.error for seat in seats]
@@ -83,11 +83,6 @@ class Seat:
     def place(self) -> tuple[int, int, int]:
         position = self.waiting.position
         return position.phase, position.epoch, position.batch
-
-    @property
-    def ends(self) -> bool:
-        """Whether an epoch does with this batch."""
-        return self.waiting.last
 
     def go_on(self, loss: float | None = None) -> None:
         """To the next batch, or to the end; without a loss the course begins."""
@@ -123,15 +118,18 @@ class Group:
             for seat, learner, turn in zip(seats, self.learners, self.turns, strict=True)
         )
 
-    def step(self, settle: bool) -> None:
-        """One batch of each; settle: who looks at the learners afterwards is to find all that is theirs."""
+    def step(self, asked: threading.Event, stop: threading.Event) -> None:
+        """One batch of each.  Where it is ``asked`` for meanwhile, all are told to ``stop``, before one goes on."""
         start, waiting = time.perf_counter(), [seat.waiting for seat in self.seats]
         batches = [as_tensors(batch.at, batch.x, batch.y) for batch in waiting]
         if self.fresh:
             self.stack, self.fresh = self._stacked(batches), False
         losses = self._losses(batches)
-        if self.stack is not None and settle:
-            self.stack.settle()
+        if asked.is_set():
+            stop.set()
+        settle = stop.is_set() or any(batch.last for batch in waiting)  # who looks finds all that is a learner's
+        if settle:
+            self.settle()
         seconds = (time.perf_counter() - start) / len(waiting)
         for seat, batch, loss in zip(self.seats, waiting, losses, strict=True):
             batch.position.seconds += seconds
@@ -140,6 +138,10 @@ class Group:
                 continue
             with seat.random.taken() if settle else nullcontext():
                 seat.go_on(loss)
+
+    def settle(self) -> None:
+        if self.stack is not None:
+            self.stack.settle()
 
     def _losses(self, batches: Any) -> Sequence[float | Exception]:
         if self.stack is not None:
