@@ -1529,4 +1529,11 @@ TABLE = [
     Mutant("study/reproduce.py", "result.fitness >= solved", "result.fitness <= solved", "test_reproduce_searches.py"),
     Mutant("study/reproduce.py", '"fitness": anew["fitness"]', '"fitness": result.fitness',
            "test_reproduce_searches.py"),
+    # seeds side by side
+    Mutant("run/stack.py", "own.data = part", "own.data = stack[0]", "test_together.py optimizers and rmsprop"),
+    Mutant("run/stack.py", 'group["lr"] = first["lr"]', "pass", "test_together.py optimizers and noise"),
+    Mutant("run/together.py", "behind = min(", "behind = max(", "test_together.py stand_apart"),
+    Mutant("run/together.py", "                group.settle()\n", "", "test_together.py diverges"),
+    Mutant("run/tracing.py", "buffer.copy_(found)", "buffer", "test_together.py every_rule and dtp"),
+    Mutant("run/tracing.py", "or not all(near)", "", "test_together.py other_results"),
 ]  # fmt: skip

@@ -12,7 +12,7 @@ import altprop
 from altprop import LPL, Refused, Weighted
 from altprop.data import AUGMENTATIONS
 from altprop.run.build import prepare
-from altprop.run.batching import seen
+from altprop.run.batching import seen as _seen
 from altprop.run.values import make_recipe
 
 
@@ -120,13 +120,13 @@ def test_a_rule_of_two_views_gets_two_augmentations_of_a_batch():
     made = learner("lpl")
     assert made.recipe.augment == "noise"
     state, (x, y) = made.order.get_state(), toy_tensors()
-    seen, told = seen(made, x, y)
+    seen, told = _seen(made, x, y)
     generator = torch.Generator()
     generator.set_state(state)
     want = torch.cat([AUGMENTATIONS["noise"](x, generator), AUGMENTATIONS["noise"](x, generator)])
     assert torch.equal(seen, want) and torch.equal(told, torch.cat([y, y]))
     w = torch.rand(len(y))
-    _, weighted = seen(made, x, Weighted(y, w))
+    _, weighted = _seen(made, x, Weighted(y, w))
     assert torch.equal(weighted.y, told) and torch.equal(weighted.w, torch.cat([w, w]))
 
 
@@ -134,7 +134,7 @@ def test_a_rule_of_one_view_gets_the_batch_itself():
     made = learner("softhebb")
     x, y = toy_tensors()
     assert made.recipe.augment is None
-    seen, told = seen(made, x, y)
+    seen, told = _seen(made, x, y)
     assert seen is x and told is y
 
 
