@@ -81,7 +81,7 @@ def assert_alike(one, other):
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_ends_where_its_seeds_end_by_themselves(rule, steps):
     """A seed's weights, feedback, order of samples or noise that another seed gets."""
-    of = recipes(rule, epochs=1, batch=25, measure=False, **FEW.get(rule, {}))
+    of = recipes(rule, epochs=1, batch=30, measure=False, **FEW.get(rule, {}))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         found = side_by_side(of)
