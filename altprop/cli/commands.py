@@ -106,6 +106,7 @@ def _alone(
 def compare(
     options: dict[str, Any], rules: str | None, seeds: str, settings: list[str], config: Path | None, out: Path | None,
     workers: Workers = Workers(), tune: tuple[int | None, str | None] = (None, None),  # noqa: B008  which nothing changes
+    together: bool = False,
 ) -> Comparison:  # fmt: skip
     """A comparison; ``rules``, ``seeds`` and ``settings`` as the command line has them.  tune: (trials, space)."""
     base = _recipe(options, {}, config)
@@ -120,7 +121,7 @@ def compare(
             bar.update(task, description=what, completed=done, total=total)
 
         try:
-            return run_plan(comparison, path, workers=workers, progress=progress, tuning=tuning)
+            return run_plan(comparison, path, None, workers, progress, tuning, together)
         except Interrupted:
             raise Interrupted(f"stopped; go on with the same command and --out {path}") from None
 

@@ -31,7 +31,11 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes, of one thread each [none: here, with --threads].")
     ] = None,
-    ray: Ray = None, config: Config = None, out: Out = None,
+    ray: Ray = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="All seeds of a rule at once in one process, by batched products.")
+    ] = False,
+    config: Config = None, out: Out = None,
     form: Annotated[
         str | None, typer.Option("--format", help="table, csv, latex or markdown [table].")
     ] = None,
@@ -42,7 +46,9 @@ def compare(
     from altprop.pool.workers import Workers
 
     commands.check_format(form, as_json)
-    result = commands.compare(recipe, rules, seeds, settings or [], config, out, Workers(jobs, ray), (tune, space))
+    result = commands.compare(
+        recipe, rules, seeds, settings or [], config, out, Workers(jobs, ray), (tune, space), together
+    )
     if form in (None, "table"):
         print_result(result.content, as_json, "comparison")
     else:

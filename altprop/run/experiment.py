@@ -29,7 +29,8 @@ from altprop.run.model import Model, inference
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.result import Loaded, Result
 from altprop.run.team import ALONE, Team
-from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Position, Progress, resume, train
+from altprop.run.together import alone
+from altprop.run.train import CHECKPOINT_SECONDS, Course, Diverged, Position, Progress, Stopping, course, resume
 from altprop.run.values import make_recipe
 from altprop.suits import RULE
 
@@ -95,7 +96,7 @@ def run_recipe(
     with borrowed(net):
         learner = prepare(recipe, data, net, cuts=cuts)
         run = None if out is None else RunDirectory.create(Path(out), learner.recipe, learner.data)
-        return _train(learner, run, progress, report, team)
+        return alone(_train(learner, run, team.interruptible, progress, report, team))
 
 
 @isolated()
@@ -131,21 +132,42 @@ def resume_recipe(
     team: Team = ALONE,
 ) -> Result:
     """``resume_run`` with data that are split and scaled already."""
-    run = RunDirectory.open(path)
     with borrowed(net):
-        learner = prepare(run.recipe(), data, net, cuts=cuts)
-        check_same_data(run.data(), learner.data)
-        weighted = learner.data.weights is not None
-        if run.data().get("weighted", False) != weighted:
-            what = f"{path} was trained {'without' if weighted else 'with'} weights of its samples"
-            raise RunError(f"{what}: go on with the same, as sample_weight=...")
-        return _train(learner, run if team.leads else None, progress, report, team, begun=run)
+        learner, run = _reopened(path, data, net, cuts)
+        course = _train(learner, run if team.leads else None, team.interruptible, progress, report, team, begun=run)
+        return alone(course)
+
+
+def _reopened(
+    path: Path, data: Dataset | None, net: nn.Module | None = None, cuts: Sequence[Layer] | None = None
+) -> tuple[Learner, RunDirectory]:
+    run = RunDirectory.open(path)
+    learner = prepare(run.recipe(), data, net, cuts=cuts)
+    check_same_data(run.data(), learner.data)
+    weighted = learner.data.weights is not None
+    if run.data().get("weighted", False) != weighted:
+        what = f"{path} was trained {'without' if weighted else 'with'} weights of its samples"
+        raise RunError(f"{what}: go on with the same, as sample_weight=...")
+    return learner, run
+
+
+def begin(recipe: Recipe, data: Dataset, out: Path | None, begun: bool, stopping: Stopping) -> Course[Result]:
+    """``run_recipe``, or ``resume_recipe`` where a run was ``begun`` in ``out``, as a course that somebody else steps:
+    who does keeps the random state of each, and isolates all of them."""
+    if out is not None and begun:
+        learner, run = _reopened(out, data)
+        return (yield from _train(learner, run, stopping, begun=run))
+    if out is not None:
+        check_free(out)
+    learner = prepare(recipe, data)
+    made = None if out is None else RunDirectory.create(out, learner.recipe, learner.data)
+    return (yield from _train(learner, made, stopping))
 
 
 def _train(
-    learner: Learner, run: RunDirectory | None, progress: Any, report: Any, team: Team,
-    begun: RunDirectory | None = None,
-) -> Result:  # fmt: skip
+    learner: Learner, run: RunDirectory | None, stopping: Stopping, progress: Any = None, report: Any = None,
+    team: Team = ALONE, begun: RunDirectory | None = None,
+) -> Course[Result]:  # fmt: skip
     """Train what ``begun`` holds of a run to its end, or all of it; ``run`` is written, where this process does so."""
     position, fresh, learner.team = Position(), begun is None, team
     try:
@@ -158,7 +180,7 @@ def _train(
                 position = position if begun is None else resume(learner, begun)
                 fresh = position.step == 0
                 team.join(learner)
-                train(learner, position, run, progress, report)
+                yield from course(learner, position, run, stopping, progress, report)
             learner.let_all_learn()
             if run is not None:
                 run.finish(learner.net.state_dict(), learner.rule.state_dict())

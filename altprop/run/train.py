@@ -1,21 +1,24 @@
-"""The training loop: epochs of credit and step, evaluation, checkpoints, and a clean way to stop and go on."""
+"""The course of a run: epochs of batches, evaluation, checkpoints, and a clean way to stop and go on.
+
+A course hands out every batch and is sent its loss, so that the same course is stepped alone or beside others."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from altprop.core import Layer, Weighted
-from altprop.data import batches
+from altprop.core import Layer
 from altprop.limits import Interrupted, shorten
+from altprop.run.batching import batches_of, seen
 from altprop.run.checks import check_units
 from altprop.run.directory.files import sweep
 from altprop.run.directory.store import RunDirectory
@@ -60,25 +63,42 @@ class Position:
     refused: dict[str, str] = field(default_factory=dict)  # measures that could not be taken, and why
 
 
-def train(
+class Batch(NamedTuple):
+    """What is to be stepped next; who steps it adds the seconds that it took to the position."""
+
+    at: Learner
+    position: Position  # of which phase, epoch and batch are this one's
+    x: Tensor
+    y: Any
+    last: bool  # of its epoch
+
+
+R = TypeVar("R")
+Course: TypeAlias = Generator[Batch, float, R]
+Stopping = Callable[[], AbstractContextManager[threading.Event]]
+
+
+def course(
     learner: Learner,
     position: Position,
     run: RunDirectory | None,
+    stopping: Stopping,
     progress: Progress | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
-) -> None:
-    """Train from ``position`` to the last epoch of the last turn; ``run`` gets metrics and checkpoints, ``progress``
-    hears of every batch and ``report`` of every epoch's row of metrics.
+) -> Course[None]:
+    """From ``position`` to the last epoch of the last turn; each batch is handed out, and its loss is to be sent.
+
+    ``run`` gets metrics and checkpoints, ``progress`` hears of every batch and ``report`` of every epoch's row.
 
     A checkpoint is written before the epoch is measured, which may take longer than a kill leaves time.
     Raises ``Diverged`` at the first loss or weight that is not finite or beyond all measure, and ``Interrupted`` after
     a Ctrl-C, when the step under way has ended and the checkpoint is written."""
     unlabelled = [any(not phase.labels for phase in turn.phases) for turn in learner.turns]
     settled = max((index for index, found in enumerate(unlabelled) if found), default=len(learner.turns) - 1)
-    with learner.team.interruptible() as stop:
+    with stopping() as stop:
         while True:
             at = learner.at or take(learner, position.phase)
-            _turn(learner, at, position, run, stop, progress, report)
+            yield from _turn(learner, at, position, run, stop, progress, report)
             if position.phase == settled:
                 position.rows[-1] |= check_units(learner.rule, learner.data.x_train)
                 if run is not None:
@@ -91,7 +111,7 @@ def train(
 def _turn(
     learner: Learner, at: Learner, position: Position, run: RunDirectory | None, stop: threading.Event,
     progress: Progress | None, report: Any,
-) -> None:  # fmt: skip
+) -> Course[None]:  # fmt: skip
     """The epochs of one turn, of which ``at`` learns."""
     start, end = at.before, at.before + at.turn.epochs
     written, saved = (-math.inf if position.epoch == start else time.perf_counter()), True
@@ -102,7 +122,7 @@ def _turn(
             break
         order = at.order.get_state()  # from here the epoch can be drawn again
         at.enter(position.epoch - start)
-        _epoch(at, position, stop, progress)
+        yield from _epoch(at, position, stop, progress)
         at.team.settle(at, position)
         if stop.is_set():
             _checkpoint(learner, at, position, run, order)
@@ -136,24 +156,26 @@ def _loss_of_zeros(learner: Learner) -> float:
     return max(float(learner.rule.output_error(z, learner.rule.targets(y, len(y)))[0]), TINY)
 
 
-def _epoch(learner: Learner, position: Position, stop: threading.Event, progress: Progress | None) -> None:
+def _epoch(learner: Learner, position: Position, stop: threading.Event, progress: Progress | None) -> Course[None]:
     x_all, recipe, at = learner.samples[0], learner.turn.recipe, position.epoch - learner.before
-    start = time.perf_counter() - position.seconds
+    start = time.perf_counter()
     if learner.solve is not None:
         learner.solve()
-        position.seconds = time.perf_counter() - start
+        position.seconds += time.perf_counter() - start
         return
     # A BatchNorm cannot take a batch of one sample, so that such a rest is left out.
     alone = len(x_all) % recipe.batch == 1 and any(isinstance(m, _BatchNorm) for m in learner.rule.modules())
     count, chance = -(-len(x_all) // recipe.batch), _loss_of_zeros(learner)
-    for index, (x, y) in enumerate(_batches(learner, alone)):
+    for index, (x, y) in enumerate(batches_of(learner, alone)):
         samples = len(x)
-        x, y = _seen(learner, x, y)
+        x, y = seen(learner, x, y)
         if index < position.batch:
             continue
         if recipe.schedule in BATCHWISE:
             learner.anneal(at + index / count)
-        loss = learner.step(x, y)
+        position.seconds += time.perf_counter() - start
+        loss = yield Batch(learner, position, x, y, last=index + 1 == count - alone)
+        start = time.perf_counter()
         position.batch, position.step = index + 1, position.step + 1
         position.first = loss if (at, index) == (0, 0) else position.first
         if not loss < FACTOR * max(chance, position.first):
@@ -163,29 +185,7 @@ def _epoch(learner: Learner, position: Position, stop: threading.Event, progress
             progress(position.epoch, learner.planned, index, count, loss)
         if stop.is_set():
             break
-    position.seconds = time.perf_counter() - start
-
-
-def _batches(learner: Learner, drop_last: bool) -> Iterator[tuple[Tensor, Any]]:
-    """Those of one epoch, in the same order with weights as without."""
-    (x, y), w, like = learner.samples, learner.weights, learner.rule.like
-    options: Any = {"generator": learner.order, "dtype": like.dtype, "drop_last": drop_last, "device": like.device}
-    if w is None:
-        return batches(x, y, learner.turn.recipe.batch, **options)
-    y, w = y.to(like.device), w.to(like.device)
-    numbered = batches(x, torch.arange(len(x), device=x.device), learner.turn.recipe.batch, **options)
-    return ((inputs, Weighted(y[rows], w[rows])) for inputs, rows in numbered)
-
-
-def _seen(learner: Learner, x: Tensor, y: Any) -> tuple[Tensor, Any]:
-    """A batch as the rule sees it: augmented, and of a rule of several views all of one view, then all of the next."""
-    views = learner.rule.claims.views
-    if views == 1:
-        return learner.augment(x, learner.order), y
-    x = torch.cat([learner.augment(x, learner.order) for _ in range(views)])
-    if isinstance(y, Weighted):
-        return x, Weighted(torch.cat([y.y] * views), torch.cat([y.w] * views))
-    return x, torch.cat([y] * views)
+    position.seconds += time.perf_counter() - start
 
 
 def _check_weights(learner: Learner, position: Position) -> None:

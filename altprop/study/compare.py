@@ -29,6 +29,7 @@ from altprop.study.frozen import with_controls
 from altprop.study.outcomes import Failed, Outcome, Progress, Sets, begun, folder, silence, train_all
 from altprop.study.plan import Plan, make_plan, of_role
 from altprop.study.rows import baseline_row, by_score, rule_row
+from altprop.study.together import check_together, train_together
 from altprop.study.trials import share
 from altprop.study.tuned import beside, tuned, untuned
 from altprop.study.tuning import Tuning, make_tuning
@@ -73,6 +74,7 @@ def compare(
     space: str | Mapping[str, Any] | None = None,
     jobs: int | None = None,
     ray: str | None = None,
+    together: bool = False,
     out: str | Path | None = None,
     progress: Progress | None = None,
     **recipe: Any,
@@ -85,7 +87,8 @@ def compare(
     its learning rate and of what ``space`` adds, such as {"arguments.scale": "log:.01:10"}; the runs that follow have
     the best values and the whole training part.  jobs: processes of one thread each, in a script below
     ``if __name__ == "__main__":``.  ray: the address of a Ray cluster in their place, or "local" for a new one of
-    them.  out: the directory of the runs, if they are wanted; those in it are gone on with.
+    them.  together: all seeds of a rule side by side in this process, by batched products, to the same numbers but for
+    rounding.  out: the directory of the runs, if they are wanted; those in it are gone on with.
     progress: hears (what, how many runs are done, of how many).  recipe: the other keys of ``Recipe``.
     Raises one-line errors as ``fit`` does, and ``Interrupted``."""
     if net is not None and not isinstance(net, str):
@@ -98,7 +101,7 @@ def compare(
     base = make_recipe(net=net, data=str(data) if named else "custom", **recipe)
     plan = make_plan(rules, seeds, base, settings or {})
     tuning, path = wanted_tuning(tune, space, plan), None if out is None else Path(out)
-    return run_plan(plan, path, None if named else data, Workers(jobs, ray), progress, tuning)
+    return run_plan(plan, path, None if named else data, Workers(jobs, ray), progress, tuning, together)
 
 
 def wanted_tuning(tune: int | None, space: str | Mapping[str, Any] | None, plan: Plan) -> Tuning | None:
@@ -112,7 +115,7 @@ def wanted_tuning(tune: int | None, space: str | Mapping[str, Any] | None, plan:
 @isolated()
 def run_plan(
     plan: Plan, out: Path | None, given: Any = None, workers: Workers = ALONE, progress: Progress | None = None,
-    tuning: Tuning | None = None,
+    tuning: Tuning | None = None, together: bool = False,
 ) -> Comparison:  # fmt: skip
     """Train every rule with every seed, and write runs, comparison.json and report.html below ``out``; where it is
     tuned, with what its trials on the validation part have found best.
@@ -123,6 +126,8 @@ def run_plan(
     val, base = share(plan.base, given), plan.base
     plan = replace(plan, base=base.with_(threads=workers.threads(base.threads, base.device)))
     plan = plan if tuning is None else untuned(plan)
+    if together:
+        check_together(plan, workers)
     sets = Sets(plan, given, _table(plan, out))
     data = sets.of(plan.seeds[0])
     learners, runs = _prepared(plan, data)
@@ -131,10 +136,14 @@ def run_plan(
         plan, found = tuned(plan, tuning, learners, sets, val, out, workers, progress or silence)
         learners, runs = _prepared(plan, data)
     plan, controls = with_controls(plan, learners)
-    alone = workers in (ALONE, Workers(jobs=1))
+    alone = together or workers in (ALONE, Workers(jobs=1))
     with open_pool(ALONE if alone else workers, sets if alone else sets.sent()) as pool:
         for rules in (plan.named, [*([plan.control] if plan.control else []), *plan.frozen]):
-            runs |= train_all(plan, [rule for rule in rules if rule not in runs], pool, out, progress)
+            ready = [rule for rule in rules if rule not in runs]
+            if together:
+                runs |= train_together(plan, ready, sets, out, progress)
+            else:
+                runs |= train_all(plan, ready, pool, out, progress)
             _check_any(runs)
     frozen = {rule: runs[control] for rule, control in controls.items()}
     runs = {rule: runs[rule] for rule in plan.rules}

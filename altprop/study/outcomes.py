@@ -106,20 +106,33 @@ def begun(path: Path) -> bool:
 
 def run(recipe: Recipe, data: Dataset, path: Path | None) -> Outcome:
     """One run, new or gone on with."""
-    if path is not None and begun(path) and not _alike(RunDirectory.open(path).recipe(), resolve(recipe, data)):
-        raise RunError(f"{path} holds a run of another recipe: choose another --out")
+    known = check_same_run(recipe, data, path)
     try:
-        if path is not None and begun(path):
-            return _finished(resume_recipe(path, data), data)
-        if path is not None and (path / "recipe.toml").exists():
-            RunDirectory(path).remove()  # it was killed before its first checkpoint
-        return _finished(run_recipe(recipe, data, out=path), data)
-    except Diverged as error:
-        return Failed(recipe.seed, f"diverged {error.where}: {error.what}", str(error))
+        if path is not None and known:
+            return finished(resume_recipe(path, data), data)
+        return finished(run_recipe(recipe, data, out=path), data)
     except (Refused, RunError, RuntimeError) as error:
-        if isinstance(error.__cause__, OSError):  # a full disk is full for the others as well
-            raise
-        return Failed(recipe.seed, f"failed: {reason(error)}", reason(error))
+        return failed(error, recipe.seed)
+
+
+def check_same_run(recipe: Recipe, data: Dataset, path: Path | None) -> bool:
+    """Whether a run lies there that can be gone on with; raises ``RunError`` where it is that of another recipe."""
+    if path is None:
+        return False
+    if not begun(path) and (path / "recipe.toml").exists():
+        RunDirectory(path).remove()  # it was killed before its first checkpoint
+    if begun(path) and not _alike(RunDirectory.open(path).recipe(), resolve(recipe, data)):
+        raise RunError(f"{path} holds a run of another recipe: choose another --out")
+    return begun(path)
+
+
+def failed(error: Exception, seed: int) -> Failed:
+    """What a run's error says of it; raises one that ends the others as well."""
+    if isinstance(error, Diverged):
+        return Failed(seed, f"diverged {error.where}: {error.what}", str(error))
+    if isinstance(error.__cause__, OSError):  # a full disk is full for the others as well
+        raise error
+    return Failed(seed, f"failed: {reason(error)}", reason(error))
 
 
 def _alike(one: Recipe, other: Recipe) -> bool:
@@ -127,7 +140,7 @@ def _alike(one: Recipe, other: Recipe) -> bool:
     return one.seed == other.seed and one.model_dump(exclude=BESIDE) == other.model_dump(exclude=BESIDE)
 
 
-def _finished(result: Result, data: Dataset) -> Finished:
+def finished(result: Result, data: Dataset) -> Finished:
     scores = {f"test_{name}": value for name, value in result.scores.items()}
     if result.scores and data.x_val is not None and data.y_val is not None:
         held_out = replace(suited_data(data, result.net), x_test=data.x_val, y_test=data.y_val)

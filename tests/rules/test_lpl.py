@@ -11,8 +11,8 @@ from torch import nn
 import altprop
 from altprop import LPL, Refused, Weighted
 from altprop.data import AUGMENTATIONS
+from altprop.run.batching import seen as _seen
 from altprop.run.build import prepare
-from altprop.run.train import _seen
 from altprop.run.values import make_recipe
 
 

@@ -157,7 +157,7 @@ def test_resume_by_the_command_line(data, monkeypatch, capsys):
     epoch = training._epoch
 
     def stopping(learner, position, stop, progress):
-        epoch(learner, position, stop, stop_at(2, 1))
+        return epoch(learner, position, stop, stop_at(2, 1))
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "_epoch", stopping)
