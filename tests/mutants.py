@@ -1610,7 +1610,7 @@ TABLE = [
     Mutant("study/trials.py", "Judged(WORST, f\"diverged {error.where}\", epochs)", "Judged(0.9)",
            f"{SWEEP} diverging"),
     Mutant("study/sampler.py", " and AGAIN in one.user_attrs", "", f"{SWEEP} ran_through"),
-    Mutant("study/sampler.py", "+ place_of(trial)", "", f"{SWEEP} pruned"),
+    Mutant("study/sampler.py", "+ place_of(trial)", "", f"{SWEEP} ran_through"),
     Mutant("study/space.py", "(at - low) / (high - low)", "(high - at) / (high - low)", SPACE),
     Mutant("study/space.py", "not any(sign * at > sign * place", "not any(sign * at < sign * place", SPACE),
     Mutant("study/keys.py", "kept = [table for table in given[\"phase\"] if table[\"name\"] != phase]", "kept = []",

@@ -69,6 +69,7 @@ def test_stopped_and_gone_on_with_it_is_the_study_that_ran_through(monkeypatch):
         altprop.sweep("drtp", **SETTINGS, trials=5, out="s", progress=progress)
     again = altprop.sweep("drtp", **SETTINGS, trials=5, out="s")
     assert table(again) == table(whole) and heard == [0, 1]
+    assert len({str(values) for values, _ in table(whole)}) == 5, "no trial draws what another has drawn"
     assert again.content["counts"]["fail"] == 1, "the trial that was stopped"
 
 
