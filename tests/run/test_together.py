@@ -22,6 +22,7 @@ from altprop.run.stack import Stack
 from altprop.run.together import together
 from altprop.run.train import Diverged
 from altprop.run.values import make_recipe
+from altprop.study.outcomes import begun
 
 SEEDS = (0, 4)
 FEW = {
@@ -41,7 +42,7 @@ def side_by_side(of, paths=None, data=None):
     paths = [None] * len(of) if paths is None else paths
     data = [load_data(recipe) for recipe in of] if data is None else data
     return together([
-        lambda stopping, recipe=recipe, own=own, path=path: begin(recipe, own, path, stopping)
+        lambda stopping, recipe=recipe, own=own, path=path: begin(recipe, own, path, path is not None and begun(path), stopping)
         for recipe, own, path in zip(of, data, paths, strict=True)
     ])  # fmt: skip
 
