@@ -119,7 +119,7 @@ def _tests(folder: Path, file: str, judges: Judges, options: tuple[str, ...]) ->
     watch = Watch(folder, judges)
     place = str(next(Path("tests").rglob(file)))
     idle = [word for plugin in IDLE for word in ("-p", f"no:{plugin}")]
-    status = pytest.main(["-q", *idle, *options, place], [watch])
+    status = pytest.main(["-q", "--tb=native", *idle, *options, place], [watch])  # which looks for no sources
     Path("failed.json").write_text(json.dumps(watch.failed))
     sys.stdout.flush()
     os._exit(status)
