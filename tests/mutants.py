@@ -488,7 +488,7 @@ TABLE = [
     Mutant("parallel/shared.py", "samples < 2 * size or not parted", "False", f"{SHARED} shares_are"),
     Mutant("parallel/shared.py", "self.cut(y.w)) if", "y.w) if", f"{STEPS} shares_are and weighted"),
     Mutant("parallel/pipeline.py", "max(first + 1, min(", "max(first, min(", f"{SHARED} parted_by_their_work"),
-    Mutant("parallel/together.py", "if pipeline not in (", "if False and pipeline not in (",
+    Mutant("parallel/meeting.py", "if pipeline not in (", "if False and pipeline not in (",
            f"{SHARED} needs_processes"),
     Mutant("parallel/place.py", "place if place.size > 1 else None", "place", f"{SHARED} one_process_of_torchrun"),
     Mutant("run/learner.py", "y if self.turn.labels else None", "y",

@@ -18,8 +18,8 @@ from altprop.data import fetch, image_names, printable, read_features
 from altprop.evolution.loading import is_search
 from altprop.export.bundle import export
 from altprop.limits import Interrupted, nearest, shorten
+from altprop.parallel.meeting import meeting
 from altprop.parallel.place import find_place
-from altprop.parallel.together import together
 from altprop.pool.workers import Workers
 from altprop.reports.numbers import percent, significant
 from altprop.reports.page import write_report
@@ -80,7 +80,7 @@ def _run(
 ) -> dict[str, Any]:  # fmt: skip
     """The summary of a run that is watched, with its report; of several processes the first alone does both, and the
     others' is empty.  writes: what the run is given by who writes it down."""
-    with together(path, pipeline) as team:
+    with meeting(path, pipeline) as team:
         if not team.leads:
             work(*given, team=team)
             return {}

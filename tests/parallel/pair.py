@@ -15,9 +15,9 @@ from altprop.core import Staged
 from altprop.data import from_torch
 from altprop.nets import build
 from altprop.parallel import peers
+from altprop.parallel.meeting import meeting
 from altprop.parallel.pipeline import Pipeline
 from altprop.parallel.shared import Shared, own_stream
-from altprop.parallel.together import together
 from altprop.rules import RULES
 from altprop.run.build import prepare
 from altprop.run.experiment import run_recipe
@@ -132,10 +132,10 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     os.environ["MASTER_PORT"] = next(PORTS)
-    with together(Path("unwritten")) as team:
+    with meeting(Path("unwritten")) as team:
         torch.save({name: trained(CASES[name], team=team) for name in CASES}, f"{os.environ['RANK']}/cases.pt")
     os.environ["MASTER_PORT"] = next(PORTS)
-    with together(Path("unwritten"), pipeline=2) as team:
+    with meeting(Path("unwritten"), pipeline=2) as team:
         found = {name: trained(PIPED[name], team=team) for name in PIPED}
         again = [trained(PIPED["drtp"], team=team)[0] for _ in range(20)]
         torch.save((found, again), f"{os.environ['RANK']}/piped.pt")

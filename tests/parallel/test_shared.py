@@ -11,10 +11,10 @@ import pytest
 import torch
 from run_helpers import Outcome, assert_refused, rows, same_bits, toy_file, toy_recipe, without_epochs
 
+from altprop.parallel.meeting import meeting
 from altprop.parallel.pipeline import parted
 from altprop.parallel.place import find_place
 from altprop.parallel.shared import _Shares
-from altprop.parallel.together import together
 from altprop.run.experiment import resume_run, run_recipe
 from altprop.run.recipe import RunError
 
@@ -159,7 +159,7 @@ def test_shares_are_the_batch():
 
 def test_a_pipeline_needs_processes(tmp_path):
     """One process that took it for a plain run would be told nothing."""
-    with pytest.raises(RunError, match=r"--pipeline 2 came to 1 processes: start as many"), together(tmp_path, 2):
+    with pytest.raises(RunError, match=r"--pipeline 2 came to 1 processes: start as many"), meeting(tmp_path, 2):
         pass
 
 

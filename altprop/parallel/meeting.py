@@ -17,7 +17,7 @@ from altprop.run.team import ALONE, Team
 
 
 @contextmanager
-def together(path: Path, pipeline: int | None = None) -> Iterator[Team]:
+def meeting(path: Path, pipeline: int | None = None) -> Iterator[Team]:
     """Who takes the steps of a run that is written to ``path``: this process alone, or those it was started with.
 
     pipeline: how many processes own the layers, all; None: each takes its share of every batch.
