@@ -730,7 +730,7 @@ TABLE = [
            f"{COMPARED} a_setting_reaches_its_rule_alone"),
     Mutant("study/rows.py", 'float("inf") if r2 is None else -r2', "0",
            f"{COMPARED} a_regression_is_compared_by_scikit_learns_scores"),
-    Mutant("study/compare.py", "plan.base.with_(threads=1)", "plan.base", f"{COMPARED} thread"),
+    Mutant("pool/workers.py", "        return 1\n", "        return asked\n", f"{COMPARED} thread"),
     # who works
     Mutant("pool/pool.py", "            import_rules(file)", "            pass", "test_pool.py imports_the_files"),
     Mutant("pool/pool.py", "ended.job.tries < 2", "ended.job.tries < 1", "test_cluster_alone.py begins_again"),
@@ -1599,10 +1599,7 @@ TABLE = [
     Mutant("run/precision.py", "if not is_native():", "if is_native():", "test_precision.py told"),
     Mutant("run/precision.py", "or like.dtype != torch.float32", "", "test_precision.py elsewhere"),
     Mutant("run/precision.py", 'like.device.type != "cpu" or', "", "test_precision.py elsewhere"),
-    Mutant("run/learner.py", "with products():\n                return", "if True:\n                return",
-           "test_precision.py at_once"),
-    Mutant("run/learner.py", "with products():\n            loss", "if True:\n            loss",
-           "test_precision.py at_once"),
+    Mutant("run/learner.py", "with PRECISIONS[self.recipe.precision]():", "if True:", "test_precision.py every_rule and drtp"),
     Mutant("run/recipe.py", '"phase", "precision"', '"phase"', "test_precision.py written_down"),
     Mutant("study/plan.py", '    "precision", "threads"', '    "threads"', "test_precision.py comparison"),
     # sweeps and tuned comparisons

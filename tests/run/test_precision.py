@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 import altprop
 from altprop import RULES
-from altprop.core.product import WORTHWHILE, linear
+from altprop.backend import HAS_ONEDNN
+from altprop.core.product import linear
 from altprop.limits import Notice
 from altprop.run import precision
 from altprop.run.experiment import evaluate_run
@@ -49,6 +50,14 @@ def weights(result):
 
 A, B, C = drawn(7, 40), drawn(40, 9), drawn(7, 9)
 STACK, STACKED, SUMMED = drawn(3, 7, 40), drawn(3, 40, 9), drawn(3, 7, 9)
+
+
+def by_onednn(x, weight, bias):
+    if not HAS_ONEDNN:
+        return linear(x, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
 PRODUCTS = {  # by torch, and by hand of operands that are rounded, a and b, and of what is added as it is, c
     "mm": (lambda a, b, c: a @ b, lambda a, b, c: a @ b, A, B, C),
     "mm into a tensor": (lambda a, b, c: torch.mm(a, b, out=torch.empty(7, 9)), lambda a, b, c: a @ b, A, B, C),
@@ -61,8 +70,7 @@ PRODUCTS = {  # by torch, and by hand of operands that are rounded, a and b, and
     "mv": (lambda a, b, c: a @ b, lambda a, b, c: a @ b, A, B[:, 0].contiguous(), C),
     "addmv": (lambda a, b, c: torch.addmv(c, a, b), lambda a, b, c: c + a @ b, A, B[:, 0].contiguous(), C[:, 0]),
     "dot": (torch.dot, lambda a, b: a @ b, A[0], B[:, 0].contiguous()),
-    "large, by oneDNN": (linear, lambda a, b, c: a @ b.T + c, drawn(64, 300), drawn(WORTHWHILE // (64 * 300) + 1, 300),
-              drawn(WORTHWHILE // (64 * 300) + 1)),
+    "linear, by oneDNN": (by_onednn, lambda a, b, c: a @ b.T + c, A, B.T.contiguous(), drawn(B.shape[1])),
     "convolution": (lambda a, b, c: F.conv2d(a, b, c, stride=2, padding=1),
                     lambda a, b, c: F.conv2d(a, b, c, stride=2, padding=1),
                     drawn(4, 3, 9, 9), drawn(5, 3, 3, 3), drawn(5)),

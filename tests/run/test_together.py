@@ -5,6 +5,7 @@ import os
 import signal
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,8 @@ def recipes(rule="bp", seeds=SEEDS, **settings):
 def side_by_side(of, paths=None, data=None):
     paths = [None] * len(of) if paths is None else paths
     data = [load_data(recipe) for recipe in of] if data is None else data
-    return together([
-        lambda stopping, recipe=recipe, own=own, path=path: begin(recipe, own, path, path is not None and begun(path), stopping)
-        for recipe, own, path in zip(of, data, paths, strict=True)
-    ])  # fmt: skip
+    known = [path is not None and begun(path) for path in paths]
+    return together([partial(begin, *each) for each in zip(of, data, paths, known, strict=True)])
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,6 @@ from altprop.run.recipe import RunError
 from altprop.run.values import make_recipe, read_recipe
 from altprop.statistics import interval, mean_and_std, paired_difference
 from altprop.study import cost, outcomes
-from altprop.study.compare import _threaded
 from altprop.study.plan import make_plan, of_role
 
 STUDY = Path(altprop.__file__).parent / "study"
@@ -257,21 +256,18 @@ def test_a_bar_hears_what_is_under_way():
 
 def test_jobs_have_one_thread_each():
     """However many, and over a cluster, so that the numbers do not depend on it; without, the recipe's."""
-    plan = make_plan(["bp"], 1, make_recipe(), {})
     given = {ALONE: None, Workers(1): 1, Workers(3): 1, Workers(None, "local"): 1}
-    assert {workers: _threaded(plan, workers).recipe("bp", 0).threads for workers in given} == given
-    plan = make_plan(["bp"], 1, make_recipe(threads=4), {})
+    assert {workers: workers.threads(None) for workers in given} == given and ALONE.threads(4) == 4
     with pytest.raises(RunError, match="jobs = 2 came beside threads = 4"):
-        _threaded(plan, Workers(2))
+        compare(["bp"], jobs=2, threads=4)
     with pytest.raises(RunError, match="ray = 'local' came beside threads = 4"):
-        _threaded(plan, Workers(None, "local"))
+        compare(["bp"], ray="local", threads=4)
 
 
 def test_a_cluster_takes_no_device():
     """Its jobs have no GPU: they would fail one by one, an hour later."""
-    plan = make_plan(["bp"], 1, make_recipe(device="cuda"), {})
     with pytest.raises(RunError, match=r"device 'cuda' came beside ray, .* leave --device out"):
-        _threaded(plan, Workers(2, "local"))
+        compare(["bp"], jobs=2, ray="local", device="cuda")
 
 
 def test_a_process_that_dies_is_a_run_that_failed():

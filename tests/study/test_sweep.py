@@ -63,7 +63,7 @@ def test_stopped_and_gone_on_with_it_is_the_study_that_ran_through(monkeypatch):
     def progress(trial, done, total):
         heard.append(trial["number"])
         if len(heard) == 2:  # it comes while the third is trained
-            patch.setattr(train, "_epoch", lambda *all: (os.kill(os.getpid(), signal.SIGINT), step(*all)))
+            patch.setattr(train, "_epoch", lambda *all: (os.kill(os.getpid(), signal.SIGINT), step(*all))[1])
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         altprop.sweep("drtp", **SETTINGS, trials=5, out="s", progress=progress)
