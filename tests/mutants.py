@@ -1599,7 +1599,8 @@ TABLE = [
     Mutant("run/precision.py", "if not is_native():", "if is_native():", "test_precision.py told"),
     Mutant("run/precision.py", "or like.dtype != torch.float32", "", "test_precision.py elsewhere"),
     Mutant("run/precision.py", 'like.device.type != "cpu" or', "", "test_precision.py elsewhere"),
-    Mutant("run/learner.py", "with PRECISIONS[self.recipe.precision]():", "if True:", "test_precision.py every_rule and drtp"),
+    Mutant("run/learner.py", "with PRECISIONS[self.recipe.precision]():", "if True:",
+           "test_precision.py every_rule and drtp"),
     Mutant("run/recipe.py", '"phase", "precision"', '"phase"', "test_precision.py written_down"),
     Mutant("study/plan.py", '    "precision", "threads"', '    "threads"', "test_precision.py comparison"),
     # sweeps and tuned comparisons
