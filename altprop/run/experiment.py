@@ -134,8 +134,7 @@ def resume_recipe(
     """``resume_run`` with data that are split and scaled already."""
     with borrowed(net):
         learner, run = _reopened(path, data, net, cuts)
-        course = _train(learner, run if team.leads else None, team.interruptible, progress, report, team, begun=run)
-        return alone(course)
+        return alone(_train(learner, run if team.leads else None, team.interruptible, progress, report, team, run))
 
 
 def _reopened(
@@ -175,8 +174,7 @@ def _train(
             fill(learner.rule, begun.finished(), begun.path)
             position.rows = begun.metrics()
         else:
-            heads = any(turn.head for turn in learner.turns)
-            with scratch_of(learner, run) if heads else nullcontext():
+            with scratch_of(learner, run) if any(turn.head for turn in learner.turns) else nullcontext():
                 position = position if begun is None else resume(learner, begun)
                 fresh = position.step == 0
                 team.join(learner)
@@ -185,9 +183,7 @@ def _train(
             if run is not None:
                 run.finish(learner.net.state_dict(), learner.rule.state_dict())
         if run is not None and not (run.path / "measures.json").exists():
-            from altprop.panels import (
-                look,
-            )  # whose pictures read matplotlib, which a run without a directory never needs
+            from altprop.panels import look  # whose pictures read matplotlib, which nothing else here needs
 
             measures = look(learner.rule, learner.data, position.rows, everything=learner.recipe.probe)
             measures |= {name: {"refused": why} for name, why in position.refused.items()}
@@ -227,9 +223,8 @@ def load(run: str | Path, net: nn.Module | None = None, cuts: Sequence[Layer] | 
         fill(rule, tensors, directory.path)
         model = Model(inference(rule), data, recipe.loss or "", whitening).eval()
     except (KeyError, TypeError, RuntimeError) as error:
-        raise RunError(
-            f"{directory.path} does not fit its recipe ({str(error).splitlines()[0]}): it is damaged, train it anew"
-        ) from error
+        what = f"{directory.path} does not fit its recipe ({str(error).splitlines()[0]})"
+        raise RunError(f"{what}: it is damaged, train it anew") from error
     rule.eval()
     return Loaded(net, rule, model)
 

@@ -9,6 +9,7 @@ import pytest
 from run_helpers import assert_refused, rows, run_cli, toy, toy_file, toy_recipe
 
 import altprop
+from altprop.pool.workers import Workers
 from altprop.run.build import prepare
 from altprop.run.recipe import RunError
 from altprop.run.values import make_recipe, read_recipe
@@ -78,7 +79,7 @@ def test_one_process_or_two_and_stopped_in_between_find_the_same(tmp_path):
     learners = {rule: prepare(plan.recipe(rule, 0), sets.of(0)) for rule in plan.rules}
 
     def found(out, jobs):
-        return tuned(plan, tuning, learners, sets, 0.25, out, jobs, silence)
+        return tuned(plan, tuning, learners, sets, 0.25, out, Workers(jobs), silence)
 
     whole = found(tmp_path / "c", 1)
     assert found(None, 1) == whole == found(tmp_path / "d", 2)
