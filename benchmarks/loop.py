@@ -15,7 +15,8 @@ import torch
 
 from altprop.data import DataError, Dataset, batches, load
 from altprop.run.build import prepare
-from altprop.run.train import Position, train
+from altprop.run.course import Position, alone
+from altprop.run.train import course
 from altprop.run.values import make_recipe
 
 
@@ -44,7 +45,8 @@ def bare(data):
 
 def loop(data):
     position = Position()
-    train(learner_of(data), position, None, progress=lambda *place: None)
+    learner = learner_of(data)
+    alone(course(learner, position, None, learner.team.interruptible, progress=lambda *place: None))
     return position.seconds
 
 

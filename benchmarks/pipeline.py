@@ -22,10 +22,10 @@ import time
 from pathlib import Path
 
 import torch
+from altprop.parallel.meeting import meeting
 
 from altprop.data import from_torch
 from altprop.parallel.pipeline import parted
-from altprop.parallel.together import together
 from altprop.run.build import prepare
 from altprop.run.team import ALONE
 from altprop.run.values import make_recipe
@@ -109,7 +109,7 @@ def main():
     torch.manual_seed(0)
     learner, x, y = learner_of(given)
     if "RANK" in os.environ:
-        with together(Path("unwritten"), pipeline=2) as team:
+        with meeting(Path("unwritten"), pipeline=2) as team:
             team.join(learner)
             seconds = seconds_a_batch(team, learner, x, y, given.batches)
             team.peers.gather(None)

@@ -16,10 +16,11 @@ import torch
 
 from altprop.data import Dataset
 from altprop.run.build import prepare
+from altprop.run.course import Position
 from altprop.run.isolated import isolated
-from altprop.run.together import Group, Seat
-from altprop.run.train import Position, _epoch
+from altprop.run.train import _epoch
 from altprop.run.values import make_recipe
+from altprop.together.seats import Group, Seat
 
 NETS = ("64-256-10", "784-64-10", "784-256-10")
 BATCH = 64

@@ -1622,10 +1622,10 @@ TABLE = [
     Mutant("study/tuned.py", "**own.get(task.rule, {}), **found", "**own.get(task.rule, {})", f"{TUNING} same_budget"),
     Mutant("study/unseen.py", "key not in tested", "True", f"{TUNING} any_seed"),
     # seeds side by side
-    Mutant("run/stack.py", "own.data = part", "own.data = stack[0]", "test_together.py optimizers and rmsprop"),
-    Mutant("run/stack.py", 'group["lr"] = first["lr"]', "pass", "test_together.py optimizers and noise"),
-    Mutant("run/together.py", "behind = min(", "behind = max(", "test_together.py stand_apart"),
-    Mutant("run/together.py", "                group.settle()\n", "", "test_together.py diverges"),
-    Mutant("run/tracing.py", "buffer.copy_(found)", "buffer", "test_together.py every_rule and ldrl"),
-    Mutant("run/tracing.py", "or not all(near)", "", "test_together.py other_results"),
+    Mutant("together/stack.py", "own.data = part", "own.data = stack[0]", "test_together.py optimizers and rmsprop"),
+    Mutant("together/stack.py", 'group["lr"] = first["lr"]', "pass", "test_together.py optimizers and noise"),
+    Mutant("together/seats.py", "behind = min(", "behind = max(", "test_together.py stand_apart"),
+    Mutant("together/seats.py", "                group.settle()\n", "", "test_together.py diverges"),
+    Mutant("together/tracing.py", "buffer.copy_(found)", "buffer", "test_together.py every_rule and ldrl"),
+    Mutant("together/tracing.py", "or not all(near)", "", "test_together.py other_results"),
 ]  # fmt: skip

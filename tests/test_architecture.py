@@ -41,8 +41,9 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
     "run/directory": {"core", "data", "limits", "run"},
     "statistics.py": set(),
     "reports": {"limits", "panels", "run/directory", "statistics"},
+    "together": {"core", "limits", "measure", "run"},
     "study": {"core", "data", "evolution", "limits", "measure", "pool", "reports", "rules", "run", "run/directory",
-        "searches", "statistics"},
+        "searches", "statistics", "together"},
     "evolution": {
         "core", "data", "limits", "nets", "pool", "run", "run/directory", "searches", "tasks",
     },

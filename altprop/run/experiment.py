@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from altprop.core import Layer, RuleWarning
 from altprop.data import Dataset, advice, from_torch
 from altprop.run.build import build_net, build_rule, prepare
+from altprop.run.course import Course, Position, Stopping, alone
 from altprop.run.directory.files import write_atomically
 from altprop.run.directory.folder import check_free
 from altprop.run.directory.store import RunDirectory, describe
@@ -29,8 +30,7 @@ from altprop.run.model import Model, inference
 from altprop.run.recipe import Recipe, RunError
 from altprop.run.result import Loaded, Result
 from altprop.run.team import ALONE, Team
-from altprop.run.together import alone
-from altprop.run.train import CHECKPOINT_SECONDS, Course, Diverged, Position, Progress, Stopping, course, resume
+from altprop.run.train import CHECKPOINT_SECONDS, Diverged, Progress, course, resume
 from altprop.run.values import make_recipe
 from altprop.suits import RULE
 

@@ -19,7 +19,7 @@ from altprop.measure.probe import in_mode
 from altprop.run.learner import Learner
 
 if TYPE_CHECKING:
-    from altprop.run.train import Position
+    from altprop.run.course import Position
 
 PROBE = 256  # samples on which the angles to backpropagation are taken
 EVALUATION_BATCH = 1024

@@ -31,7 +31,7 @@ class Team(ABC):
 
     @abstractmethod
     def settle(self, learner: Learner, position: Any) -> None:
-        """After the last step of an epoch: learner and position (``run.train.Position``) are those of one process."""
+        """After the last step of an epoch: learner and position (``run.course.Position``) are those of one process."""
 
     @abstractmethod
     def interruptible(self) -> AbstractContextManager[threading.Event]:

@@ -1,16 +1,13 @@
-"""The course of a run: epochs of batches, evaluation, checkpoints, and a clean way to stop and go on.
-
-A course hands out every batch and is sent its loss, so that the same course is stepped alone or beside others."""
+"""The course of a run: epochs of batches, evaluation, checkpoints, and a clean way to stop and go on."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +17,7 @@ from altprop.core import Layer
 from altprop.limits import Interrupted, shorten
 from altprop.run.batching import batches_of, seen
 from altprop.run.checks import check_units
+from altprop.run.course import Batch, Course, Position, Stopping
 from altprop.run.directory.files import sweep
 from altprop.run.directory.store import RunDirectory
 from altprop.run.directory.tensors import fill
@@ -46,36 +44,6 @@ class Diverged(RunError):
 
 class Progress(Protocol):
     def __call__(self, epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None: ...
-
-
-@dataclass
-class Position:
-    """Where a run stands: everything of its state that is not a tensor."""
-
-    phase: int = 0  # the turn that is under way, or has just ended
-    epoch: int = 0  # finished, those of the turns before too
-    batch: int = 0  # done of the epoch that is under way
-    step: int = 0
-    loss_sum: float = 0.0  # over the samples of this epoch
-    seconds: float = 0.0  # spent in training, without evaluation
-    rows: list[dict[str, Any]] = field(default_factory=list)  # of metrics.jsonl
-    first: float = 0.0  # the loss of the first batch
-    refused: dict[str, str] = field(default_factory=dict)  # measures that could not be taken, and why
-
-
-class Batch(NamedTuple):
-    """What is to be stepped next; who steps it adds the seconds that it took to the position."""
-
-    at: Learner
-    position: Position  # of which phase, epoch and batch are this one's
-    x: Tensor
-    y: Any
-    last: bool  # of its epoch
-
-
-R = TypeVar("R")
-Course: TypeAlias = Generator[Batch, float, R]
-Stopping = Callable[[], AbstractContextManager[threading.Event]]
 
 
 def course(

@@ -14,9 +14,9 @@ from altprop.pool.workers import ALONE, Workers
 from altprop.run.experiment import begin
 from altprop.run.machine import within_memory
 from altprop.run.recipe import RunError
-from altprop.run.together import together
 from altprop.study.outcomes import Outcome, Progress, Sets, check_same_run, failed, finished, folder
 from altprop.study.plan import Plan
+from altprop.together.seats import together
 
 OF_SEEDS = ("x_train", "y_train", "x_test", "y_test", "x_val", "y_val", "x_unlabelled")  # what a split may make differ
 

@@ -15,15 +15,15 @@ from safetensors.torch import load_file
 
 from altprop import RULES
 from altprop.limits import Interrupted, Notice
-from altprop.run import tracing
 from altprop.run.experiment import begin, resume_run, run_recipe
 from altprop.run.inputs import load_data
 from altprop.run.isolated import isolated
-from altprop.run.stack import Stack
-from altprop.run.together import together
 from altprop.run.train import Diverged
 from altprop.run.values import make_recipe
 from altprop.study.outcomes import begun
+from altprop.together import tracing
+from altprop.together.seats import together
+from altprop.together.stack import Stack
 
 SEEDS = (0, 4)
 FEW = {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from altprop.core import Weighted
 from altprop.run.learner import Learner
-from altprop.run.tracing import Apart, Step, flatten
+from altprop.together.tracing import Apart, Step, flatten
 
 # Optimizers that treat every number of a parameter alike, and how they take the fewest passes over memory.
 ELEMENTWISE: dict[type[torch.optim.Optimizer], dict[str, Any]] = {

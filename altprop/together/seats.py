@@ -1,4 +1,4 @@
-"""Who steps the batches of a course: a run by itself, or several seeds of one recipe side by side in one process."""
+"""Seeds of one recipe in one process: each has its seat, and those that stand at the same batch are stepped as one."""
 
 from __future__ import annotations
 
@@ -12,32 +12,13 @@ from typing import Any
 from altprop.core import Refused
 from altprop.limits import Interrupted, Notice
 from altprop.measure.missing import reason
+from altprop.run.course import Batch, Course, R, Stopping
 from altprop.run.recipe import RunError
-from altprop.run.stack import Random, Stack, as_tensors, step_alone
 from altprop.run.stop import interruptible
-from altprop.run.tracing import Apart
-from altprop.run.train import Batch, Course, R, Stopping
+from altprop.together.stack import Random, Stack, as_tensors, step_alone
+from altprop.together.tracing import Apart
 
 FAILURES = (Refused, RunError, RuntimeError)  # which end a run, and not those beside it
-
-
-def alone(course: Course[R]) -> R:
-    """Step every batch of a course, and return what it returns."""
-    with closing(course):
-        try:
-            batch = next(course)
-            while True:
-                batch = course.send(_stepped(batch))
-        except StopIteration as end:
-            result: R = end.value
-            return result
-
-
-def _stepped(batch: Batch) -> float:
-    start = time.perf_counter()
-    loss = batch.at.step(batch.x, batch.y)
-    batch.position.seconds += time.perf_counter() - start
-    return loss
 
 
 def together(begin: Sequence[Callable[[Stopping], Course[R]]]) -> list[R | Exception]:
