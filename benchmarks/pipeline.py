@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 
 import torch
-from altprop.parallel.meeting import meeting
 
 from altprop.data import from_torch
+from altprop.parallel.meeting import meeting
 from altprop.parallel.pipeline import parted
 from altprop.run.build import prepare
 from altprop.run.team import ALONE
