@@ -147,8 +147,14 @@ def _drawing(random: Tensor, function: Callable[..., Any], *arguments: Tensor) -
 
 
 def _without_copies(graph: fx.GraphModule) -> None:
-    """What ``copy`` returns is its source in the shape and dtype of the other; torch would batch it in a loop."""
+    """What ``copy`` returns is its source in the shape and dtype of the other; torch would batch it in a loop.  What
+    nothing else can reach needs no ``clone``, since a graph of functions changes nothing in place."""
     aten = torch.ops.aten
+    for node in [node for node in graph.graph.nodes if node.target is aten.clone.default]:
+        made = node.args[0].target
+        if isinstance(made, torch._ops.OpOverload) and all(each.alias_info is None for each in made._schema.returns):
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
     for node in [node for node in graph.graph.nodes if node.target is aten.copy.default]:
         with graph.graph.inserting_before(node):
             source = graph.graph.call_function(aten.type_as.default, (node.args[1], node.args[0]))
