@@ -9,8 +9,8 @@ draws by a stream of its own, so that such runs are equal in distribution alone.
 process, as is usual; its running statistics are averaged in every step, as no broadcast of one process's would.
 
 A batch of less than two samples a process, such as the rest of an epoch, each computes whole, and so does a readout
-whose rule is of no averages.  All that is not a
-credit, features of a readout and measures too, each process computes for itself: none waits for another's.
+whose rule is of no averages.  All that is not a credit, features of a readout and measures too, each process computes
+for itself: none waits for another's.
 """
 
 from __future__ import annotations

@@ -21,6 +21,11 @@ class Workers(NamedTuple):
     def __bool__(self) -> bool:
         return self.jobs is not None or self.ray is not None
 
+    @property
+    def follow(self) -> bool:
+        """Whether runs may follow each other in this process: one worker needs no other."""
+        return self in (Workers(), Workers(jobs=1))
+
     def __str__(self) -> str:
         return f"ray = '{shorten(self.ray, 60)}'" if self.jobs is None else f"jobs = {self.jobs}"
 

@@ -136,7 +136,7 @@ def run_plan(
         plan, found = tuned(plan, tuning, learners, sets, val, out, workers, progress or silence)
         learners, runs = _prepared(plan, data)
     plan, controls = with_controls(plan, learners)
-    alone = together or workers in (ALONE, Workers(jobs=1))
+    alone = together or workers.follow
     with open_pool(ALONE if alone else workers, sets if alone else sets.sent()) as pool:
         for rules in (plan.named, [*([plan.control] if plan.control else []), *plan.frozen]):
             ready = [rule for rule in rules if rule not in runs]

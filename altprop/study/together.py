@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from altprop.data import Dataset
-from altprop.pool.workers import ALONE, Workers
+from altprop.pool.workers import Workers
 from altprop.run.experiment import begin
 from altprop.run.machine import within_memory
 from altprop.run.recipe import RunError
@@ -23,7 +23,7 @@ OF_SEEDS = ("x_train", "y_train", "x_test", "y_test", "x_val", "y_val", "x_unlab
 
 def check_together(plan: Plan, workers: Workers) -> None:
     """Raises ``RunError`` where the seeds of a plan cannot be trained in one process on this processor."""
-    if workers not in (ALONE, Workers(jobs=1)):
+    if not workers.follow:
         raise RunError(f"together came beside {workers}: it trains all seeds in one process, leave one of them out")
     if plan.base.precision != "float32":
         raise RunError(f"together came beside precision = '{plan.base.precision}': it is for float32, leave one out")

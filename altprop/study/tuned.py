@@ -77,12 +77,11 @@ def _all(
         found[rule] = value
         tell(next((task.rule for task in tasks if task.rule not in found), rule), len(found), len(tasks))
 
-    here = workers in (ALONE, Workers(jobs=1))
     queue = [
-        Job(f"{task.rule}, tuning", tune, (task, data)) if here
+        Job(f"{task.rule}, tuning", tune, (task, data)) if workers.follow
         else Job(f"{task.rule}, tuning", work, (task, *given), TRIES) for task in tasks
     ]  # fmt: skip
-    run_jobs(queue, ALONE if here else workers, ended)
+    run_jobs(queue, ALONE if workers.follow else workers, ended)
     return found
 
 
