@@ -9,12 +9,12 @@ sums on this processor, it says so and times nothing, since what is emulated can
 
 import argparse
 from functools import partial
-from statistics import median
 
 import torch
-from steps import SECONDS, autograd_step, rule_step, seconds
 
 from altprop import RULES
+from altprop.bench.bench import autograd_step, rule_step
+from altprop.bench.timing import one_thread, ratio, rounds, spread
 from altprop.nets import build
 from altprop.run.precision import PRECISIONS, is_native
 
@@ -30,25 +30,26 @@ def step_in(precision, step):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
+    count = parser.parse_args().rounds
     if not is_native():
         features = torch.backends.cpu.get_cpu_capability()
         print(f"no bfloat16 products with float32 sums on this processor ({features}): nothing to time")
         return
-    torch.set_num_threads(1)
     x, y = torch.rand(BATCH, *SHAPE), torch.randint(0, 10, (BATCH,))
     steps = {("autograd", "float32"): autograd_step(build(SPEC, SHAPE, 10), x, y)}
     for name in NAMES:
         for precision in PRECISIONS:
             step = rule_step(RULES[name](build(SPEC, SHAPE, 10), example=x[:1]), x, y)
             steps[name, precision] = partial(step_in, precision, step)
-    repeats = max(1, round(SECONDS / max(seconds(step, 3) for step in steps.values())))
-    times = [{case: seconds(step, repeats) for case, step in steps.items()} for _ in range(rounds)]
+    with one_thread():
+        times = rounds(steps, count)
     print(f"{SPEC}, batch {BATCH}")
-    for case in steps:
-        ratio = median(row[case] / row["autograd", "float32"] for row in times)
-        own = 1e3 * median(row[case] for row in times)
-        print(f"    {case[0]:10} {case[1]:8} {own:8.3f} ms   {ratio:.2f} x autograd in float32")
+    for case, own in times.items():
+        of_autograd = ratio(own, times["autograd", "float32"])
+        print(
+            f"    {case[0]:10} {case[1]:8} {spread(own, 1e3).median:8.3f} ms   {of_autograd.median:.2f}"
+            f" [{of_autograd.low:.2f}, {of_autograd.high:.2f}] x autograd in float32"
+        )
 
 
 if __name__ == "__main__":

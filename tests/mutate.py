@@ -48,6 +48,9 @@ SHARED = (
     "matplotlib.backends.backend_svg", "hypothesis", "PIL.Image",
 )  # fmt: skip
 
+# Nobody reads why a mutant fails, and where CI is set pytest would compare long lists word for word, for minutes.
+PLAIN = "--assert=plain"
+
 # Plugins that a mutant has no use for; the last two collect garbage at the end of every process.
 IDLE = ("cacheprovider", "xdist", "unraisableexception", "threadexception")
 
@@ -119,7 +122,7 @@ def _tests(folder: Path, file: str, judges: Judges, options: tuple[str, ...]) ->
     watch = Watch(folder, judges)
     place = str(next(Path("tests").rglob(file)))
     idle = [word for plugin in IDLE for word in ("-p", f"no:{plugin}")]
-    status = pytest.main(["-q", "--tb=native", *idle, *options, place], [watch])  # which looks for no sources
+    status = pytest.main(["-q", "--tb=native", PLAIN, *idle, *options, place], [watch])  # which looks for no sources
     Path("failed.json").write_text(json.dumps(watch.failed))
     sys.stdout.flush()
     os._exit(status)
@@ -178,7 +181,7 @@ def main() -> int:
         for part in ("recipes", "results"):  # which are read, and never written
             (source / part).symlink_to(ROOT / part)
         # Bytecode beside the sources, pytest's own too, so that no fork compiles what is not spoilt.
-        collect = [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", "tests"]
+        collect = [sys.executable, "-m", "pytest", "--collect-only", PLAIN, "-p", "no:cacheprovider", "tests"]
         subprocess.run(collect, cwd=source, env=os.environ | {"PYTHONPATH": str(source)}, capture_output=True)
         with ProcessPoolExecutor(arguments.jobs, get_context("fork")) as pool:
             alive = judge_all(table, source, pool)
