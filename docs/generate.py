@@ -60,8 +60,8 @@ a quarter; of a share of seeds: 5 points; of a fitness: a twentieth).
 PRECISION_HEAD = """# bfloat16 beside float32
 
 Written by `python docs/generate.py` from `results/precision/` and from nothing else. Each rule learned twice from the
-same weights, samples and random numbers: once by float32, once by `--precision bf16`, which rounds the operands of
-every product to bfloat16 and leaves weights, sums and everything else in float32. The net is judged in float32 in
+same weights, samples and random numbers: once by float32, once by `--precision bf16`, whose products have bfloat16
+operands, sums in float32 and bfloat16 results; all else is float32. The net is judged in float32 in
 either case. Test accuracies are in percent, and a difference, bf16 - float32, is in points; a single seed gives it no
 interval. A dash: the run diverged.
 """

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 import altprop
+from altprop.allocator import keep_freed_memory
 from altprop.cli import measuring, studies
 from altprop.cli.options import RECIPE, Config, Imports, Json, Out, Ray, Settings, taking
 from altprop.cli.telling import print_result, say, warnings_as_lines
@@ -38,6 +39,7 @@ ClickException = typer.BadParameter.__mro__[2]  # typer carries its own copy of 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):  # a terminal without these letters shows others, and loses no result
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
 
+from altprop.allocator import keep_freed_memory
 from altprop.limits import Interrupted, shorten
 from altprop.pool.pool import POLL, STOPPED, Answer, Ended, Job, Pool, begun_again, kill_as_ctrl_c, perform
 from altprop.registry import imported
@@ -88,6 +89,7 @@ def _perform_there(
     shared: tuple[Any, ...], files: list[Path], folder: Path, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> Answer:
     """A job on a worker of the cluster, in the folder of the command."""
+    keep_freed_memory()
     try:
         os.chdir(folder)
     except OSError as error:

@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from altprop.allocator import keep_freed_memory
 from altprop.limits import Interrupted
 from altprop.pool.pool import POLL, STOPPED, Ended, Job, Pool, begun_again, kill_as_ctrl_c, perform
 from altprop.registry import imported
@@ -107,6 +108,7 @@ def _serve(pipe: Connection, files: list[Path], shared: tuple[Any, ...]) -> None
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # a signal to the group reaches the parent alone, which then asks once
     stop_with_parent()
+    keep_freed_memory()
     try:
         while True:
             work, arguments = pipe.recv()

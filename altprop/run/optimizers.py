@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from altprop.core import Layer, Rule
 from altprop.limits import nearest, shorten, shown
-from altprop.optim import NormSGD
+from altprop.optim import NormSGD, in_one_pass
 from altprop.run.recipe import Recipe, RunError
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # (parameter groups, recipe)
-    "sgd": lambda p, r: torch.optim.SGD(
-        p, lr=r.lr, momentum=r.momentum, weight_decay=r.weight_decay, nesterov=r.nesterov
+    "sgd": lambda p, r: in_one_pass(
+        torch.optim.SGD, p, lr=r.lr, momentum=r.momentum, weight_decay=r.weight_decay, nesterov=r.nesterov
     ),
-    "adam": lambda p, r: torch.optim.Adam(p, lr=r.lr, weight_decay=r.weight_decay, eps=r.eps or 1e-8),
-    "adamw": lambda p, r: torch.optim.AdamW(p, lr=r.lr, weight_decay=r.weight_decay, eps=r.eps or 1e-8),
+    "adam": lambda p, r: in_one_pass(torch.optim.Adam, p, lr=r.lr, weight_decay=r.weight_decay, eps=r.eps or 1e-8),
+    "adamw": lambda p, r: in_one_pass(torch.optim.AdamW, p, lr=r.lr, weight_decay=r.weight_decay, eps=r.eps or 1e-8),
     "rmsprop": lambda p, r: torch.optim.RMSprop(p, lr=r.lr, momentum=r.momentum, weight_decay=r.weight_decay),
     "norm_sgd": lambda p, r: NormSGD(p, lr=r.lr, power=r.power, weight_decay=r.weight_decay),
 }
@@ -36,6 +36,7 @@ SCHEDULES: dict[str, Callable[[float, int, list[int]], float]] = {  # (epoch fro
     "step": lambda epoch, epochs, milestones: 0.1 ** sum(epoch >= milestone for milestone in milestones),
     "halve": lambda epoch, epochs, milestones: 0.5 ** sum(epoch >= milestone for milestone in milestones),
 }
+MEANS = ("fused", "foreach")  # how torch takes a step, which is no setting of it
 MILESTONED = ("step", "halve")
 MILESTONE = re.compile(r"(\d{1,9})|(\d{1,3}(?:\.\d{1,9})?)%", re.ASCII)  # an epoch, or a share of all
 BATCHWISE = ("ramp",)  # set anew for every batch, not for every epoch
@@ -104,7 +105,7 @@ def restore(optimizer: torch.optim.Optimizer, saved: dict[str, Any], tensors: di
     Raises ``ValueError`` for what this optimizer would not have left, and for settings that are not its own."""
     groups = optimizer.state_dict()["param_groups"]
     for own, other in zip(json.loads(json.dumps(groups)), saved["param_groups"], strict=True):
-        for key in (own.keys() & other.keys() | {"initial_lr"}) - {"lr"}:
+        for key in (own.keys() & other.keys() | {"initial_lr"}) - {"lr", *MEANS}:
             if own.get(key) != other.get(key):
                 raise ValueError(f"{key} is {shown(other.get(key))}, not {shown(own.get(key))}")
         rate = other.get("lr")  # which the next epoch sets anew, but this one's row may still have to tell
