@@ -13,6 +13,7 @@ from functools import partial
 import torch
 
 from altprop import RULES
+from altprop.allocator import keep_freed_memory
 from altprop.bench.bench import autograd_step, rule_step
 from altprop.bench.timing import one_thread, ratio, rounds, spread
 from altprop.nets import build
@@ -41,6 +42,7 @@ def main():
         for precision in PRECISIONS:
             step = rule_step(RULES[name](build(SPEC, SHAPE, 10), example=x[:1]), x, y)
             steps[name, precision] = partial(step_in, precision, step)
+    keep_freed_memory()  # as the command does
     with one_thread():
         times = rounds(steps, count)
     print(f"{SPEC}, batch {BATCH}")

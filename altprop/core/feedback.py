@@ -69,5 +69,7 @@ def draw_feedback(shapes: Sequence[Sequence[int]], *, init: str = "he_uniform", 
 
 
 def project(signal: Tensor, feedback: Tensor) -> Tensor:
-    """signal (N, C) through feedback (C, *out) -> (N, *out)."""
-    return (signal @ feedback.flatten(1)).view(len(signal), *feedback.shape[1:])
+    """signal (N, C) through feedback (C, *out) -> (N, *out); an image with its channels side by side, as activities."""
+    laid = feedback.movedim(1, -1) if feedback.dim() == 4 else feedback
+    z = (signal @ laid.flatten(1)).view(len(signal), *laid.shape[1:])
+    return z.movedim(-1, 1) if feedback.dim() == 4 else z

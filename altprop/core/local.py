@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from altprop.core.layer import Layer, is_convolution, is_dense
 from altprop.core.product import linear, outer
-from altprop.core.steps import Step, accumulate, jvp, run, run_all, vjp
+from altprop.core.steps import Step, accumulate, arranged, jvp, run, run_all, vjp
 from altprop.limits import Refused
 
 Ready = Callable[[Layer], None]
@@ -73,11 +73,6 @@ def prepare(layer: Layer, x: Tensor, like: Trace | None = None, reach: bool = Fa
         x, step = run(pad(module._reversed_padding_repeated_twice), x, graph=reach)
         steps.append(step)
     return arranged(x), steps
-
-
-def arranged(x: Tensor) -> Tensor:
-    """x with the channels of an image side by side, as convolutions are fastest; a mixture is slower than either."""
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def slope(trace: Trace, signal_h: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def vjp(step: Step, signal: Tensor) -> Tensor:
     if kind in DROPOUTS:
         return signal if saved is None else signal * saved
     if kind is nn.Flatten:
-        return signal.reshape(saved)
+        return arranged(signal.reshape(saved))
     x, y = saved
     parameters = [p for p in module.parameters() if p.requires_grad]
     at_input, *at_parameters = torch.autograd.grad(y, [x, *parameters], signal, retain_graph=True)
@@ -137,6 +137,11 @@ def run_all(modules: nn.Module, x: Tensor, like: list[Step] | None = None, graph
         x, step = run(module, x, like[index] if like else None, graph, fresh and index == 0)
         steps.append(step)
     return x, steps
+
+
+def arranged(x: Tensor) -> Tensor:
+    """x with the channels of an image side by side, as convolutions are fastest; a mixture is slower than either."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def accumulate(parameter: Tensor, gradient: Tensor) -> None:

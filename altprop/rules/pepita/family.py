@@ -19,15 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from altprop.core import Ready, Rule, Trace, draw_feedback, forward, project
-from altprop.core.layer import is_dense
+from altprop.core import Ready, Rule, Trace, draw_feedback, forward, project, push
+from altprop.core.layer import is_convolution, is_dense, is_flat_linear, parts
+from altprop.core.local import arranged, pads_itself
 from altprop.rules.pepita.choices import check
 from altprop.rules.pepita.modulation import NORMALISE, follow
 
 PERTURB: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {  # (rule, h, e) -> what is added to h
     "error": lambda rule, h, e: project(rule.s * e, rule.feedback[0]),
     "none": lambda rule, h, e: torch.zeros_like(h),
-    "random": lambda rule, h, e: rule.scale * torch.rand_like(h),
+    "random": lambda rule, h, e: rule.scale * torch.rand(h.shape, dtype=h.dtype, device=h.device),
 }
 
 
@@ -58,7 +59,7 @@ class Modulated(Rule):
 
     @torch.no_grad()
     def credit(self, x: Tensor, y: Tensor, ready: Ready | None = None) -> Tensor:
-        first: list[Trace] = []
+        x, first = arranged(x), list[Trace]()
         for index in range(len(self.layers)):
             first.append(self.present(index, first[-1].h if first else x, keep=True))
         t = self.targets(y, len(x))
@@ -88,6 +89,15 @@ class Modulated(Rule):
         h = first[self.feedback_reaches - 1].h if self.feedback_reaches else x
         d = PERTURB[self.perturb](self, h, e)
         return h + d, d
+
+    def pushed(self, first: list[Trace], e: Tensor) -> Tensor | None:
+        """W d of the first layer as s e (F W^T), which is a product a class, not one a sample; None where d is another,
+        or where W is more than a product of the input with nothing before it."""
+        layer, module = self.layers[0], self.layers[0].synapse  # type: Any, Any
+        bare = is_dense(module) and is_convolution(module) and pads_itself(module) and parts(layer.inlet) == []
+        low = (bare or is_flat_linear(layer, self.shapes[0].a)) and self.classes < len(e)
+        low = low and self.perturb == "error" and self.feedback_reaches == 0
+        return project(self.s * e, push(first[0], self.feedback[0])) if low else None
 
     def again(
         self, index: int, clean: Trace, h: Tensor, d: Tensor, d_a: Tensor | None = None

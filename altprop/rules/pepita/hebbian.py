@@ -98,9 +98,9 @@ class PEPITALocal(Modulated):
 
 def _contrast(rule: Modulated, x: Tensor, first: list[Trace], t: Any, e: Tensor, ready: Ready | None) -> None:
     h, d = rule.modulate(x, first, e)  # (N, *in): x^m, x^m - x
-    t, N = weighed(t), len(x)
+    d_a, t, N = rule.pushed(first, e), weighed(t), len(x)
     for index, clean in enumerate(first):
-        modulated, d_x, d = rule.again(index, clean, h, d)  # d is h^m - h
+        modulated, d_x, d = rule.again(index, clean, h, d, None if index else d_a)  # d is h^m - h
         if clean is first[-1]:
             down = slope(modulated, t / N)
             risen = slope(clean, e / N) + (slope(clean, t / N) - down)

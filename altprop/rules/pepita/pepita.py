@@ -37,8 +37,7 @@ from typing import Any
 
 from torch import Tensor
 
-from altprop.core import Claims, Feedback, Ready, Refused, Suits, Trace, learn, project, push, slope
-from altprop.core.layer import is_flat_linear
+from altprop.core import Claims, Feedback, Ready, Refused, Suits, Trace, learn, slope
 from altprop.rules.pepita.choices import check
 from altprop.rules.pepita.family import Modulated
 from altprop.rules.pepita.mirror import draw_factors, draw_noise, mirror, product
@@ -79,7 +78,7 @@ class PEPITA(Modulated):
 
     def second_pass(self, x: Tensor, first: list[Trace], t: Any, e: Tensor, ready: Ready | None) -> None:
         h, d = self.modulate(x, first, e)  # (N, *in): x^m, x^m - x
-        d_a = project(self.s * e, push(first[0], self.feedback[0])) if self._low_rank(len(x)) else None
+        d_a = self.pushed(first, e)
         for index in range(self.feedback_reaches, len(first) - 1):
             clean = first[index]
             modulated, _, d = self.again(index, clean, h, d, d_a)  # d is h^m - h
@@ -93,8 +92,3 @@ class PEPITA(Modulated):
         if self.factors is not None and self.training:
             mirror(self.layers, self.factors, draw_noise(self.factors, len(x)), **self.mirroring)
             self.feedback[0] = -self.s * product(self.factors).T.view_as(self.feedback[0])
-
-    def _low_rank(self, n: int) -> bool:
-        """Whether W x^m - W x = s e (F W^T) is cheaper: a column a class, not a product of the batch."""
-        plain = self.perturb == "error" and self.feedback_reaches == 0
-        return plain and is_flat_linear(self.layers[0], self.shapes[0].a) and self.classes < n
