@@ -14,6 +14,7 @@ from statistics import median
 
 import torch
 
+from altprop.allocator import keep_freed_memory
 from altprop.data import Dataset
 from altprop.run.build import prepare
 from altprop.run.course import Position
@@ -92,6 +93,7 @@ def main():
     parser.add_argument("--rules", default="bp,drtp,pepita")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the command does
     for net in NETS:
         for rule in given.rules.split(","):
             compare(rule, net, given.seeds, given.batches, given.rounds)

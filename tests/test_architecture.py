@@ -36,19 +36,20 @@ MAY_IMPORT = {  # room or file -> the rooms of altprop it may read; a folder ins
     "panels": {"core", "data", "limits", "measure"},
     "run": {
         "core", "data", "graph", "limits", "measure", "nets", "optim", "panels", "registry", "rules", "run/directory",
-        "searches", "suits", "tasks", "",
+        "searches", "suits", "tasks", "tracing", "",
     },
     "pool": {"allocator", "limits", "registry", "run", "run/directory"},
     "run/directory": {"core", "data", "limits", "run"},
     "statistics.py": set(),
     "reports": {"limits", "panels", "run/directory", "statistics"},
-    "together": {"core", "limits", "measure", "run"},
+    "tracing": {"core", "limits", "measure"},
+    "together": {"core", "limits", "measure", "run", "tracing"},
     "study": {"core", "data", "evolution", "limits", "measure", "pool", "reports", "rules", "run", "run/directory",
         "searches", "statistics", "together"},
     "evolution": {
         "core", "data", "limits", "nets", "pool", "run", "run/directory", "searches", "tasks",
     },
-    "bench": {"backend", "core", "limits", "measure", "nets", "optim", "rules", "run/directory"},
+    "bench": {"backend", "core", "limits", "measure", "nets", "optim", "rules", "run/directory", "tracing"},
     "export": {"core", "data", "evolution", "graph", "limits", "run", "run/directory"},
     "parallel": {"core", "limits", "run", "run/directory"},
     "cli": {

@@ -19,26 +19,31 @@ from altprop.bench.timing import Times, one_thread, ratio, rounds, spread
 from altprop.core import Refused, Rule, RuleWarning
 from altprop.optim import in_one_pass
 from altprop.rules import RULES
+from altprop.tracing.compiled import Compiled
+from altprop.tracing.graph import Apart, Step
 
 LR, MOMENTUM = 1e-4, 0.9  # so small that no number grows or dies out on random labels
 FLAGS = re.compile(r"\b(?:avx2|fma|avx512f|avx512_bf16|amx_bf16|amx_tile)\b")
 REFERENCE = "autograd"
 
 
-def bench(cases: Sequence[Case], count: int = 15, tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def bench(
+    cases: Sequence[Case], count: int = 15, tell: Callable[[str], None] = lambda line: None, compiled: bool = False
+) -> dict[str, Any]:
     """The result of all cases, ready for JSON: times in ms as (median, low and high quartile) over ``count`` rounds.
 
     Of every rule: ``ms`` of a step (zero_grad, credit, SGD with momentum as a run takes it), ``to_autograd``, its ratio
     to the step that ``loss.backward()`` and torch's own SGD take on the same net, ``floor_ms`` and ``to_floor``,
     ``products_ms`` and ``to_products`` (its floor without the optimizer), ``ways``, how many products go by which
-    library; or ``refused``, why it does not work on that net.  tell: hears of each case before it is timed."""
+    library; or ``refused``, why it does not work on that net.  tell: hears of each case before it is timed.  compiled:
+    credit as ``compile = true`` has it; what cannot be traced is ``refused``."""
     results = []
     with one_thread(), torch.random.fork_rng(devices=[]):
         for case in cases:
             tell(f"{case.net}, batch {case.batch}")
             torch.manual_seed(0)
-            results.append(_case(case, count))
-    return {"machine": facts(), "rounds": count, "cases": results}
+            results.append(_case(case, count, compiled))
+    return {"machine": facts(), "rounds": count, "compiled": compiled, "cases": results}
 
 
 def facts() -> dict[str, Any]:
@@ -54,17 +59,17 @@ def facts() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _case(case: Case, count: int) -> dict[str, Any]:
+def _case(case: Case, count: int, compiled: bool) -> dict[str, Any]:
     x, y = case.data()
     steps, floors, refused = {REFERENCE: autograd_step(case.build(), x, y)}, {}, {}
     for name in case.rules:
         try:
             rule = make(name, case, x)
-        except Refused as error:
+            steps[name] = rule_step(rule, x, y, compiled)
+        except (Refused, Apart) as error:
             refused[name] = str(error)
             continue
         floors[name] = floor(rule, x, y, optimizer_of)
-        steps[name] = rule_step(rule, x, y)
     parts = {f"floor of {name}": each.step for name, each in floors.items()}
     parts |= {f"products of {name}": each.products for name, each in floors.items()}
     times = rounds({**steps, **parts}, count)
@@ -109,13 +114,14 @@ def autograd_step(net: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
     return step
 
 
-def rule_step(rule: Rule, x: Tensor, y: Tensor) -> Callable[[], None]:
-    """The same step with the rule in the place of ``backward``."""
+def rule_step(rule: Rule, x: Tensor, y: Tensor, compiled: bool = False) -> Callable[[], None]:
+    """The same step with the rule in the place of ``backward``; raises ``Apart`` where it cannot be compiled."""
     optimizer = optimizer_of(rule.parameters())
+    graph = Compiled(Step(rule, list(rule.parameters()), rule.credit, (x, y))) if compiled else None
 
     def step() -> None:
         optimizer.zero_grad()
-        rule.credit(x, y)
+        rule.credit(x, y) if graph is None else graph((x, y))
         optimizer.step()
 
     return step

@@ -21,7 +21,7 @@ DEPTHS = re.compile(r"\d{1,4}(,\d{1,4})*")
 
 
 def bench(
-    rules: str | None, nets: list[str], shape: str, batch: int | None, rounds: int, choose: bool
+    rules: str | None, nets: list[str], shape: str, batch: int | None, rounds: int, choose: bool, compiled: bool
 ) -> dict[str, Any]:
     """Times, as ``altprop.bench.bench`` returns them; ``choice`` is what --choose has kept, and where."""
     asked = _cases(rules, nets, shape, batch)
@@ -30,7 +30,7 @@ def bench(
         say("measuring the products of these nets by both libraries")
         products = measure(asked)
         choice = {"choice": {"products": products, "file": str(keep(products))}}
-    return {**timing.bench(asked, rounds, say), **choice}
+    return {**timing.bench(asked, rounds, say, compiled), **choice}
 
 
 def profile(rule: str, net: str, shape: str, batch: int, depths: str | None) -> dict[str, Any]:

@@ -19,12 +19,13 @@ def bench(
     choose: Annotated[
         bool, typer.Option("--choose", help="First measure which library multiplies faster here, and keep that.")
     ] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Time the steps of train --compile.")] = False,
     imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Time a step of each rule against loss.backward(), and against its own products alone, its floor."""
     from altprop.cli import benching
 
-    print_result(benching.bench(rules, net or [], shape, batch, rounds, choose), as_json, "benchmark")
+    print_result(benching.bench(rules, net or [], shape, batch, rounds, choose, compiled), as_json, "benchmark")
 
 
 def profile(

@@ -15,6 +15,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from altprop.core.steps import arranged
 from altprop.limits import Refused, gigabytes, memory
 
 INITIALISERS: dict[str, Callable[..., Tensor]] = {
@@ -33,7 +34,7 @@ class Feedback(nn.Module):
     def __init__(self, matrices: Iterable[Tensor] = ()) -> None:
         super().__init__()
         for index, matrix in enumerate(matrices):
-            self.register_buffer(str(index), matrix.detach())
+            self.register_buffer(str(index), arranged(matrix.detach()))
 
     def __len__(self) -> int:
         return len(self._buffers)

@@ -103,7 +103,10 @@ class Shared(Team):
 
 
 def begin_alike(peers: Peers, learner: Learner) -> None:
-    """Everybody has the data and the weights of the first process; raises ``RunError`` for other data."""
+    """Everybody has the data and the weights of the first process; raises ``RunError`` for other data, and where steps
+    are to be compiled, which are taken apart here."""
+    if learner.recipe.compile:
+        raise RunError("compile came for several processes, which take a step apart: leave one of them out")
     said = peers.gather(describe(learner.data))
     for rank, other in enumerate(said):
         if other != said[0]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from altprop.core import Layer, Rule
 from altprop.data import Dataset
+from altprop.run.compiling import Compiling, Take
 from altprop.run.optimizers import find_schedule, make_optimizers, streams
 from altprop.run.phases import Turn, parameters_of
 from altprop.run.precision import PRECISIONS
@@ -59,6 +60,10 @@ class Learner:
         self.streaming = streams(self.turn.recipe, self.rule)
         self.steppers = make_optimizers(self.rule, parts, self.streaming)
         self.schedule = find_schedule(self.turn.recipe.schedule, self.turn.epochs)
+        self.credit_of_batch: Take = self._credit
+        if self.recipe.compile:
+            learning = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
+            self.credit_of_batch = Compiling(self.rule, learning, self._credit, self.streaming)
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -113,6 +118,9 @@ class Learner:
 
     def credit(self, x: Tensor, y: Any, ready: Callable[[Layer], None] | None = None) -> Tensor:
         """What the turn's phases make of a batch, in the recipe's precision; returns the loss, a scalar."""
+        return self.credit_of_batch(x, y) if ready is None else self._credit(x, y, ready)
+
+    def _credit(self, x: Tensor, y: Any, ready: Callable[[Layer], None] | None = None) -> Tensor:
         with PRECISIONS[self.recipe.precision]():
             return self.turn.step(x, y, ready)
 

@@ -15,7 +15,7 @@ from altprop.suits import RULE
 
 # Where and how a run is made, but not what it is: two recipes that differ in these alone are the same experiment.
 BESIDE = {"seed", "device", "threads", "data_dir", "measure", "probe"}
-SELDOM = ("power", "phase", "precision", "readout", "categories")  # keys that say nothing where they are not given
+SELDOM = ("power", "phase", "precision", "compile", "readout", "categories")  # which say nothing if they are not given
 
 
 class Recipe(BaseModel):
@@ -68,8 +68,9 @@ class Recipe(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order, dropout and feedback")
     device: Text = Field("cpu", description="cpu, cuda, ...")
     precision: Literal["float32", "bf16"] = Field(
-        "float32", description="Operands of products: float32, or bf16 with float32 weights and sums"
+        "float32", description="Of products: float32, or bf16 with float32 weights and sums"
     )
+    compile: bool = Field(False, description="Each step by one compiled graph")
     threads: int | None = Field(None, ge=1, le=1024, description="Of the processor [as many as the net is worth]")
     measure: bool = Field(True, description="All that can be measured / nothing [angles, norms]")
     probe: bool = False  # at the end also weights, receptive fields, hidden activity and robustness

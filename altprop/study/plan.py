@@ -16,7 +16,7 @@ MOST_SEEDS = 1000
 SHARED = {
     "rule", "arguments", "data", "data_dir", "label", "task", "encoding", "categories", "missing", "scale",
     "target_scale", "class_weight", "val", "whiten", "augment", "net", "loss", "epochs", "batch", "seed", "device",
-    "precision", "threads", "measure", "probe",
+    "precision", "compile", "threads", "measure", "probe",
 }  # fmt: skip
 
 

@@ -27,6 +27,8 @@ def check_together(plan: Plan, workers: Workers) -> None:
         raise RunError(f"together came beside {workers}: it trains all seeds in one process, leave one of them out")
     if plan.base.precision != "float32":
         raise RunError(f"together came beside precision = '{plan.base.precision}': it is for float32, leave one out")
+    if plan.base.compile:
+        raise RunError("together came beside compile: one graph for all seeds is not compiled, leave one out")
     if plan.base.device != "cpu":
         raise RunError(f"together came beside device = '{plan.base.device}': it is for the cpu, leave it out there")
 

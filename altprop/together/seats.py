@@ -12,11 +12,12 @@ from typing import Any
 from altprop.core import Refused
 from altprop.limits import Interrupted, Notice
 from altprop.measure.missing import reason
+from altprop.run.compiling import as_tensors
 from altprop.run.course import Batch, Course, R, Stopping
 from altprop.run.recipe import RunError
 from altprop.run.stop import interruptible
-from altprop.together.stack import Random, Stack, as_tensors, step_alone
-from altprop.together.tracing import Apart
+from altprop.together.stack import Random, Stack, step_alone
+from altprop.tracing.graph import Apart
 
 FAILURES = (Refused, RunError, RuntimeError)  # which end a run, and not those beside it
 
@@ -102,7 +103,7 @@ class Group:
     def step(self, asked: threading.Event, stop: threading.Event) -> None:
         """One batch of each.  Where it is ``asked`` for meanwhile, all are told to ``stop``, before one goes on."""
         start, waiting = time.perf_counter(), [seat.waiting for seat in self.seats]
-        batches = [as_tensors(batch.at, batch.x, batch.y) for batch in waiting]
+        batches = [as_tensors(batch.x, batch.y if batch.at.turn.labels else None) for batch in waiting]
         if self.fresh:
             self.stack, self.fresh = self._stacked(batches), False
         losses = self._losses(batches)

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altprop.core import Weighted
+from altprop.run.compiling import as_labels
 from altprop.run.learner import Learner
-from altprop.together.tracing import Apart, Step, flatten
+from altprop.together.tracing import flatten
+from altprop.tracing.graph import Apart, Step
 
 # Optimizers that treat every number of a parameter alike, and how they take the fewest passes over memory.
 ELEMENTWISE: dict[type[torch.optim.Optimizer], dict[str, Any]] = {
@@ -150,18 +151,6 @@ def _step_by(learner: Learner, graded: Sequence[int], gradients: Sequence[Tensor
 def step_alone(learner: Learner, batch: Sequence[Tensor], random: Random) -> float:
     with random.taken():
         return learner.step(batch[0], as_labels(batch[1:]))
-
-
-def as_tensors(learner: Learner, x: Tensor, y: Any) -> list[Tensor]:
-    """A batch as the inputs of a graph: x, and what of its labels the learner is given."""
-    if not learner.turn.labels:
-        return [x]
-    return [x, y.y, y.w] if isinstance(y, Weighted) else [x, y]
-
-
-def as_labels(parts: Sequence[Tensor]) -> Any:
-    """What stands behind x in ``as_tensors``, as a step takes it."""
-    return None if not parts else Weighted(*parts) if len(parts) == 2 else parts[0]
 
 
 class _Joined:

@@ -24,7 +24,8 @@ FULL = {
     "lr": 3e-05, "momentum": 0.5, "weight_decay": 1e-10, "schedule": "step@2,4", "seed": 2**62, "device": "cpu",
     "threads": 2, "stream": True, "measure": False, "nesterov": True, "eps": 0.5, "freeze": 1, "whiten": "pca",
     "augment": "flip", "probe": True, "task": "classification", "encoding": "utf-16", "categories": ["colour", "a=b"],
-    "missing": "mean", "precision": "bf16", "class_weight": {"cat": 1.0, "a b": 2.5}, "target_scale": "none",
+    "missing": "mean", "precision": "bf16", "compile": True, "class_weight": {"cat": 1.0, "a b": 2.5},
+    "target_scale": "none",
 }  # fmt: skip
 
 

@@ -21,9 +21,9 @@ from altprop.run.isolated import isolated
 from altprop.run.train import Diverged
 from altprop.run.values import make_recipe
 from altprop.study.outcomes import begun
-from altprop.together import tracing
 from altprop.together.seats import together
 from altprop.together.stack import Stack
+from altprop.tracing import graph
 
 SEEDS = (0, 4)
 FEW = {
@@ -182,7 +182,7 @@ def stopping_after(epochs):
 
 def test_what_cannot_be_put_together_is_said(monkeypatch):
     """Rules that a graph cannot hold are trained all the same, and never in silence."""
-    monkeypatch.setattr(tracing, "MOST", 5)
+    monkeypatch.setattr(graph, "MOST", 5)
     with pytest.warns(Notice, match="the seeds of 'bp' are stepped one by one: its step takes .* than 5"):
         found = side_by_side(of := recipes(epochs=1))
     assert_alike(found[1], run_recipe(of[1]))
