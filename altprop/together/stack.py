@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from altprop.run.compiling import as_labels
 from altprop.run.learner import Learner
 from altprop.together.tracing import flatten
-from altprop.tracing.graph import Apart, Step
+from altprop.tracing.graph import Apart, Step, same_buffers
 
 # Optimizers that treat every number of a parameter alike, and how they take the fewest passes over memory.
 ELEMENTWISE: dict[type[torch.optim.Optimizer], dict[str, Any]] = {
@@ -149,7 +149,7 @@ def _step_by(learner: Learner, graded: Sequence[int], gradients: Sequence[Tensor
 
 
 def step_alone(learner: Learner, batch: Sequence[Tensor], random: Random) -> float:
-    with random.taken():
+    with random.taken(), same_buffers(learner.rule):
         return learner.step(batch[0], as_labels(batch[1:]))
 
 

@@ -6,7 +6,8 @@ draws at random becomes one too, so that whoever runs the graph draws the same n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -55,17 +56,9 @@ class Step(NamedTuple):
         return [loss, *(parameter.grad.clone() for parameter in self.parameters if parameter.grad is not None)]
 
     def plainly(self, *batch: Tensor) -> Tensor:
-        """The loss.  Buffers that the rule replaced by others are back, with the numbers of those, so that a graph
-        sees them change."""
-        before = {name: dict(module.named_buffers(recurse=False)) for name, module in self.rule.named_modules()}
-        loss = self.take(*batch)
-        for place, buffers in before.items():
-            module = self.rule.get_submodule(place)
-            for name, buffer in buffers.items():
-                found = module.get_buffer(name)
-                if found is not buffer:
-                    module.register_buffer(name, buffer.copy_(found), name not in module._non_persistent_buffers_set)
-        return loss
+        """The loss, with no graph."""
+        with same_buffers(self.rule):
+            return self.take(*batch)
 
     def observed(self) -> tuple[list[Tensor], list[int]]:
         """The same of its batch, and which parameters those are; what it leaves in the rule is taken back."""
@@ -84,6 +77,20 @@ class Step(NamedTuple):
         with undone(self.rule):
             graph = make_fx(lambda *batch: self(*batch))(*self.batch)
         return graph, _lifted(graph)
+
+
+@contextmanager
+def same_buffers(rule: Rule) -> Iterator[None]:
+    """Buffers that the rule replaces by others in here are back afterwards, with the numbers of those, so that a graph
+    sees them change."""
+    before = {name: dict(module.named_buffers(recurse=False)) for name, module in rule.named_modules()}
+    yield
+    for place, buffers in before.items():
+        module = rule.get_submodule(place)
+        for name, buffer in buffers.items():
+            found = module.get_buffer(name)
+            if found is not buffer:
+                module.register_buffer(name, buffer.copy_(found), name not in module._non_persistent_buffers_set)
 
 
 class Functional(NamedTuple):

@@ -108,6 +108,14 @@ def test_optimizers_noise_and_statistics_are_each_seeds_own(settings, steps):
         assert_alike(result, run_recipe(recipe))
 
 
+def test_feedback_that_is_replaced_in_a_rest_is_that_of_the_stack(steps):
+    """Mirrored feedback is another tensor after every step, and the last batch of an epoch is no joined one."""
+    of = recipes("pepita", net="6-8-3", epochs=3, arguments={"mirror": True})
+    for recipe, result in zip(of, side_by_side(of), strict=True):
+        assert_alike(result, run_recipe(recipe))
+    assert steps
+
+
 def test_the_readout_is_stepped_together_too(steps):
     """Turns follow each other: unlabelled layers, then the last layer, on top of features that are each seed's own."""
     of = recipes("oja", readout={"epochs": 2})
