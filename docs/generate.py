@@ -89,9 +89,10 @@ def record(folder, to=DEMO):
     comparison = json.loads((folder / "comparison.json").read_text())
     del comparison["report"]
     runs = {
-        row["rule"]: [read_run(folder / f"{row['rule']}-seed{seed}") for seed in comparison["seeds"]]
+        row["rule"]: [read_run(path) for path in paths if path.exists()]  # one that diverged at once has left none
         for row in comparison["rows"]
         if row.get("role") != "baseline"  # which no run stands behind
+        for paths in [[folder / f"{row['rule']}-seed{seed}" for seed in comparison["seeds"]]]
     }
     comparison["environment"] = dict(next(iter(runs.values()))[0].environment)
     comparison["test_accuracy"] = {
