@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from altprop.bench import bench as timing
@@ -12,6 +13,7 @@ from altprop.bench.choose import keep
 from altprop.bench.profile import profile as measure_memory
 from altprop.cli.telling import say
 from altprop.limits import shorten
+from altprop.reports.depths import memory_over_depth
 from altprop.run.recipe import RunError
 from altprop.run.values import check_rule
 
@@ -33,12 +35,20 @@ def bench(
     return {**timing.bench(asked, rounds, say, compiled), **choice}
 
 
-def profile(rule: str, net: str, shape: str, batch: int, depths: str | None) -> dict[str, Any]:
-    """Bytes and multiply-adds, as ``altprop.bench.profile`` returns them."""
+def profile(
+    rule: str, net: str, shape: str, batch: int, depths: str | None, figure: Path | None = None
+) -> dict[str, Any]:
+    """Bytes and multiply-adds, as ``altprop.bench.profile`` returns them; ``figure`` is drawn of those over depth."""
+    if figure is not None and depths is None:
+        raise RunError(f"--figure {shorten(figure, 60)} came without depths to draw: give --depths 2,4,8,16 too")
     if depths is not None and not DEPTHS.fullmatch(depths):
         raise RunError(f"--depths {shorten(depths, 60)} came: give numbers of layers, such as 2,4,8,16")
     (case,) = _cases(rule, [net], shape, batch)
-    return measure_memory(rule, case, [int(depth) for depth in depths.split(",")] if depths else [])
+    told = measure_memory(rule, case, [int(depth) for depth in depths.split(",")] if depths else [])
+    if figure is not None:
+        figure.write_text(memory_over_depth(told["by_depth"]), encoding="utf-8")
+        say(f"figure: {figure}")
+    return told
 
 
 def _cases(rules: str | None, nets: list[str], shape: str, batch: int | None) -> list[Case]:

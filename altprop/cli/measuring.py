@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,9 +35,10 @@ def profile(
     shape: Annotated[str, typer.Option(help="Of a sample, where a net begins with a convolution.")] = "3x32x32",
     batch: Annotated[int, typer.Option(min=1)] = 64,
     depths: Annotated[str | None, typer.Option(help="Memory over depth, such as 2,4,8,16 layers, too.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="An SVG to draw memory over --depths into.")] = None,
     imports: Imports = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Memory of a step by its parts beside backpropagation's, and what its layers compute and move."""
     from altprop.cli import benching
 
-    print_result(benching.profile(rule, net, shape, batch, depths), as_json, "profile")
+    print_result(benching.profile(rule, net, shape, batch, depths, figure), as_json, "profile")

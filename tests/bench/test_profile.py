@@ -99,13 +99,16 @@ def test_a_deeper_net_repeats_its_last_hidden_layer():
             deepened(net, depth)
 
 
-def test_profile_prints_what_scripts_rely_on(capsys):
+def test_profile_prints_what_scripts_rely_on(capsys, tmp_path):
     """One object, and a table with each part."""
     words = ["profile", "dfa", "--net", "6-5-5-3", "--batch", "4", "--depths", "2,3"]
     told = json.loads(run_cli(capsys, *words, "--json").out)
     assert (told["rule"], told["net"], told["batch"]) == ("dfa", "6-5-5-3", 4)
     assert [each["depth"] for each in told["by_depth"]] == [2, 3]
     assert told["memory"][0]["feedback"] == 4 * 2 * 3 * 5
-    table = run_cli(capsys, *words).out
+    table = run_cli(capsys, *words, "--figure", tmp_path / "memory.svg").out
+    drawn = (tmp_path / "memory.svg").read_text()
+    assert drawn.startswith("<?xml") and all(f">{row['of']}<" in drawn for row in told["by_depth"][0]["memory"])
     assert all(word in table for word in ("optimizer", "by hand", "moved a batch", "activations over depth"))
+    assert_refused(run_cli(capsys, "profile", "dfa", "--figure", "a.svg"), "--figure a.svg came without depths")
     assert_refused(run_cli(capsys, "profile", "dfa", "--depths", "2;3"), "--depths 2;3 came: give numbers of layers")
