@@ -62,8 +62,8 @@ PRECISION_HEAD = """# bfloat16 beside float32
 Written by `python docs/generate.py` from `results/precision/` and from nothing else. Each rule learned twice from the
 same weights, samples and random numbers: once by float32, once by `--precision bf16`, whose products have bfloat16
 operands, sums in float32 and bfloat16 results; all else is float32. The net is judged in float32 in
-either case. Test accuracies are in percent, and a difference, bf16 - float32, is in points; a single seed gives it no
-interval. A dash: the run diverged.
+either case. Test accuracies are in percent, mean ± standard deviation over the seeds, and a difference, bf16 -
+float32, is in points. A dash: the run diverged.
 """
 LARGE = 0.5  # points, from which on a difference is named above its table
 PUBLISHED = [
@@ -78,8 +78,8 @@ PUBLISHED = [
 
 PRECISION = [
     ("rule", lambda r: r["rule"]),
-    ("float32", lambda r: percent(r["float32"])),
-    ("bf16", lambda r: percent(r["bf16"])),
+    ("float32", lambda r: percents(r, "float32")),
+    ("bf16", lambda r: percents(r, "bf16")),
     ("difference", lambda r: fixed(r["points"], plus=True)),
 ]
 
@@ -200,8 +200,13 @@ def record_precision(folders, results=RESULTS):
     if recipes[1].precision != "bf16" or recipes[0] != recipes[1].with_(precision="float32"):
         sys.exit(f"{folders[0]} and {folders[1]} are no comparisons by float32 and by bf16 of the same recipe")
     rows = [
-        {"rule": rule, "float32": row["test_accuracy_mean"], "bf16": bf16[rule]["test_accuracy_mean"]}
-        for rule, row in float32.items()
+        {"rule": rule}
+        | {
+            f"{name}{end}": own[rule].get(f"test_accuracy_{value}")
+            for name, own in (("float32", float32), ("bf16", bf16))
+            for end, value in (("", "mean"), ("_std", "std"))
+        }
+        for rule in float32
         if rule in bf16
     ]
     told = {key: first[key] for key in ("data", "net", "epochs", "seeds")}
@@ -209,6 +214,10 @@ def record_precision(folders, results=RESULTS):
     path = results / "precision" / f"{first['data']}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def percents(row, name):
+    return measured(*(value and 100 * value for value in (row[name], row.get(f"{name}_std"))))
 
 
 def points(row):
