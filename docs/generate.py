@@ -63,8 +63,9 @@ Written by `python docs/generate.py` from `results/precision/` and from nothing 
 same weights, samples and random numbers: once by float32, once by `--precision bf16`, whose products have bfloat16
 operands, sums in float32 and bfloat16 results; all else is float32. The net is judged in float32 in
 either case. Test accuracies are in percent, mean ± standard deviation over the seeds, and a difference, bf16 -
-float32, is in points. A dash: the run diverged.
+float32, is in points with its 95 % interval over the pairs of seeds. A dash: the run diverged.
 """
+METRICS = "metrics.jsonl"
 LARGE = 0.5  # points, from which on a difference is named above its table
 PUBLISHED = [
     ("row", lambda r: r["id"].split("/")[2]),
@@ -80,7 +81,7 @@ PRECISION = [
     ("rule", lambda r: r["rule"]),
     ("float32", lambda r: percents(r, "float32")),
     ("bf16", lambda r: percents(r, "bf16")),
-    ("difference", lambda r: fixed(r["points"], plus=True)),
+    ("difference [95 %]", lambda r: signed(*r["points"])),
 ]
 
 
@@ -206,14 +207,21 @@ def record_precision(folders, results=RESULTS):
             for name, own in (("float32", float32), ("bf16", bf16))
             for end, value in (("", "mean"), ("_std", "std"))
         }
+        | {"by_seed": [reached(folder, rule, first["seeds"]) for folder in folders]}
         for rule in float32
         if rule in bf16
     ]
     told = {key: first[key] for key in ("data", "net", "epochs", "seeds")}
     told |= {"val": recipes[0].val, "environment": json.loads((runs[1] / "environment.json").read_text()), "rows": rows}
-    path = results / "precision" / f"{first['data']}.json"
+    path = results / "precision" / f"{Path(first['data']).stem}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def reached(folder, rule, seeds):
+    """What each seed reached in the end; nothing of a run that left nothing."""
+    paths = [folder / f"{rule}-seed{seed}" for seed in seeds]
+    return [list(read_run(path).curve("test_accuracy").values())[-1] for path in paths if (path / METRICS).exists()]
 
 
 def percents(row, name):
@@ -221,8 +229,17 @@ def percents(row, name):
 
 
 def points(row):
-    """bf16 - float32, None where one of them did not end."""
-    return None if None in (row["float32"], row["bf16"]) else 100 * (row["bf16"] - row["float32"])
+    """bf16 - float32 and its 95 % interval over the seeds; None where one of them did not end, or has a single seed."""
+    if None in (row["float32"], row["bf16"]):
+        return None, None, None
+    float32, bf16 = row["by_seed"]
+    _, *ends = paired_difference(bf16, float32) if len(bf16) > 1 else (None, None, None)
+    return 100 * (row["bf16"] - row["float32"]), *(end if end is None else 100 * end for end in ends)
+
+
+def is_apart(difference, low, high):
+    """Whether two precisions differ by more than ``LARGE``, and than the scatter of seeds, where it is known."""
+    return abs(difference) > LARGE and (low is None or low > 0 or high < 0)
 
 
 def precision(results=RESULTS):
@@ -231,9 +248,10 @@ def precision(results=RESULTS):
     for path in sorted((results / "precision").glob("*.json")):
         told = json.loads(path.read_text())
         rows = [{**row, "points": points(row)} for row in told["rows"]]
-        ended = [row for row in rows if row["points"] is not None]
-        apart = [f"{row['rule']} {fixed(row['points'], plus=True)}" for row in ended if abs(row["points"]) > LARGE]
-        near = f"{len(ended) - len(apart)} of {len(ended)} rules lie within {LARGE} points of their float32"
+        ended = [row for row in rows if row["points"][0] is not None]
+        apart = [f"{row['rule']} {fixed(row['points'][0], plus=True)}" for row in ended if is_apart(*row["points"])]
+        near = f"{len(ended) - len(apart)} of {len(ended)} rules lie within {LARGE} points of their float32, or within"
+        near += " the scatter of their seeds"
         seeds, where = ", ".join(map(str, told["seeds"])), told["environment"]
         made = f"Epochs {told['epochs']} of {percent(1 - told['val'], 0)} % of the training part, seeds {seeds}"
         parts += [

@@ -235,21 +235,35 @@ def test_accuracy_by_depth_is_that_of_the_rows(tmp_path):
 
 
 def test_page_of_precision_says_what_two_comparisons_say(tmp_path):
-    """A difference of the wrong sign or scale, a rule that failed in one of them, and two that differ in more."""
+    """A difference of the wrong sign or scale, a scatter that is not told, a rule that failed in one of them, and two
+    that differ in more."""
     module = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "generate.py"))
-    reached = {"f": {"bp": 0.97, "drtp": 0.95, "fa": 0.9}, "b": {"bp": 0.9712, "drtp": 0.94, "fa": None, "es": 0.5}}
+    reached = {
+        "f": {"bp": [0.97, 0.98], "drtp": [0.95, 0.96], "kp": [0.9, 0.94], "fa": [0.9, 0.9]},
+        "b": {"bp": [0.9712, 0.9814], "drtp": [0.9402, 0.9498], "kp": [0.93, 0.93], "fa": [], "es": [0.5, 0.5]},
+    }
     for name, rules in reached.items():
-        (run := tmp_path / name / "bp-seed4").mkdir(parents=True)
-        rows = [{"rule": rule, "n": int(a is not None), "test_accuracy_mean": a} for rule, a in rules.items()]
-        told = {"data": "digits", "net": "64-10", "epochs": 2, "seeds": [4], "reference": "bp", "rows": rows}
+        rows = []
+        for rule, seeds in rules.items():
+            mean, std = (np.mean(seeds), np.std(seeds, ddof=1)) if seeds else (None, None)
+            rows.append({"rule": rule, "n": len(seeds), "test_accuracy_mean": mean, "test_accuracy_std": std})
+            for seed, accuracy in zip((4, 5), seeds, strict=False):
+                (run := tmp_path / name / f"{rule}-seed{seed}").mkdir(parents=True)
+                (run / "recipe.toml").write_text("val = 0.2\n" + 'precision = "bf16"\n' * (name == "b"))
+                (run / "environment.json").write_text(json.dumps({"cpu": "abacus", "threads": 1, "torch": "2"}))
+                lines = [{"epoch": 1, "test_accuracy": 0.1}, {"epoch": 2, "test_accuracy": accuracy}]
+                (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        told = {"data": "digits.npz", "net": "64-10", "epochs": 2, "seeds": [4, 5], "reference": "bp", "rows": rows}
         (tmp_path / name / "comparison.json").write_text(json.dumps(told))
-        (run / "recipe.toml").write_text("val = 0.2\n" + 'precision = "bf16"\n' * (name == "b"))
-        (run / "environment.json").write_text(json.dumps({"cpu": "abacus", "threads": 1, "torch": "2"}))
     module["record_precision"]([tmp_path / "f", tmp_path / "b"], tmp_path)
     text = module["precision"](tmp_path)
-    assert "| bp | 97.00 | 97.12 | +0.12 |\n| drtp | 95.00 | 94.00 | -1.00 |\n| fa | 90.00 | - | - |\n" in text
-    assert "1 of 2 rules lie within 0.5 points of their float32; beyond: drtp -1.00." in text
-    assert "Epochs 2 of 80 % of the training part, seeds 4; abacus, 1 thread" in text
+    interval = stats.ttest_1samp([-0.98, -1.02], 0).confidence_interval()
+    assert f"| drtp | 95.50 ± 0.71 | 94.50 ± 0.68 | -1.00 [{interval.low:+.2f}, {interval.high:+.2f}] |\n" in text
+    assert "| bp | 97.50 ± 0.71 | 97.63 ± 0.72 | +0.13 [" in text and "| kp | 92.00 ± 2.83 | 93.00 ± 0.00 |" in text
+    assert "| fa | 90.00 ± 0.00 | - | - |\n" in text
+    assert "2 of 3 rules lie within 0.5 points of their float32, or within the scatter of their seeds" in text
+    assert "; beyond: drtp -1.00." in text
+    assert "Epochs 2 of 80 % of the training part, seeds 4, 5; abacus, 1 thread" in text
     with pytest.raises(SystemExit, match="are no comparisons by float32 and by bf16 of the same recipe"):
         module["record_precision"]([tmp_path / "b", tmp_path / "f"], tmp_path)
 
