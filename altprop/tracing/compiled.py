@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from altprop.core import accumulate
-from altprop.tracing.graph import Apart, Step, drawing, functional, is_near
+from altprop.measure.probe import forked
+from altprop.tracing.graph import Apart, Step, functional, is_near
+
+MODES = {"cuda": "reduce-overhead"}  # of torch's compiler, by device: this one captures the step as a CUDA graph
 
 
 class Compiled:
@@ -18,15 +21,17 @@ class Compiled:
     Raises ``Apart`` where it cannot be traced, or has other results than the step as it is written."""
 
     def __init__(self, step: Step) -> None:
-        self.step, random = step, torch.get_rng_state()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        self.step, self.device = step, step.batch[0].device.type
+        with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of the compiler's own code
-            wanted, self.graded = step.observed()
-            graph, held, self.draw = functional(step)
+            with forked(step.rule):
+                wanted, self.graded = step.observed()
+            with forked(step.rule):
+                graph, held, self.draw = functional(step)
             self.held = [tensor.detach() for tensor in held]
-            self.run = torch.compile(graph, dynamic=False)
-            given = drawing(random, self._with_draws, *step.batch)
-            found = self.run(*(tensor.clone() for tensor in given))
+            self.run = torch.compile(graph, dynamic=False, mode=MODES.get(self.device))
+            with forked(step.rule):  # which draws what was drawn above
+                found = self.run(*(tensor.clone() for tensor in self._with_draws(*step.batch)))
         if not all(is_near(own, other) for own, other in zip(found, wanted, strict=True)):
             raise Apart("compiled it has other results than as it is written")
 
@@ -40,7 +45,10 @@ class Compiled:
         if not self.fits(batch):
             return self.step.plainly(*batch)
         with torch.no_grad():
-            loss, *gradients = self.run(*self._with_draws(*batch))
+            results = self.run(*self._with_draws(*batch))
+        if self.device in MODES:  # where the next step writes over them
+            results = [result.clone() for result in results]
+        loss, *gradients = results
         for index, gradient in zip(self.graded, gradients, strict=True):
             accumulate(self.step.parameters[index], gradient)
         return loss

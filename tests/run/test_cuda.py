@@ -35,6 +35,17 @@ def test_gradients_are_those_of_the_processor(name, net):
     assert_same(on_the_gpu(got), want, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["bp", "drtp", "pepita", "kp"])
+def test_a_captured_step_is_the_step(name, tmp_path):
+    """Two epochs with a short last batch; weights move under the graph, and feedback too."""
+    ends = []
+    for captured in (False, True):
+        given = {"rule": name, "data": str(toy_file(tmp_path)), "device": "cuda", "epochs": 2, "measure": False}
+        ends.append(run_recipe(toy_recipe(**given, compile=captured)).rule.state_dict())
+    for key, value in ends[0].items():
+        torch.testing.assert_close(ends[1][key], value, rtol=1e-5, atol=1e-6, msg=key)
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_built_on_the_gpu_has_the_same_feedback(name):
     """Matrices drawn by the device's own generator would make another experiment of the same seed."""
