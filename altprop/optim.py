@@ -15,8 +15,8 @@ def in_one_pass(
 ) -> torch.optim.Optimizer:
     """That optimizer of torch, of weights or of groups with lists of them, by its fused kernels.
 
-    These go through weights, gradients and state once, not once for each operation, of which Adam has a
-    dozen.  The same numbers, to the bit for SGD.
+    These go through weights, gradients and state once, not once for each operation, of which Adam has a dozen.  The
+    same numbers, to the bit for SGD.
 
     They take it that a gradient lies in memory as its weight does, and say nothing where it does not; so it is laid so
     before a step, and weights that are no dense block in themselves are stepped as ever."""
