@@ -61,9 +61,9 @@ PRECISION_HEAD = """# bfloat16 beside float32
 
 Written by `python docs/generate.py` from `results/precision/` and from nothing else. Each rule learned twice from the
 same weights, samples and random numbers: once by float32, once by `--precision bf16`, whose products have bfloat16
-operands, sums in float32 and bfloat16 results; all else is float32. The net is judged in float32 in
-either case. Test accuracies are in percent, mean ± standard deviation over the seeds, and a difference, bf16 -
-float32, is in points with its 95 % interval over the pairs of seeds. A dash: the run diverged.
+operands, sums in float32 and bfloat16 results; all else is float32. The net is judged in float32 in either case. Test
+accuracies are in percent, mean ± standard deviation over the seeds, and a difference, bf16 - float32, is in points with
+its 95 % interval over the pairs of seeds. A dash: the run diverged.
 """
 METRICS = "metrics.jsonl"
 LARGE = 0.5  # points, from which on a difference is named above its table

@@ -120,6 +120,12 @@ def test_examples_run_and_stay_short(path, desk, capsys):
     assert capsys.readouterr().out
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_find_what_they_import(path):
+    """Nothing else runs them, so that a name that has moved would be missed by who measures."""
+    runpy.run_path(str(path), run_name="imported")
+
+
 def test_generated_docs_are_fresh():
     """A number in the docs that no longer comes from its run."""
     check = subprocess.run([sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True)

@@ -1,8 +1,8 @@
 """The floor of a step: what a rule cannot do without, alone and by the fastest way.
 
 A floor is read from the rule itself: the products that its ``credit`` computes on this batch, each on the tensors that
-it had there, by the faster of MKL and oneDNN (``products``), and the optimizer's step, in which every rule ends
-as ``loss.backward()`` does.  No activation, loss or allocation counts.
+it had there, by the faster of MKL and oneDNN (``products``), and the optimizer's step, in which every rule ends as
+``loss.backward()`` does.  No activation, loss or allocation counts.
 
 What it is not: a proof.  A product whose result nobody reads counts, and so does one that algebra could make smaller;
 a rule that finds such a way lowers its own floor, as PEPITA's second pass by (W F) e has.
