@@ -1656,6 +1656,7 @@ TABLE = [
     Mutant("tracing/compiled.py", "(tensor.clone() for tensor in self._with_draws(*step.batch))",
            "self._with_draws(*step.batch)",
            "test_compiled.py reads_draws and replaced"),
+    Mutant("run/compiling.py", "self.fresh and len(x) == self.size:", "self.fresh:", "test_compiled.py short_batch"),
     Mutant("run/compiling.py", "        if streaming:\n", "        if False:\n", "test_compiled.py at_once"),
     Mutant("run/learner.py", "if ready is None else self._credit(x, y, ready)", "",
            "test_precision.py stepped_at_once"),

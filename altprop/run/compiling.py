@@ -27,11 +27,11 @@ def as_labels(parts: Sequence[Tensor]) -> Any:
 
 
 class Compiling:
-    """What one turn of a run makes of a batch: traced and compiled with the first, and as it is written where that
-    fails, which is told."""
+    """What one turn of a run makes of a batch: traced and compiled with the first of ``size`` samples, and as it is
+    written where that fails, which is told.  A shorter one is never compiled, wherever a run goes on."""
 
-    def __init__(self, rule: Rule, parameters: Sequence[nn.Parameter], take: Take, streaming: bool) -> None:
-        self.rule, self.parameters, self.take = rule, parameters, take
+    def __init__(self, rule: Rule, parameters: Sequence[nn.Parameter], take: Take, size: int, streaming: bool) -> None:
+        self.rule, self.parameters, self.take, self.size = rule, parameters, take, size
         self.compiled: Compiled | None = None
         self.fresh = True
         if streaming:
@@ -39,7 +39,7 @@ class Compiling:
 
     def __call__(self, x: Tensor, y: Any) -> Tensor:
         batch = as_tensors(x, y)
-        if self.fresh:
+        if self.fresh and len(x) == self.size:
             self.fresh, self.compiled = False, self._compiled(batch)
         return self.take(x, y) if self.compiled is None else self.compiled(batch)
 

@@ -63,7 +63,8 @@ class Learner:
         self.credit_of_batch: Take = self._credit
         if self.recipe.compile:
             learning = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
-            self.credit_of_batch = Compiling(self.rule, learning, self._credit, self.streaming)
+            size = min(self.turn.recipe.batch, len(self.samples[0]))
+            self.credit_of_batch = Compiling(self.rule, learning, self._credit, size, self.streaming)
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:

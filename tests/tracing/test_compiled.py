@@ -16,6 +16,7 @@ from altprop.limits import Notice
 from altprop.parallel.shared import begin_alike
 from altprop.pool.workers import Workers
 from altprop.rules import Backprop
+from altprop.run.compiling import Compiling
 from altprop.run.recipe import RunError
 from altprop.run.values import make_recipe
 from altprop.study.plan import make_plan
@@ -133,6 +134,19 @@ def test_a_step_of_too_many_operations_is_taken_as_it_is_written(monkeypatch, as
     plain, compiled = fit(), fit(compile=True)
     assert_same(plain, compiled, rtol=0, atol=0)
     assert len(compiled[2]) == 1 and "the steps of Backprop are not compiled: its step takes" in compiled[2][0]
+
+
+def test_a_short_batch_is_never_the_one_that_is_compiled(as_traced):
+    """Else a run that goes on at the end of an epoch would be another one than without its stop."""
+    net, x, y = nn.Sequential(nn.Linear(6, 3)), *toy_tensors()
+    rule = Backprop(net, example=x[:1])
+    steps = Compiling(rule, list(net.parameters()), rule.credit, 16, streaming=False)
+    steps(x[:12], y[:12])
+    assert not as_traced and steps.compiled is None
+    steps(x[:16], y[:16])
+    assert len(as_traced) == 2 and steps.compiled is not None  # once to be held against the rule
+    steps(x[:12], y[:12])
+    assert len(as_traced) == 2
 
 
 def test_layers_that_are_stepped_at_once_are_told():
